@@ -1,0 +1,209 @@
+"""Results as Parquet: one atomic shard a trial, `results/<suite>/<trial_id>.parquet`.
+
+A shard holds one row with everything about a trial. It is written to a temporary name, flushed to disk and renamed, so that a reader meets a
+whole shard or none, and a trial that is run again replaces its row in one step. Every shard carries the schema's version.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmark.trial import Outcome, Trial
+
+SCHEMA_VERSION = 1
+_VERSION_KEY = b"normbench.schema_version"
+
+_ATTACK = pa.struct(
+    [
+        ("attack", pa.string()),
+        ("threat", pa.string()),
+        ("size", pa.float64()),
+        ("correct", pa.int64()),
+        ("total", pa.int64()),
+        ("accuracy", pa.float64()),
+        ("outcomes", pa.binary()),
+        ("seconds", pa.float64()),
+        ("model_calls", pa.int64()),
+    ]
+)
+_READING = pa.struct(
+    [("step", pa.int64()), ("epoch", pa.float64()), ("measure", pa.string()), ("layer", pa.string()), ("value", pa.float64())]
+)
+
+#: One row a trial. Accuracies are shares in [0, 1], times seconds, sizes pixel space; JSON columns are canonical JSON text.
+SCHEMA = pa.schema(
+    [
+        ("suite", pa.string()),
+        ("trial_id", pa.string()),
+        ("identity", pa.string()),
+        ("identity_parts", pa.string()),
+        ("spec", pa.string()),
+        ("dataset", pa.string()),
+        ("model", pa.string()),
+        ("stem", pa.string()),
+        ("width", pa.float64()),
+        ("norm", pa.string()),
+        ("batch_size", pa.int64()),
+        ("seed", pa.int64()),
+        ("epochs", pa.int64()),
+        ("optimizer", pa.string()),
+        ("lr", pa.float64()),
+        ("weight_decay", pa.float64()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("log", pa.string()),
+        ("epoch", pa.int64()),
+        ("clean_correct", pa.int64()),
+        ("test_total", pa.int64()),
+        ("clean_accuracy", pa.float64()),
+        ("clean_outcomes", pa.binary()),
+        ("test_loss", pa.float64()),
+        ("train_loss", pa.float64()),
+        ("validation_accuracy", pa.float64()),
+        ("attacks", pa.list_(_ATTACK)),
+        ("curves", pa.list_(_READING)),
+        ("audit", pa.string()),
+        ("provenance", pa.string()),
+        ("started", pa.timestamp("ms", tz="UTC")),
+        ("wall_seconds", pa.float64()),
+        ("train_seconds", pa.float64()),
+        ("images_per_second", pa.float64()),
+        ("peak_memory", pa.int64()),
+    ],
+    metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
+)
+
+#: Everything but the long columns; what planning and the terminal's boards need.
+BRIEF = tuple(n for n in SCHEMA.names if n not in {"curves", "clean_outcomes", "log", "audit"})
+
+
+class StoreError(RuntimeError):
+    """A results folder or shard cannot be used; the message names it and says what to do."""
+
+
+@dataclass
+class Store:
+    """The results folder `root`. `problems` collects shards that could not be read, by path, instead of hiding them."""
+
+    root: Path
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def write(self, suite: str, trial: Trial, identity: dict[str, Any], outcome: Outcome) -> Path:
+        """Store one outcome; when this returns, it is on disk. `identity`: see `benchmark.identity.Identity`."""
+        table = pa.Table.from_pylist([to_row(suite, trial, identity, outcome)], schema=SCHEMA)
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+        path = self.path(suite, trial.trial_id)
+        try:
+            write_atomically(path, buffer.getvalue())
+        except OSError as error:
+            raise StoreError(f"cannot write the result of a trial to {path}: {error.strerror or error}") from error
+        return path
+
+    def path(self, suite: str, trial_id: str) -> Path:
+        return self.root / suite / f"{trial_id}.parquet"
+
+    def suites(self) -> list[str]:
+        """Names of the suites that have results, sorted."""
+        if not self.root.is_dir():
+            return []
+        return sorted(d.name for d in self.root.iterdir() if d.is_dir() and any(d.glob("*.parquet")))
+
+    def table(self, suites: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """All readable rows of the given suites (default: all), ordered by suite and trial_id, restricted to `columns`."""
+        paths = [p for s in (self.suites() if suites is None else suites) for p in sorted((self.root / s).glob("*.parquet"))]
+        wanted = pa.schema([SCHEMA.field(c) for c in (SCHEMA.names if columns is None else columns)])
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            tables = [t for t in pool.map(lambda p: self._read(p, wanted), paths) if t is not None]
+        return pa.concat_tables(tables) if tables else wanted.empty_table()
+
+    def rows(self, suites: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """The rows of `table` as dictionaries."""
+        yield from self.table(suites, columns).to_pylist()
+
+    def _read(self, path: Path, wanted: pa.Schema) -> pa.Table | None:
+        try:
+            file = pq.ParquetFile(path, page_checksum_verification=True)
+            version = int((file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0"))
+            if version != SCHEMA_VERSION:
+                what = "is of a newer normbench: upgrade to read it" if version > SCHEMA_VERSION else "has no known schema version"
+                raise StoreError(f"{what} (found {version}, this version reads {SCHEMA_VERSION})")
+            return file.read(columns=wanted.names).cast(wanted)
+        except (OSError, pa.ArrowException, StoreError, ValueError) as error:
+            self.problems[str(path)] = " ".join(str(error).split())[:300]
+            return None
+
+
+def to_row(suite: str, trial: Trial, identity: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """Flatten a trial and its outcome into the columns of `SCHEMA`."""
+    flat = {
+        n: getattr(outcome, n)
+        for n in SCHEMA.names
+        if n in Outcome.model_fields and n not in {"status", "attacks", "curves", "audit", "provenance", "started"}
+    }
+    return flat | {
+        "suite": suite,
+        "trial_id": trial.trial_id,
+        "identity": identity["hash"],
+        "identity_parts": to_json({k: v for k, v in identity.items() if k != "hash"}),
+        "spec": to_json(trial.model_dump(mode="json")),
+        "dataset": trial.data.dataset,
+        "model": trial.model.name,
+        "stem": trial.model.stem,
+        "width": trial.model.width,
+        "norm": trial.norm_label,
+        "batch_size": trial.batch_size,
+        "seed": trial.seed,
+        "epochs": trial.train.epochs,
+        "optimizer": trial.train.optimizer,
+        "lr": trial.train.lr,
+        "weight_decay": trial.train.weight_decay,
+        "status": outcome.status.value,
+        "clean_accuracy": outcome.clean_accuracy,
+        "attacks": [a.model_dump() | {"accuracy": a.accuracy} for a in outcome.attacks],
+        "curves": [r.model_dump() for r in outcome.curves],
+        "audit": to_json(outcome.audit),
+        "provenance": to_json(outcome.provenance),
+        "started": datetime.fromtimestamp(outcome.started, UTC),
+    }
+
+
+def trial_of(row: dict[str, Any]) -> Trial:
+    """The trial that a row was made from."""
+    return Trial.model_validate_json(row["spec"])
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that after a crash at any moment either the old or the new content is there, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself must survive a power cut
+    finally:
+        os.close(folder)
