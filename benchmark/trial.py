@@ -24,7 +24,7 @@ Scalar = bool | int | float | str
 class Frozen(BaseModel):
     """Base of all values passed between stages: immutable, no unknown fields, no NaN or infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64")
 
 
 class Component(Frozen):
@@ -184,8 +184,6 @@ class Reading(Frozen):
 
 class Outcome(Frozen):
     """What became of a trial. A failed one carries the reason and whatever was measured before."""
-
-    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
     status: Status
     reason: str = ""
