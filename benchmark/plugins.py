@@ -20,10 +20,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from benchmark.errors import BenchError
 from benchmark.trial import Component
 
 
-class PluginError(ValueError):
+class PluginError(BenchError, ValueError):
     """A plug-in is unknown, broken, registered twice, or was given wrong parameters; the message says which."""
 
 
@@ -87,6 +88,9 @@ def number(value: Any) -> Any:
 #: Put into `Annotated[float, Number, Field(...)]`: a float that may be written as a fraction.
 Number = BeforeValidator(number, json_schema_input_type=float | str)
 
+#: Files of a family's folder that hold its contract, its checks and its template instead of a plug-in.
+_NOT_PLUGINS = frozenset({"base", "check", "scaffold"})
+
 P = TypeVar("P", bound=Plugin)
 _ITEM = re.compile(r"([^\[\]]+?)\s*(?:\[([^\[\]]*)\])?")
 
@@ -107,7 +111,7 @@ class Registry(Generic[P]):
     @cached_property
     def _files(self) -> dict[str, str]:
         path = importlib.import_module(self.package).__path__
-        found = (m.name for m in pkgutil.iter_modules(path) if not m.ispkg and m.name != "base" and not m.name.startswith("_"))
+        found = (m.name for m in pkgutil.iter_modules(path) if not m.ispkg and m.name not in _NOT_PLUGINS and not m.name.startswith("_"))
         return {name.rstrip("_").replace("_", "-"): f"{self.package}.{name}" for name in found}
 
     @cached_property

@@ -6,6 +6,7 @@ whole shard or none, and a trial that is run again replaces its row in one step.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -20,10 +21,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmark.errors import BenchError
 from benchmark.trial import Outcome, Trial
 
 SCHEMA_VERSION = 1
 _VERSION_KEY = b"normbench.schema_version"
+_SEAL_KEY = b"normbench.sha256"
+_NO_SEAL = b"0" * 64
 
 _ATTACK = pa.struct(
     [
@@ -89,7 +93,7 @@ SCHEMA = pa.schema(
 BRIEF = tuple(n for n in SCHEMA.names if n not in {"curves", "clean_outcomes", "log", "audit"})
 
 
-class StoreError(RuntimeError):
+class StoreError(BenchError):
     """A results folder or shard cannot be used; the message names it and says what to do."""
 
 
@@ -103,11 +107,9 @@ class Store:
     def write(self, suite: str, trial: Trial, identity: dict[str, Any], outcome: Outcome) -> Path:
         """Store one outcome; when this returns, it is on disk. `identity`: see `benchmark.identity.Identity`."""
         table = pa.Table.from_pylist([to_row(suite, trial, identity, outcome)], schema=SCHEMA)
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
         path = self.path(suite, trial.trial_id)
         try:
-            write_atomically(path, buffer.getvalue())
+            write_atomically(path, to_bytes(table))
         except OSError as error:
             raise StoreError(f"cannot write the result of a trial to {path}: {error.strerror or error}") from error
         return path
@@ -124,7 +126,7 @@ class Store:
     def table(self, suites: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """All readable rows of the given suites (default: all), ordered by suite and trial_id, restricted to `columns`."""
         paths = [p for s in (self.suites() if suites is None else suites) for p in sorted((self.root / s).glob("*.parquet"))]
-        wanted = pa.schema([SCHEMA.field(c) for c in (SCHEMA.names if columns is None else columns)])
+        wanted = pa.schema([SCHEMA.field(c) for c in (SCHEMA.names if columns is None else columns)], metadata=SCHEMA.metadata)
         with ThreadPoolExecutor(max_workers=8) as pool:
             tables = [t for t in pool.map(lambda p: self._read(p, wanted), paths) if t is not None]
         return pa.concat_tables(tables) if tables else wanted.empty_table()
@@ -135,15 +137,44 @@ class Store:
 
     def _read(self, path: Path, wanted: pa.Schema) -> pa.Table | None:
         try:
-            file = pq.ParquetFile(path, page_checksum_verification=True)
+            content = path.read_bytes()
+            file = pq.ParquetFile(pa.BufferReader(content))
             version = int((file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0"))
             if version != SCHEMA_VERSION:
                 what = "is of a newer normbench: upgrade to read it" if version > SCHEMA_VERSION else "has no known schema version"
                 raise StoreError(f"{what} (found {version}, this version reads {SCHEMA_VERSION})")
+            if not is_sealed(content):
+                raise StoreError("its checksum does not fit its content: it was damaged or changed after it was written")
             return file.read(columns=wanted.names).cast(wanted)
         except (OSError, pa.ArrowException, StoreError, ValueError) as error:
             self.problems[str(path)] = " ".join(str(error).split())[:300]
             return None
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """A table of `SCHEMA` as a Parquet file that carries the SHA-256 of its own bytes (see `is_sealed`)."""
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, SCHEMA, compression="zstd") as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({_SEAL_KEY.decode(): _NO_SEAL.decode()})
+    content = buffer.getvalue()
+    start = _seal_start(content)
+    return content[:start] + hashlib.sha256(content).hexdigest().encode() + content[start + len(_NO_SEAL) :]
+
+
+def is_sealed(content: bytes) -> bool:
+    """Does a file still have the bytes that were written?
+
+    Parquet's own page checksums leave out the footer, where one flipped bit turns a number into a null. So the footer's metadata hold the SHA-256 of the
+    whole file, computed with zeros in the place of the digest itself.
+    """
+    start = _seal_start(content)
+    seal = content[start : start + len(_NO_SEAL)]
+    return hashlib.sha256(content[:start] + _NO_SEAL + content[start + len(_NO_SEAL) :]).hexdigest().encode() == seal
+
+
+def _seal_start(content: bytes) -> int:
+    return content.rfind(_SEAL_KEY) + len(_SEAL_KEY) + 2  # Thrift: the key, then a field header and a length, a byte each
 
 
 def to_row(suite: str, trial: Trial, identity: dict[str, Any], outcome: Outcome) -> dict[str, Any]:

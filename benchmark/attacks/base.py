@@ -59,7 +59,3 @@ class Attack(Plugin, ABC):
         `model` maps pixel-space images to logits (N, classes), is in eval mode, and its parameters are frozen. `generators` holds one CPU
         generator an image, seeded by trial and image, so that results do not depend on how images are batched.
         """
-
-    @abstractmethod
-    def calls(self) -> int:
-        """Forward passes an image at one size, at most."""

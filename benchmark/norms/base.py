@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from benchmark.plugins import Plugin
+from pydantic import Field
+
+from benchmark.plugins import Number, Plugin
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,28 +39,74 @@ class Site:
     momentum: float = 0.1
     """Weight of the new batch in running statistics (torch's convention)."""
     affine: bool = True
+    positions: int | None = None
+    """Values a channel and example that the place normalizes at the trial's image size (H*W, or tokens); None: not known."""
+    activated: bool = False
+    """An activation follows at once (methods with one of their own take its place)."""
+    ends_branch: bool = False
+    """The output is added to a shorter path: this is the last norm of a residual branch."""
+
+
+#: A parameter that overrides the eps of the replaced layer; None carries it over.
+Eps = Annotated[float, Number, Field(gt=0, lt=1)] | None
+#: A parameter that overrides the momentum (weight of the new batch) of the replaced layer; None carries it over.
+Momentum = Annotated[float, Number, Field(gt=0, le=1)] | None
+
+
+def groups_of(size: int | None, site: Site, at_most: int = 16) -> int:
+    """The number of groups of `size` channels at `site`; without a size, of the largest divisor of the channels up to `at_most`.
+
+    Raises `NormSiteError` where the size asked for does not divide the channels.
+    """
+    if size is None:
+        size = max(s for s in range(1, at_most + 1) if site.channels % s == 0)
+    if site.channels % size:
+        near = max(s for s in range(1, size) if site.channels % s == 0)
+        raise NormSiteError(f"{site.name}: groups of {size} do not divide {site.channels} channels; the nearest size that does is {near}")
+    return site.channels // size
+
+
+#: Situations in which a layer may refuse to work in training: a batch of one example, maps of one position, both at once, an input that is the
+#: same number everywhere, and channels that are zero everywhere.
+Situation = Literal["one example", "one position", "one value", "constant input", "dead channels"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """What a method promises; each field is measured by `tests/norms/test_claims.py`, in float64.
+    """What a method promises; each field is measured by `benchmark.norms.check`, in float64, at default parameters.
 
-    weight_scale: does the output stay when the weight of the layer before it is rescaled? `row`: each output channel by its own positive
-        factor; `block`: each group of channels by one; `tensor`: the whole weight by one; `none`.
-    input_scale, input_shift: does the layer's output stay when its whole input is multiplied by a positive number, or a constant is added?
+    For an activation method the layer's output is meant, for a weight method the output of a convolution with the wrapped weight; "the weight
+    before it" is the convolution that feeds the layer, or the raw weight that is wrapped.
+
+    weight_scale: does the output stay when the weight before it is rescaled? `row`: each output channel by its own positive
+        factor; `block`: each group of consecutive channels by one; `tensor`: the whole weight by one; `none`.
+    orthogonal: of which parts of the weight before it is the gradient orthogonal to the weight? It follows from `weight_scale`, which None stands for.
+    input_scale, input_shift: does the output stay when the whole input is multiplied by a positive number, or a constant is added?
+    exact: True where the scale invariances hold to rounding, False where only up to eps in the denominator, None where there are none.
     batch_dependent: does another example of the batch change my output in training?
-    running_statistics: are there statistics that eval mode uses instead of the batch's?
+    running_statistics: does eval mode use statistics of the data seen in training?
     stateful: does a forward in training change buffers?
-    exact: True where the invariance holds to rounding; False where only up to eps in the denominator.
+    sphere: which part of the output (gamma 1, beta 0) has a norm that does not depend on the input: a `channel` over the batch, a channel of an
+        `instance`, a `group` of channels of an example, a whole `sample`, a `position`; of a weight method, a `row` of the weight; the finest one.
+    constraints: how many constraints the normalized output obeys (the constraint number: what the rank of the layer's Jacobian lacks), as a
+        formula in d channels, n examples, p positions and g groups (the layer's `num_groups`), e.g. `2*d`; d rows of the weight for a weight method.
+        Sphere and constraints are those of the layer where no activation follows.
+    true_gradient: is the gradient the derivative of the output? False where a part of the dependence is left out on purpose.
+    errors: situations in which a layer in training raises ValueError instead of giving finite outputs and gradients.
     """
 
     weight_scale: Literal["row", "block", "tensor", "none"]
+    orthogonal: Literal["row", "block", "tensor", "none"] | None = None
     input_scale: bool
     input_shift: bool
+    exact: bool | None
     batch_dependent: bool
     running_statistics: bool
     stateful: bool
-    exact: bool = False
+    sphere: Literal["channel", "instance", "group", "sample", "position", "row", "none"]
+    constraints: str
+    true_gradient: bool = True
+    errors: tuple[Situation, ...] = ()
 
 
 Family = Literal["batch statistics", "sample statistics", "weight", "whitening", "no statistics"]
@@ -74,7 +122,14 @@ class Norm(Plugin, ABC):
 
 
 class ActivationNorm(Norm):
-    """Normalizes what flows through the network."""
+    """Normalizes what flows through the network.
+
+    own_activation: at sites that are `activated` the layer is an activation too, and the one that followed is taken out.
+    own_branch_start: the layer starts residual branches at zero by itself, so that gammas that start at zero start at one.
+    """
+
+    own_activation: ClassVar[bool] = False
+    own_branch_start: ClassVar[bool] = False
 
     @abstractmethod
     def layer(self, site: Site) -> nn.Module:
@@ -82,8 +137,14 @@ class ActivationNorm(Norm):
 
 
 class WeightNorm(Norm):
-    """Normalizes weights: registered on a convolution or linear layer by `torch.nn.utils.parametrize`."""
+    """Normalizes weights: registered on a convolution or linear layer by `torch.nn.utils.parametrize`.
+
+    where: `fed` wraps the layers whose output goes straight into a norm of the original network, `all` every one that has a direction
+    (more than one value a row, no row of zeros).
+    """
+
+    where: Literal["fed", "all"] = "fed"
 
     @abstractmethod
-    def wrap(self, module: nn.Module) -> None:
-        """Reparametrize `module.weight` (shape `(out, in, *)`) in place, without changing what the module is called."""
+    def wrap(self, module: nn.Linear | nn.Conv2d) -> None:
+        """Reparametrize `module.weight`, `(out, in, *)`, in place, by `torch.nn.utils.parametrize`."""

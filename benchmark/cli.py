@@ -1,0 +1,310 @@
+"""The command `bench`: arguments and messages only. What a verb needs is imported when it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from benchmark.errors import BenchError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from benchmark.plan import Plan
+    from benchmark.store import Store
+    from benchmark.suite import Suite
+    from benchmark.trial import Trial
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, help="What a normalization layer does to a network: a benchmark."
+)
+
+SuiteName = Annotated[str, typer.Argument(help="A suite file, or the name of one in suites/ (digits, cifar, ...).", metavar="SUITE")]
+Results = Annotated[Path | None, typer.Option("--results", help="Folder of results [default: results/ of the checkout, or BENCH_RESULTS].", metavar="DIR")]
+Data = Annotated[Path | None, typer.Option("--data", help="Folder of datasets [default: BENCH_DATA].", metavar="DIR")]
+Only = Annotated[list[str] | None, typer.Option("--only", help="Just the trials that match, e.g. norm=gn; may be repeated.", metavar="KEY=VALUE")]
+Retry = Annotated[bool, typer.Option("--retry", help="Count failed trials (error, out_of_memory, timed_out) as missing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def run(
+    suite: SuiteName,
+    results: Results = None,
+    data: Data = None,
+    only: Only = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Most trials at once [default: as many as fit].")] = None,
+    address: Annotated[str | None, typer.Option("--address", help="A Ray cluster: auto, host:port or ray://...", metavar="ADDRESS")] = None,
+    retry: Retry = False,
+) -> None:
+    """Run what a suite still misses, then show its boards and build the site."""
+    from benchmark.board import boards
+    from benchmark.pages import build
+    from benchmark.resources import default_site
+    from benchmark.runner import session
+    from benchmark.terminal import render
+
+    console = _console()
+    loaded, trials, store, plan = _plan(suite, results, data, only, retry=retry, download=True)
+    console.print(session.announce(plan), highlight=False, soft_wrap=True)
+    _warn(store)
+    try:
+        summary = session.run(plan, store, loaded.limits, console=console, data_dir=_data_dir(data), jobs=jobs, address=address)
+    except KeyboardInterrupt:
+        console.print("\ninterrupted: what had finished is stored; the same command goes on from here", soft_wrap=True)
+        raise typer.Exit(130) from None
+    wanted = {t.trial_id for t in trials}
+    console.print(render(boards(r for r in store.rows([loaded.name]) if r["trial_id"] in wanted)))
+    console.print(f"site: {build(store, default_site())}", highlight=False, soft_wrap=True)
+    if summary.broken:
+        for item, status, reason in summary.broken:
+            console.print(f"[red]{status.value}[/red] {item.trial.title}: {reason}", highlight=False, soft_wrap=True)
+        console.print(f"see why: bench status {suite} --why; run them again: bench run {suite} --retry", highlight=False, soft_wrap=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(suite: SuiteName, results: Results = None, data: Data = None, only: Only = None, retry: Retry = False, as_json: Json = False) -> None:
+    """Say what a suite holds: its size, what is cached, stale or missing, and how long the rest should take."""
+    from benchmark.runner.session import announce
+
+    loaded, trials, store, made = _plan(suite, results, data, only, retry=retry)
+    if as_json:
+        return _print_json(made.to_dict())
+    console = _console()
+    console.print(announce(made), highlight=False, soft_wrap=True)
+    for line in _axes(trials):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    limit = loaded.limits
+    console.print(f"  limits: {limit.cpu} CPU, {limit.gpu} GPU, {limit.time:g} s a trial", highlight=False)
+    if made.todo and made.estimate is None:
+        console.print("  time: unknown; the first finished trials will tell")
+    _warn(store)
+    return None
+
+
+@app.command()
+def status(
+    suite: SuiteName,
+    why: Annotated[bool, typer.Option("--why", help="For each trial: its state, and the reason.")] = False,
+    results: Results = None,
+    data: Data = None,
+    only: Only = None,
+    as_json: Json = False,
+) -> None:
+    """Show how each trial of a suite stands: its result, or why there is none that counts."""
+    from benchmark.plan import State
+    from benchmark.runner.session import announce
+
+    _, _, store, made = _plan(suite, results, data, only)
+    if as_json:
+        return _print_json(made.to_dict())
+    console = _console()
+    console.print(announce(made), highlight=False, soft_wrap=True)
+    for item in made.items:
+        stored = item.stored["status"] if item.stored else ""
+        troubled = item.state is not State.CACHED or stored != "ok"
+        if why and troubled:
+            console.print(f"{item.state.value:8}{stored:14}{item.trial.title}", highlight=False, markup=False, soft_wrap=True)
+            for reason in item.reasons or ([item.stored["reason"]] if item.stored else []):
+                console.print(f"        {reason}", highlight=False, markup=False, soft_wrap=True)
+            if stored == "error" and item.state is State.CACHED:
+                console.print(_log(store, made.suite, item.trial.trial_id), highlight=False, markup=False, soft_wrap=True)
+    ends = sorted({i.stored["status"] for i in made.items if i.stored})
+    for end in ends:
+        console.print(f"  {sum(bool(i.stored and i.stored['status'] == end) for i in made.items)} stored as {end}", highlight=False)
+    _warn(store)
+    return None
+
+
+@app.command()
+def board(suite: SuiteName, results: Results = None, only: Only = None, as_json: Json = False) -> None:
+    """Show a suite's boards in the terminal."""
+    from benchmark.board import boards, boards_json
+    from benchmark.select import select
+    from benchmark.suite import expand, load
+    from benchmark.terminal import render
+
+    loaded, store = load(suite), _store(results)
+    wanted = {t.trial_id for t in select(expand(loaded), only or [])}
+    made = boards(r for r in store.rows([loaded.name]) if r["trial_id"] in wanted)
+    if as_json:
+        return _print_json(boards_json(made))
+    console = _console()
+    if made:
+        console.print(render(made))
+    else:
+        console.print(f"no results of {loaded.name} in {store.root} yet: bench run {suite}", soft_wrap=True)
+    _warn(store)
+    return None
+
+
+@app.command()
+def site(
+    results: Results = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to build [default: site/build].", metavar="DIR")] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Just this suite; may be repeated.", metavar="SUITE")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Build the static site from the results."""
+    from benchmark.pages import build
+    from benchmark.resources import default_site
+
+    store = _store(results)
+    if only and (unknown := sorted(set(only) - set(store.suites()))):
+        raise BenchError(f"no results of suite {', '.join(unknown)} in {store.root}; there are {', '.join(store.suites()) or 'none'}")
+    index = build(store, out or default_site(), suites=only)
+    _console().print(f"site: {index}", highlight=False, soft_wrap=True)
+    _warn(store)
+    if show:
+        typer.launch(index.resolve().as_uri())
+
+
+@app.command()
+def norms(as_json: Json = False) -> None:
+    """List the normalization methods, with their claims."""
+    from dataclasses import asdict
+
+    from benchmark.norms import registry
+
+    _list(registry, as_json, extra=lambda c: {"family": c.family, "equation": c.equation, "claims": asdict(c.claims)}, columns=("family", "summary", "parameters", "source"))
+
+
+@app.command()
+def attacks(as_json: Json = False) -> None:
+    """List the attacks and noises."""
+    from benchmark.attacks import registry
+
+    _list(registry, as_json, extra=lambda c: {"threat": c.threat, "size": c.size_field}, columns=("threat", "summary", "parameters", "source"))
+
+
+@app.command()
+def measures(as_json: Json = False) -> None:
+    """List the measures."""
+    from benchmark.measures import registry
+
+    _list(registry, as_json, extra=lambda _: {}, columns=("summary", "parameters", "source"))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a suite file."""
+    from benchmark.suite import json_schema
+
+    _print_json(json_schema())
+
+
+@app.command()
+def doctor(data: Data = None, as_json: Json = False) -> None:
+    """Say what is installed, which devices and datasets there are, and what would run where."""
+    from benchmark.doctor import examine, show
+
+    found = examine(_data_dir(data))
+    if as_json:
+        return _print_json(found)
+    return show(found, _console())
+
+
+def _plan(suite: str, results: Path | None, data: Path | None, only: list[str] | None, *, retry: bool = False, download: bool = False) -> tuple[Suite, list[Trial], Store, Plan]:
+    from benchmark.plan import make
+    from benchmark.select import select
+    from benchmark.suite import expand, load
+
+    loaded, store = load(suite), _store(results)
+    trials = select(expand(loaded), only or [])
+    return loaded, trials, store, make(loaded.name, trials, store, _data_dir(data), retry=retry, download=download)
+
+
+def _store(results: Path | None) -> Store:
+    from benchmark.resources import default_results
+    from benchmark.store import Store, StoreError
+
+    root = (results or default_results()).absolute()
+    if root.exists() and not root.is_dir():
+        raise StoreError(f"--results {root}: expected a folder, found a file")
+    return Store(root)
+
+
+def _data_dir(data: Path | None) -> Path | None:
+    chosen = data or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None)
+    if chosen is not None and not chosen.is_dir():
+        raise BenchError(f"{'--data' if data else 'BENCH_DATA'} {chosen}: there is no such folder")
+    return chosen.absolute() if chosen else None
+
+
+def _axes(trials: list[Trial]) -> list[str]:
+    from benchmark.select import KEYS, value_of
+
+    lines = []
+    for key in KEYS:
+        values = list(dict.fromkeys(str(value_of(t, key)) for t in trials))
+        if len(values) > 1 or key in {"dataset", "model", "norm"}:
+            lines.append(f"{key}: {', '.join(values)}")
+    return lines
+
+
+def _log(store: Store, suite: str, trial_id: str) -> str:
+    row = next(r for r in store.rows([suite], ["trial_id", "log"]) if r["trial_id"] == trial_id)
+    return "\n".join("        | " + line for line in row["log"].splitlines()[-12:])
+
+
+def _warn(store: Store) -> None:
+    for path, problem in store.problems.items():
+        print(f"bench: {path} is left out: {problem}", file=sys.stderr)  # noqa: T201
+
+
+def _list(registry: Any, as_json: bool, *, extra: Any, columns: tuple[str, ...]) -> None:
+    problems = registry.problems()
+    rows = []
+    for name in registry.names():
+        if name in problems:
+            continue
+        cls = registry.get(name)
+        parameters = {k: registry.make(name).component().params[k] for k in cls.model_fields}
+        rows.append({"name": name, "summary": cls.summary, "source": cls.source, "parameters": parameters, **extra(cls)})
+    if as_json:
+        return _print_json(rows if not problems else [*rows, *({"name": n, "problem": p} for n, p in problems.items())])
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("name", *columns):
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(", ".join(f"{k}={v}" for k, v in row[c].items()) if isinstance(row[c], dict) else str(row[c]) for c in ("name", *columns)))
+    _console().print(table)
+    for problem in problems.values():
+        print(f"bench: {problem}", file=sys.stderr)  # noqa: T201
+    return None
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def main() -> None:
+    """Entry point of `bench`: what a user can mend is one message and exit code 2."""
+    try:
+        app()
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `bench ... | head` is no error
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

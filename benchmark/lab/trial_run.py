@@ -1,0 +1,180 @@
+"""The order of the day: data, model, training, measures, clean evaluation, attacks. Trial in, outcome out."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark import attacks, measures
+from benchmark.lab import data as datasets
+from benchmark.lab import evaluate
+from benchmark.lab.measure import look
+from benchmark.lab.model import build
+from benchmark.lab.train import Diverged, Progress, Record, Tensors, optimizer, train
+from benchmark.measures import Probe
+from benchmark.trial import AttackResult, Outcome, Reading, Status, Trial
+
+#: Training images that measures look at; the first ones, which are balanced over the classes in the datasets that ship.
+PROBE_IMAGES = 256
+#: Images an evaluation step; robust accuracies do not depend on it.
+EVALUATION_BATCH = 500
+LOG_LINES = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a trial needs to know about the machine; nothing in it changes what is computed, but for the device."""
+
+    data_dir: str | None
+    fingerprint: str
+    device: str = "cpu"
+    threads: int = 1
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def run(trial: Trial, context: Context, report: Callable[[Progress], None]) -> Outcome:
+    """Run one trial to its end. Whatever happens inside it becomes the outcome's status and reason; only KeyboardInterrupt passes through."""
+    started, clock = time.time(), time.perf_counter()
+    record = Record()
+    found: dict[str, Any] = {}
+    status, reason, log = Status.OK, "", ""
+    try:
+        _run(trial, context, report, record, found)
+    except Diverged as error:
+        status, reason = Status.DIVERGED, str(error)
+    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+        status, reason, log = Status.OUT_OF_MEMORY, " ".join(str(error).split())[:300] or "out of memory", _tail()
+    except Exception as error:  # any failure of a trial is a result with its reason
+        status, reason, log = Status.ERROR, f"{type(error).__name__}: {' '.join(str(error).split())}"[:500], _tail()
+    return Outcome(
+        status=status,
+        reason=reason,
+        log=log,
+        epoch=record.epoch,
+        train_loss=record.loss,
+        curves=tuple(record.curves),
+        started=started,
+        wall_seconds=time.perf_counter() - clock,
+        train_seconds=record.seconds,
+        images_per_second=record.images / record.seconds if record.seconds else None,
+        peak_memory=_peak_memory(context.device),
+        **found,
+    )
+
+
+def _run(trial: Trial, context: Context, report: Callable[[Progress], None], record: Record, found: dict[str, Any]) -> None:
+    device = torch.device(context.device)
+    precision = {"auto": "bf16" if device.type == "cuda" else "float32"}.get(trial.train.precision, trial.train.precision)
+    found["provenance"] = {**context.provenance, "engine": "eager", "precision": precision, **_machine(device, context.threads)}
+    _settle(device, context.threads)
+
+    source = datasets.locate(trial.data, Path(context.data_dir) if context.data_dir else None, download=True)
+    assert source is not None  # noqa: S101 - download=True finds it or raises
+    dataset = datasets.load(trial.data, source, context.fingerprint)
+    training, test = _on_device(dataset.train, device), _on_device(dataset.test, device)
+
+    model, audit = build(trial, channels=dataset.channels, image_size=dataset.image_size, classes=len(dataset.classes), mean=dataset.mean, std=dataset.std)
+    found["audit"] = audit.model_dump(mode="json")
+    model = model.to(device)
+    if device.type == "cuda":
+        model = model.to(memory_format=torch.channels_last)
+
+    probe = Probe(
+        model=model,
+        images=evaluate.pixels(training.images[:PROBE_IMAGES]),
+        labels=training.labels[:PROBE_IMAGES],
+        optimizer=optimizer(model, trial.train),
+    )
+    chosen = [measures.registry.from_component(c) for c in trial.measures]
+    validation = _on_device(dataset.validation, device) if dataset.validation is not None else None
+
+    def observe(step: int, epoch: int) -> list[Reading]:
+        readings = look(chosen, probe, step=step, epoch=epoch, epochs=trial.train.epochs)
+        if validation is not None and epoch:
+            held_out = evaluate.clean(model, validation, EVALUATION_BATCH)
+            accuracy = float(held_out.right.double().mean())
+            found["validation_accuracy"] = accuracy
+            readings.append(Reading(step=step, epoch=epoch, measure="validation.accuracy", value=accuracy))
+        return readings
+
+    train(model, trial, training, precision=precision, look=observe, report=report, record=record)
+
+    result = evaluate.clean(model, test, EVALUATION_BATCH)
+    found |= {
+        "clean_correct": int(result.right.sum()),
+        "test_total": len(result.right),
+        "clean_outcomes": evaluate.pack(result.right),
+        "test_loss": result.loss,
+    }
+    results: list[AttackResult] = []
+    for component in trial.attacks:
+        method = attacks.registry.from_component(component)
+        results += evaluate.attack(
+            model, method, test, result.right, seed=trial.seed, batch_size=EVALUATION_BATCH, report=_attack_progress(method.name, trial, record, report)
+        )
+        found["attacks"] = tuple(results)
+
+
+def _attack_progress(name: str, trial: Trial, record: Record, report: Callable[[Progress], None]) -> Callable[[float], None]:
+    accuracy = next((r.value for r in reversed(record.curves) if r.measure == "train.accuracy"), None) or 0.0
+    rate = record.images / record.seconds if record.seconds else 0.0
+
+    def tell(done: float) -> None:
+        report(
+            Progress(
+                epoch=record.epoch, epochs=trial.train.epochs, loss=record.loss or 0.0, accuracy=accuracy, images_per_second=rate, phase=f"{name} {done:.0%}"
+            )
+        )
+
+    return tell
+
+
+def _settle(device: torch.device, threads: int) -> None:
+    """Deterministic kernels and a fixed number of threads: on a CPU two runs of one trial agree to the last bit."""
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(device.type == "cpu")
+
+
+def _on_device(split: datasets.Split, device: torch.device) -> Tensors:
+    images = torch.from_numpy(np.ascontiguousarray(split.images.transpose(0, 3, 1, 2)))
+    return Tensors(images.to(device), torch.from_numpy(np.array(split.labels)).to(device))
+
+
+def _machine(device: torch.device, threads: int) -> dict[str, Any]:
+    machine: dict[str, Any] = {"python": platform.python_version(), "platform": platform.platform(terse=True), "threads": threads, "device": "cpu"}
+    if device.type == "cuda":
+        machine |= {"device": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    else:
+        machine["cpu"] = _cpu_name()
+    return machine
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _peak_memory(device: str) -> int:
+    if device.startswith("cuda"):
+        return int(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _tail() -> str:
+    """The last lines of the traceback being handled."""
+    return "\n".join(traceback.format_exc().splitlines()[-LOG_LINES:])

@@ -1,0 +1,52 @@
+"""The site: boards and results as static pages that work from `file://`, without a network and without JavaScript."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import benchmark
+from benchmark.pages import boards_pages, trial_pages
+from benchmark.pages.context import Context
+from benchmark.pages.figures import chart_library, colours_script
+from benchmark.pages.results import load
+from benchmark.pages.writer import SiteError, Writer, environment, replacing
+from benchmark.resources import shipped
+from benchmark.store import Store
+
+__all__ = ["SiteError", "build"]
+
+#: Pages of the navigation: file and text.
+NAVIGATION = (
+    ("index.html", "Overview"),
+    ("accuracy.html", "Accuracy"),
+    ("robustness.html", "Robustness"),
+    ("weight-norm.html", "Weight norms"),
+)
+
+
+def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
+    """Build all pages from the results of `suites` (default: all) into the folder `out`, and return the path of its index.html.
+
+    The same results give the same bytes. A site that stands in `out` is replaced when the new one is whole. Raises `SiteError` where `out` holds
+    something else.
+    """
+    results = load(store, suites)
+    with replacing(out) as folder:
+        shared = {
+            "site": {
+                "nav": NAVIGATION,
+                "trials": f"{results.table.num_rows:,}",
+                "version": results.version,
+                "date": results.date,
+                "normbench": benchmark.__version__,
+            }
+        }
+        writer = Writer(folder, shared, environment())
+        shutil.copytree(shipped("site", "assets"), folder / "assets", ignore=shutil.ignore_patterns(".*"))
+        writer.text("assets/vega.js", chart_library())
+        writer.text("assets/colours.js", colours_script())
+        context = Context(results, writer)
+        boards_pages.write(context)
+        trial_pages.write(context)
+    return out.resolve() / "index.html"

@@ -1,0 +1,105 @@
+"""What the pages are built from: boards, and the table behind them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from benchmark.board import Board, Entry, boards
+from benchmark.store import Store
+
+#: Rows turned into Python values at a time: enough to be quick, few enough to be small.
+BATCH = 2000
+
+
+@dataclass(frozen=True)
+class Results:
+    """All results of some suites: the Arrow table as stored, and the boards that it makes."""
+
+    table: pa.Table
+    boards: tuple[Board, ...]
+    problems: dict[str, str]
+    """Shards that could not be read, by path relative to the results folder."""
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Row of a trial in `table`: of its latest result where several suites have it."""
+        started = self.table.column("started").to_pylist()
+        suites = self.table.column("suite").to_pylist()
+        found: dict[str, int] = {}
+        for i, trial_id in enumerate(self.table.column("trial_id").to_pylist()):
+            if trial_id not in found or (started[found[trial_id]], suites[found[trial_id]]) < (started[i], suites[i]):
+                found[trial_id] = i
+        return found
+
+    def row(self, trial_id: str, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """One trial's row as a dictionary."""
+        table = self.table if columns is None else self.table.select(columns)
+        found: dict[str, Any] = table.slice(self.position[trial_id], 1).to_pylist()[0]
+        return found
+
+    def shard(self, trial_id: str) -> pa.Table:
+        """One trial's row as a table."""
+        return self.table.slice(self.position[trial_id], 1)
+
+    def curve(self, trial_id: str, measure: str, layer: str = "") -> list[tuple[float, float]]:
+        """(epoch, value) of one curve of a trial, without values that were not finite."""
+        curves = self.row(trial_id, ["curves"])["curves"] or []
+        return [(r["epoch"], r["value"]) for r in curves if r["measure"] == measure and r["layer"] == layer and r["value"] is not None]
+
+    @cached_property
+    def version(self) -> str:
+        """12 digits that change whenever a result does: which trials there are, what they were run with, when, and how they ended."""
+        found = hashlib.sha256()
+        columns = [self.table.column(c).cast(pa.string()).to_pylist() for c in ("suite", "trial_id", "identity", "status", "started")]
+        for row in zip(*columns, strict=True):
+            found.update("\0".join(str(v) for v in row).encode() + b"\n")
+        return found.hexdigest()[:12]
+
+    @cached_property
+    def date(self) -> str:
+        """Day of the latest result, or empty."""
+        latest = pc.max(self.table.column("started")).as_py()
+        return f"{latest:%Y-%m-%d}" if latest else ""
+
+    def lead(self) -> Board | None:
+        """The board with the most finished trials: the one to open with."""
+        return max(self.boards, key=lambda b: sum(len(e.runs) - len(e.failed) for e in b.entries), default=None)
+
+
+def load(store: Store, suites: Sequence[str] | None) -> Results:
+    """Read the results of the given suites (default: all)."""
+    table = store.table(suites).combine_chunks()
+    problems = {path.removeprefix(str(store.root)).lstrip("/"): why for path, why in store.problems.items()}
+    return Results(table, tuple(boards(_rows(table))), problems)
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Rows for boards: without long columns, and of the curves only what boards read, filtered while still in columns."""
+    light = table.drop_columns([c for c in ("curves", "clean_outcomes", "log", "audit", "provenance") if c in table.column_names])
+    for start in range(0, table.num_rows, BATCH):
+        part = light.slice(start, BATCH)
+        curves = [_whole_network(c) for c in table.column("curves").slice(start, BATCH).chunks]
+        yield from part.append_column("curves", pa.chunked_array(curves, table.schema.field("curves").type)).to_pylist()
+
+
+def _whole_network(curves: pa.ListArray) -> pa.ListArray:
+    """Of each list of readings, those of a weight norm of the whole network."""
+    readings = curves.flatten()
+    keep = pc.and_(pc.equal(readings.field("layer"), ""), pc.starts_with(readings.field("measure"), "weight-norm."))
+    lengths = pc.fill_null(pc.list_value_length(curves), 0).to_numpy()
+    ends = lengths.cumsum()
+    kept = pc.cumulative_sum(keep.cast(pa.int32())).to_numpy() if len(readings) else lengths[:0]
+    counts = [0, *(int(kept[end - 1]) if end else 0 for end in ends)]
+    return pa.ListArray.from_arrays(pa.array(counts, pa.int32()), readings.filter(keep))
+
+
+def primary(entry: Entry) -> str:
+    """The component that an entry is shown under: its weight method where there is one, else its activation method."""
+    return entry.methods[0] if entry.methods else entry.norm

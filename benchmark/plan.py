@@ -1,0 +1,169 @@
+"""What a suite still has to run: each planned trial is cached, stale or missing, with the reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmark.identity import Identity, identity
+from benchmark.lab import data as datasets
+from benchmark.store import BRIEF, Store
+from benchmark.trial import DataSpec, Status, Trial
+
+
+class State(StrEnum):
+    CACHED = "cached"
+    STALE = "stale"
+    MISSING = "missing"
+
+
+#: Ends that say nothing about the method; such a trial is run again by itself.
+UNFINISHED = {Status.KILLED}
+#: Ends that another try may change, run again on request (`--retry`).
+RETRIABLE = {Status.ERROR, Status.OUT_OF_MEMORY, Status.TIMED_OUT, Status.KILLED}
+
+
+@dataclass(frozen=True)
+class Item:
+    """A planned trial. `stored` is the row on disk (columns `store.BRIEF`), if any; `reasons` say why it is not cached."""
+
+    trial: Trial
+    identity: Identity
+    state: State
+    reasons: tuple[str, ...]
+    stored: dict[str, Any] | None
+    estimate: float | None
+    """Seconds that it should take, from earlier trials; None when there is none to go by."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    suite: str
+    items: tuple[Item, ...]
+
+    def count(self, state: State) -> int:
+        return sum(i.state is state for i in self.items)
+
+    @property
+    def todo(self) -> list[Item]:
+        return [i for i in self.items if i.state is not State.CACHED]
+
+    @property
+    def estimate(self) -> float | None:
+        """Seconds of trial time still to run, one trial after the other; None when no earlier trial tells."""
+        known = [i.estimate for i in self.todo if i.estimate is not None]
+        if not self.todo:
+            return 0.0
+        return sum(known) / len(known) * len(self.todo) if known else None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "suite": self.suite,
+            "total": len(self.items),
+            "cached": self.count(State.CACHED),
+            "stale": self.count(State.STALE),
+            "missing": self.count(State.MISSING),
+            "estimate_seconds": self.estimate,
+            "trials": [
+                {
+                    "trial_id": i.trial.trial_id,
+                    "title": i.trial.title,
+                    "state": i.state.value,
+                    "reasons": list(i.reasons),
+                    "status": i.stored["status"] if i.stored else None,
+                    "estimate_seconds": i.estimate,
+                }
+                for i in self.items
+            ],
+        }
+
+
+def make(suite: str, trials: Sequence[Trial], store: Store, data_dir: Path | None, *, retry: bool = False, download: bool = False) -> Plan:
+    """Compare the trials of a suite with what is stored. Raises `DataError` when a dataset cannot exist.
+
+    retry: count failed trials as missing. download: fetch datasets that are not on this machine, so that their content is known.
+    """
+    rows = {r["trial_id"]: r for r in store.rows([suite], BRIEF)}
+    fingerprints = Fingerprints(data_dir, download=download)
+    paces = _Paces(rows.values())
+    items = []
+    for trial in trials:
+        now = identity(trial, fingerprints.of(trial.data))
+        state, reasons = _judge(trial, now, rows, retry=retry)
+        items.append(Item(trial, now, state, tuple(reasons), rows.get(trial.trial_id), paces.estimate(trial)))
+    return Plan(suite, tuple(items))
+
+
+class Fingerprints:
+    """Content fingerprints of datasets, each computed once."""
+
+    def __init__(self, data_dir: Path | None, *, download: bool) -> None:
+        self._data_dir, self._download = data_dir, download
+        self._known: dict[tuple[Any, ...], str | None] = {}
+
+    def of(self, spec: DataSpec) -> str | None:
+        """None when the dataset is not on this machine and may not be fetched."""
+        key = (spec.dataset, spec.train_split, spec.test_split, spec.image_column, spec.label_column)
+        if key not in self._known:
+            source = datasets.locate(spec, self._data_dir, download=self._download)
+            self._known[key] = datasets.fingerprint(source) if source else None
+        return self._known[key]
+
+
+def _judge(trial: Trial, now: Identity, rows: dict[str, dict[str, Any]], *, retry: bool) -> tuple[State, list[str]]:
+    row = rows.get(trial.trial_id)
+    if row is None:
+        return State.MISSING, [_nearest(trial, rows.values())]
+    changes = now.changes_since(json.loads(row["identity_parts"]))
+    if changes:
+        return State.STALE, changes
+    if row["status"] in UNFINISHED:
+        return State.MISSING, [f"it was killed ({row['reason']})"]
+    if retry and row["status"] in RETRIABLE:
+        return State.MISSING, [f"it ended as {row['status']} and is to be tried again ({row['reason']})"]
+    return State.CACHED, []
+
+
+def _nearest(trial: Trial, rows: Iterable[dict[str, Any]]) -> str:
+    """What the most similar stored trial did otherwise."""
+    spec = _flat(trial.model_dump(mode="json"))
+    best: list[str] | None = None
+    for row in rows:
+        if (row["norm"], row["seed"], row["model"]) != (trial.norm_label, trial.seed, trial.model.name):
+            continue
+        other = _flat(json.loads(row["spec"]))
+        differing = sorted(k for k in {*spec, *other} if spec.get(k) != other.get(k))
+        if best is None or len(differing) < len(best):
+            best = [f"{k} is {spec.get(k, 'not set')}, stored with {other.get(k, 'not set')}" for k in differing]
+    return "it was never run" if best is None or len(best) > 3 else f"it was never run with these settings: {'; '.join(best)}"
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()}
+    return {prefix: json.dumps(value)} if not (isinstance(value, list) and value and isinstance(value[0], dict)) else _flat(dict(enumerate(value)), prefix)
+
+
+class _Paces:
+    """Seconds a trial, learnt from rows: scaled by epochs, among trials of the same model, width and norm, else of the same model and width."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+        self._by: dict[tuple[Any, ...], list[float]] = {}
+        for row in rows:
+            if row["status"] != Status.OK or not row["wall_seconds"]:
+                continue
+            pace = row["wall_seconds"] / row["epochs"]
+            for key in ((row["dataset"], row["model"], row["width"], row["norm"]), (row["dataset"], row["model"], row["width"])):
+                self._by.setdefault(key, []).append(pace)
+
+    def estimate(self, trial: Trial) -> float | None:
+        shape = (trial.data.dataset, trial.model.name, trial.model.width)
+        for key in ((*shape, trial.norm_label), shape):
+            if key in self._by:
+                return median(self._by[key]) * trial.train.epochs
+        return None

@@ -1,0 +1,134 @@
+"""One trial in a process of its own: a segfault, a hang or a kill costs that trial alone and becomes its outcome.
+
+The parent is a Ray worker (or any process). Children come from a fork server that has torch and timm loaded already, so that a trial starts in hundredths of
+a second. A child whose parent is gone ends by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from benchmark.trial import Outcome, Status, Trial
+
+#: Seconds that a child has to end by itself at its time limit before it is killed.
+GRACE = 5.0
+_LOG_BYTES = 8_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial as it travels to where it runs: plain values only."""
+
+    trial: str
+    """JSON of the `Trial`."""
+    context: dict[str, Any]
+    """Fields of `benchmark.lab.trial_run.Context`."""
+    time_limit: float
+
+
+def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
+    """Run a job in a child process to its end, whatever that is. `report` gets the child's progress as dictionaries."""
+    started, clock = time.time(), time.monotonic()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmark.lab.trial_run", "foolbox"])
+    receiver, sender = context.Pipe(duplex=True)
+    with tempfile.TemporaryDirectory(prefix="normbench-") as folder:
+        log = Path(folder) / "log"
+        log.touch()
+        process = context.Process(target=_child, args=(sender, asdict(job), str(log)), daemon=True)
+        with _no_main_module():
+            process.start()
+        sender.close()
+        progress: dict[str, Any] = {}
+        outcome: Outcome | None = None
+        try:
+            while outcome is None:
+                left = job.time_limit + GRACE - (time.monotonic() - clock)
+                if left <= 0 or not receiver.poll(left):
+                    break
+                try:
+                    kind, message = receiver.recv()
+                except (EOFError, ConnectionResetError):
+                    break
+                if kind == "outcome":
+                    outcome = Outcome.model_validate_json(message)
+                else:
+                    progress = message
+                    report(message)
+        finally:
+            if outcome is None and process.is_alive() and time.monotonic() - clock < job.time_limit + GRACE:
+                process.join(1.0)
+            if process.is_alive():
+                process.kill()
+            process.join()
+            receiver.close()
+        if outcome is not None:
+            return outcome
+        elapsed = time.monotonic() - clock
+        status, reason = _verdict(process.exitcode, elapsed, job.time_limit)
+        return Outcome(
+            status=status, reason=reason, log=_last(log), epoch=int(progress.get("epoch", 0)), started=started, wall_seconds=elapsed, provenance=job.context["provenance"]
+        )
+
+
+def _verdict(exit_code: int | None, elapsed: float, limit: float) -> tuple[Status, str]:
+    if elapsed >= limit:
+        return Status.TIMED_OUT, f"it ran longer than its limit of {limit:g} s"
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        hint = " (often the kernel, out of memory)" if name == "SIGKILL" else ""
+        return Status.KILLED, f"its process was ended by {name}{hint}"
+    return Status.KILLED, f"its process ended with exit code {exit_code} before it had an outcome"
+
+
+def _child(connection: Connection, job: dict[str, Any], log: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    with Path(log).open("a", buffering=1) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        faulthandler.enable(file)
+        faulthandler.dump_traceback_later(job["time_limit"], exit=True, file=file)  # works inside a stuck C call too
+        threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
+        from benchmark.lab.trial_run import Context, run
+
+        outcome = run(Trial.model_validate_json(job["trial"]), Context(**job["context"]), lambda p: connection.send(("progress", asdict(p))))
+        faulthandler.cancel_dump_traceback_later()
+        connection.send(("outcome", outcome.model_dump_json()))
+        sys.stdout.flush()
+
+
+def _end_with_parent(connection: Connection) -> None:
+    """The parent never sends: the only thing that can arrive is the end of the connection."""
+    with contextlib.suppress(EOFError, OSError):
+        connection.recv()
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Keep multiprocessing from importing the parent's main script again in every child; nothing of it is needed there."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _last(log: Path) -> str:
+    text = log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
+    return "\n".join(text.splitlines()[-30:])

@@ -1,0 +1,55 @@
+"""`--only norm=gn`: a part of a suite's trials."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from benchmark.errors import BenchError
+from benchmark.plugins import number
+from benchmark.trial import TrainSpec, Trial
+
+KEYS = ("dataset", "model", "norm", "batch_size", "width", "seed", *TrainSpec.model_fields)
+
+
+class SelectionError(BenchError):
+    """A filter names no known key, or nothing matches."""
+
+
+def select(trials: Sequence[Trial], filters: Sequence[str]) -> list[Trial]:
+    """The trials that match every key; several values of one key are alternatives (`norm=gn norm=ln seed=0`)."""
+    wanted: dict[str, list[str]] = {}
+    for text in filters:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not value:
+            raise SelectionError(f"--only {text!r}: expected key=value, for example norm=gn")
+        if key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, 1)
+            raise SelectionError(f"--only {text!r}: there is no key {key!r}; {f'did you mean {near[0]!r}?' if near else 'there are ' + ', '.join(KEYS)}")
+        wanted.setdefault(key, []).append(value)
+    found = [t for t in trials if all(any(_same(value_of(t, k), v) for v in values) for k, values in wanted.items())]
+    if not found:
+        have = "; ".join(f"{k}: {', '.join(sorted({str(value_of(t, k)) for t in trials}))}" for k in wanted)
+        raise SelectionError(f"--only matches no trial of the suite, which has {have}")
+    return found
+
+
+def value_of(trial: Trial, key: str) -> object:
+    """What a trial has under one of `KEYS`."""
+    direct = {
+        "dataset": trial.data.dataset,
+        "model": trial.model.name,
+        "norm": trial.norm_label,
+        "batch_size": trial.batch_size,
+        "width": trial.model.width,
+        "seed": trial.seed,
+    }
+    return direct[key] if key in direct else getattr(trial.train, key)
+
+
+def _same(have: object, text: str) -> bool:
+    if isinstance(have, bool):
+        return str(have).lower() == text.lower()
+    if isinstance(have, int | float):
+        return have == number(text)
+    return str(have) == text

@@ -1,0 +1,177 @@
+"""Find a suite file, read it, and say all that is wrong with it at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from benchmark.resources import shipped
+from benchmark.suite import _grid, _yaml
+from benchmark.suite._models import NAME, Draft, Suite, When
+from benchmark.suite._problems import Finding, Location, Problem, SuiteError, found, nearest, written
+from benchmark.trial import Trial
+
+
+def load(ref: str | Path) -> Suite:
+    """Read a suite: the path of a file, or a bare name such as `digits`, looked up in `suites/` here and among those that ship with the package.
+
+    Raises `SuiteError` with every problem of the file.
+    """
+    path = _find(ref)
+    try:
+        with path.open("rb") as file:
+            data = file.read(_yaml.MAX_BYTES + 1)
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in _suites(path.parent)], 1)
+        raise SuiteError([Problem(str(path), None, "there is no such file" + (f"; did you mean {path.parent / near[0]}?" if near else ""))]) from None
+    except OSError as error:
+        raise SuiteError([Problem(str(path), None, f"cannot be read: {error.strerror}")]) from None
+    return read(data, path)
+
+
+def _suites(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.yaml")) if folder.is_dir() else []
+
+
+def _find(ref: str | Path) -> Path:
+    path = Path(ref)
+    if isinstance(ref, Path) or not NAME.fullmatch(ref) or path.is_file():
+        return path
+    folders = list(dict.fromkeys((Path("suites"), shipped("suites"))))
+    for folder in folders:
+        if (folder / f"{ref}.yaml").is_file():
+            return folder / f"{ref}.yaml"
+    names = sorted({p.stem for folder in folders for p in _suites(folder)})
+    near = nearest(ref, names) or f"; there are {', '.join(names) or 'none'}"
+    looked = " and ".join(str(folder) for folder in folders)
+    raise SuiteError([Problem(ref, None, f"there is no suite of this name in {looked}{near}")])
+
+
+def read(data: bytes, source: Path) -> Suite:
+    """Read a suite from bytes; `source` is named in messages. Raises `SuiteError`."""
+    try:
+        document = _yaml.read(data)
+    except _yaml.UnreadableError as error:
+        raise SuiteError([Problem(str(source), error.line, error.message)]) from None
+    findings = document.findings
+    suite: Suite | None = None
+    if not any(f.location == () for f in findings):
+        suite, more = _validate(document.value, document)
+        places = [f.location for f in findings]
+        findings = findings + [f for f in more if not any(f.location[: len(p)] == p for p in places)]
+    if findings or suite is None:
+        problems = {Problem(str(source), f.line or document.line(f.location), f"{_prefix(f.location)}{f.message}"): None for f in findings}
+        raise SuiteError(sorted(problems, key=lambda p: p.line or 0))
+    suite._source = source
+    return suite
+
+
+def _prefix(location: Location) -> str:
+    return f"{written(location)}: " if location else ""
+
+
+def _validate(value: Any, document: _yaml.Document) -> tuple[Suite | None, list[Finding]]:
+    keys = ", ".join(_keys(Suite))
+    if value is None:
+        return None, [Finding((), f"the file is empty; a suite has the keys {keys}")]
+    if not isinstance(value, dict):
+        return None, [Finding((), f"expected the keys of a suite ({keys}), found {found(value)}")]
+    try:
+        suite = Suite.model_validate(value)
+    except ValidationError as error:
+        findings = list(_findings(error, document))
+        bad = {f.location[0] if f.location else "" for f in findings}
+        missing = {name for name, f in Suite.model_fields.items() if f.is_required() and (f.alias or name) not in value}
+        unsound = {name for name, f in Suite.model_fields.items() if (f.alias or name) in bad} | missing
+        rest = {k: v for k, v in value.items() if k not in bad and k != "suite"}
+        return None, findings + _grid.check(Draft.model_validate(rest), set(Suite.model_fields) - unsound)
+    return suite, _grid.check(suite, set(Suite.model_fields))
+
+
+def _findings(error: ValidationError, document: _yaml.Document, root: type[BaseModel] = Suite) -> Iterator[Finding]:
+    """The errors of pydantic at places of the file; what it says of the members of a union is one finding."""
+    for e in error.errors(include_url=False):
+        location = tuple(e["loc"])
+        place = document.known(location)
+        if e["type"] == "suite_within":
+            yield from (Finding((*place, *within), message) for within, message in e["ctx"]["problems"])
+        elif e["type"] == "extra_forbidden":
+            yield Finding(place, _unknown_key(location, root))
+        elif e["type"] == "missing":
+            yield Finding(place, f"the key {location[-1]!r} is missing")
+        elif e["type"] == "too_short":
+            if not e["input"]:  # pydantic counts only the valid values of a list
+                yield Finding(place, "expected at least one value, found an empty list")
+        elif e["type"] in {"model_type", "dict_type"}:
+            model = _model_at(location, root)
+            keys = f" ({', '.join(_keys(model))})" if model else ""
+            yield Finding(place, f"expected a mapping of keys{keys}, found {found(e['input'])}")
+        else:
+            yield Finding(place, e["msg"])
+
+
+def _unknown_key(location: Location, root: type[BaseModel]) -> str:
+    *above, key = location
+    model = _model_at(tuple(above), root)
+    keys = _keys(model) if model else []
+    hint = nearest(key, keys)
+    if model is Suite and not hint:
+        inner = {k: f"{name}.{k}" for name in ("limits", "data", "train") if (section := _model_at((name,), Suite)) for k in _keys(section)}
+        near = difflib.get_close_matches(str(key), inner, 1)
+        hint = f"; did you mean {inner[near[0]]!r}?" if near else ""
+    return f"unknown key; allowed are {', '.join(keys)}{hint}"
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [f.alias or name for name, f in model.model_fields.items()]
+
+
+def _model_at(location: Location, root: type[BaseModel]) -> type[BaseModel] | None:
+    """The class of the section at a location."""
+    model: type[BaseModel] | None = root
+    for part in location:
+        if isinstance(part, str) and model is not None:
+            fields = model.model_fields
+            model = _model_in(fields[part].annotation) if part in fields else None
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for m in map(_model_in, get_args(annotation)) if m), None)
+
+
+def expand(suite: Suite) -> list[Trial]:
+    """The trials of a suite: seed by seed, within a seed those of one shape together; no duplicates. Raises `SuiteError`."""
+    try:
+        return _grid.build(suite)[0]
+    except _grid.GridError as error:
+        raise SuiteError([Problem(str(suite.source), None, f"{_prefix(f.location)}{f.message}") for f in error.findings]) from None
+
+
+def select(trials: Sequence[Trial], only: Sequence[str]) -> list[Trial]:
+    """The trials that fit all of `norm=gn,bn` and the like; keys and values as in the `when` of a suite. Raises `SuiteError`."""
+    if not only:
+        return list(trials)
+    rule: dict[str, list[Any]] = {}
+    for text in only:
+        key, equals, values = text.partition("=")
+        if not equals:
+            raise SuiteError([Problem("--only", None, f"expected key=value or key=value,value, found {found(text)}")])
+        rule.setdefault(key.strip(), []).extend(_yaml.plain(v.strip()) for v in _VALUE.findall(values))
+    try:
+        when = When.model_validate(rule)
+    except ValidationError as error:
+        findings = _findings(error, _yaml.Document(lines={(key,): 1 for key in rule}), When)
+        raise SuiteError([Problem("--only", None, f"{_prefix(f.location)}{f.message}") for f in findings]) from None
+    return [trial for trial in trials if _grid.matches(when.named(), trial)]
+
+
+#: A value of a list with commas; commas in brackets are its own.
+_VALUE = re.compile(r"(?:[^,\[\]]|\[[^\[\]]*\])+")

@@ -1,0 +1,71 @@
+"""Boards in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.board import Board, Entry, Metric
+
+#: What stands under every set of boards, so that no number is read for more than it is.
+NOTE = (
+    "± is half a 95 % t-interval over seeds (initialisation and data order); under 3 seeds there is none, and ranks stay open. Rank a–b: at best a, at worst b."
+)
+
+
+def render(boards: Iterable[Board]) -> Group:
+    """Accuracy, robustness and weight-norm tables of each board."""
+    parts: list[Table | Text] = []
+    for board in boards:
+        parts += _tables(board)
+    if not parts:
+        return Group(Text("No results yet."))
+    return Group(*parts, Text(NOTE, style="dim"))
+
+
+def _tables(board: Board) -> list[Table | Text]:
+    made: list[Table | Text] = []
+    clean, robust, weights = board.of("clean"), board.of("robust"), board.of("weight-norm")
+    images = f", {board.test_total} test images" if board.test_total else ""
+    made.append(Text(f"\n{board.title}{images}", style="bold"))
+    if board.shared:
+        made.append(Text(", ".join(f"{k} {v}" for k, v in board.shared if k in {"epochs", "optimizer", "lr", "wd", "schedule"}), style="dim"))
+    if clean or not (robust or weights):
+        made.append(_table("Accuracy, %", board, clean, clean[0] if clean else None))
+    if by := board.headline("robust"):
+        made.append(_table(f"Robust accuracy, % (sizes in pixel space; ranked by {escape(by.label)})", board, robust, by))
+    if weights:
+        made.append(_table("Weight norm, end / start", board, weights, None))
+    return made
+
+
+def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric | None) -> Table:
+    by = ranked or (metrics[0] if metrics else None)
+    table = Table(title=title, title_justify="left", title_style="", box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    if ranked:
+        table.add_column("Rank", justify="right")
+    table.add_column("Method", no_wrap=True)
+    for metric in metrics:
+        table.add_column(Text("Clean" if metric.group == "clean" else metric.label), justify="right")
+    table.add_column("Seeds", justify="right")
+    table.add_column("Failed")
+    for entry in board.standings(by) if by else board.entries:
+        cells: list[str | Text] = []
+        if ranked:
+            cell = entry.cells.get(ranked.key)
+            cells.append(cell.rank.text if cell and cell.rank else "–")
+        cells.append(Text(entry.label))
+        cells += [entry.cells[m.key].display if m.key in entry.cells else "–" for m in metrics]
+        cells += [str(len(entry.runs)), Text(_failures(entry), style="red")]
+        table.add_row(*cells)
+    return table
+
+
+def _failures(entry: Entry) -> str:
+    if not entry.failed:
+        return ""
+    return f"{entry.status}: {entry.failed[0].reason}" if entry.failed[0].reason else entry.status

@@ -1,0 +1,17 @@
+/* Light or dark: the system's choice, until the button is pressed. Runs before the first paint. */
+"use strict";
+(function () {
+  var root = document.documentElement;
+  function stored() { try { return localStorage.getItem("normbench-theme"); } catch (error) { return null; } }
+  var chosen = stored();
+  if (chosen === "light" || chosen === "dark") root.setAttribute("data-theme", chosen);
+  document.addEventListener("DOMContentLoaded", function () {
+    var button = document.getElementById("theme");
+    button.hidden = false;
+    button.addEventListener("click", function () {
+      var dark = getComputedStyle(root).colorScheme.indexOf("dark") >= 0;
+      root.setAttribute("data-theme", dark ? "light" : "dark");
+      try { localStorage.setItem("normbench-theme", dark ? "light" : "dark"); } catch (error) { /* storage is blocked: the choice lasts for this page */ }
+    });
+  });
+})();

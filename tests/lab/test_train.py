@@ -1,0 +1,146 @@
+"""The training loop: its schedule, its batches, its determinism."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from benchmark.lab.train import Diverged, Record, Tensors, augment, batches, learning_rate, optimizer, parameter_groups, train
+from benchmark.trial import TrainSpec
+from tests.conftest import MakeTrial
+
+
+@given(st.integers(1, 500), st.sampled_from(["cosine", "linear", "constant"]), st.floats(0, 0.9))
+def test_learning_rate_rises_then_falls_and_never_passes_its_peak(total: int, schedule: str, warmup: float) -> None:
+    spec = TrainSpec(lr=0.3, schedule=schedule, warmup=warmup)
+    rates = [learning_rate(step, total, spec) for step in range(total)]
+    warm = round(total * warmup)
+    assert all(0 < r <= 0.3 + 1e-12 for r in rates)
+    assert all(a < b for a, b in zip(rates[:warm], rates[1:warm], strict=False))
+    assert all(a >= b for a, b in zip(rates[warm:], rates[warm + 1 :], strict=False))
+
+
+def test_cosine_at_known_points() -> None:
+    spec = TrainSpec(lr=2.0, schedule="cosine")
+    assert learning_rate(0, 100, spec) == 2.0
+    assert learning_rate(50, 100, spec) == pytest.approx(1.0)
+    assert learning_rate(25, 100, spec) == pytest.approx(1 + math.sqrt(0.5))
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.booleans())
+def test_an_epoch_visits_every_image_once(count: int, size: int, drop_last: bool) -> None:
+    chosen = list(batches(count, size, drop_last=drop_last, generator=torch.Generator().manual_seed(0)))
+    flat = torch.cat(chosen).tolist() if chosen else []
+    assert len(set(flat)) == len(flat) == (count // size * size if drop_last else count)
+    assert all(len(c) == size for c in chosen[:-1])
+
+
+def test_augmentation_only_moves_and_mirrors() -> None:
+    images = torch.rand(64, 3, 16, 16)
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(augment(images, (), generator), images)
+    flipped = augment(images, ("flip",), generator)
+    same = (flipped == images).flatten(1).all(1)
+    mirrored = (flipped == images.flip(3)).flatten(1).all(1)
+    assert (same | mirrored).all()
+    assert 10 < int(mirrored.sum()) < 54
+    cropped = augment(images, ("crop",), generator)
+    padded = nn.functional.pad(images, (2, 2, 2, 2))
+    windows = padded.unfold(2, 16, 1).unfold(3, 16, 1).permute(0, 2, 3, 1, 4, 5).flatten(1, 2)  # every position of every image
+    assert (windows == cropped[:, None]).flatten(2).all(2).any(1).all()
+
+
+def test_decay_leaves_out_biases_affine_parameters_and_gains() -> None:
+    layer = torch.nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))
+    model = nn.Sequential(layer, nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    decayed, rest = parameter_groups(model, TrainSpec(weight_decay=0.1))
+    assert [tuple(p.shape) for p in decayed["params"]] == [(4, 3, 3, 3), (2, 4)]  # type: ignore[attr-defined]
+    assert sorted(tuple(p.shape) for p in rest["params"]) == [(2,), (4,), (4,), (4,), (4, 1, 1, 1)]  # type: ignore[attr-defined]
+    assert rest["weight_decay"] == 0
+    (everything,) = parameter_groups(model, TrainSpec(weight_decay=0.1, decay="all"))
+    assert len(everything["params"]) == 7  # type: ignore[arg-type]
+
+
+def test_sgd_is_plain_momentum() -> None:
+    model = nn.Linear(1, 1)
+    made = optimizer(model, TrainSpec(optimizer="sgd", momentum=0.5))
+    assert isinstance(made, torch.optim.SGD)
+    assert made.defaults["nesterov"] is False
+    assert made.defaults["momentum"] == 0.5
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "nadamw", "rmsprop", "lamb", "lars", "lion", "adafactor"])
+def test_every_optimizer_of_the_schema_takes_a_step(name: str) -> None:
+    model = nn.Linear(2, 2)
+    before = model.weight.detach().clone()
+    made = optimizer(model, TrainSpec(optimizer=name, lr=0.1))
+    model(torch.ones(1, 2)).sum().backward()
+    made.step()
+    assert not torch.equal(model.weight, before)
+
+
+class _Seen(nn.Module):
+    """Remembers what it was shown."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(16, 3)
+        self.scale = scale
+        self.batches: list[torch.Tensor] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.batches.append(images.detach().clone())
+        logits: torch.Tensor = self.head(images.flatten(1)) * self.scale
+        return logits
+
+
+def _data() -> Tensors:
+    generator = torch.Generator().manual_seed(7)
+    return Tensors(torch.randint(0, 256, (40, 1, 4, 4), generator=generator, dtype=torch.uint8), torch.arange(40) % 3)
+
+
+def _train(model: nn.Module, make_trial: MakeTrial, **settings: object) -> Record:
+    record = Record()
+    train(model, make_trial(**settings), _data(), precision="float32", look=lambda s, e: [], report=lambda p: None, record=record)
+    return record
+
+
+def test_methods_with_one_seed_see_the_same_batches(make_trial: MakeTrial) -> None:
+    shown = []
+    for norm, seed in (("bn", 1), ("gn", 1), ("bn", 2)):
+        torch.manual_seed(len(shown))  # whatever building the model drew
+        model = _Seen()
+        _train(model, make_trial, norm=norm, seed=seed, data={"augment": ("flip",)}, epochs=2)
+        shown.append(torch.stack(model.batches))
+    assert torch.equal(shown[0], shown[1])
+    assert not torch.equal(shown[0], shown[2])
+    assert not torch.equal(shown[0][:2], shown[0][2:])  # epochs differ
+
+
+def test_divergence_ends_with_the_epoch_and_keeps_what_was_measured(make_trial: MakeTrial) -> None:
+    record = Record()
+    with pytest.raises(Diverged, match="epoch 1"):
+        train(_Seen(scale=1e38), make_trial(lr=1000.0, epochs=3), _data(), precision="float32", look=lambda s, e: [], report=lambda p: None, record=record)
+    assert record.epoch == 0
+    assert [r.value for r in record.curves if r.measure == "train.loss"] == [None]
+
+
+def test_gradient_is_clipped_to_its_norm(make_trial: MakeTrial) -> None:
+    model = _Seen(scale=1000.0)
+    before = model.head.weight.detach().clone(), model.head.bias.detach().clone()
+    _train(model, make_trial, epochs=1, lr=1.0, momentum=0.0, batch_size=40, schedule="constant", clip_grad=0.01)
+    moved = torch.cat([(model.head.weight - before[0]).flatten(), model.head.bias - before[1]])
+    assert float(moved.detach().norm()) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_batch_larger_than_the_data_is_refused(make_trial: MakeTrial) -> None:
+    with pytest.raises(ValueError, match="batch_size 64 is larger than the 40 training images"):
+        _train(_Seen(), make_trial, batch_size=64)
+    record = _train(_Seen(), make_trial, batch_size=64, drop_last=False)
+    assert record.images == 40
