@@ -1,11 +1,12 @@
 """Charts as Vega-Lite specifications: plain dictionaries with literal colours, from plain values.
 
-One specification serves all: drawn to SVG when the site is built, to PDF and PNG for download, and live in the page behind "Explore". Scales are explicit, so that
-labels can be placed here, where they do not overlap, and stay there in every rendering.
+One specification serves all: drawn to SVG when the site is built, to PDF and PNG for download, and live in the page behind "Explore". Scales are
+explicit, so that labels can be placed here, where they do not overlap, and stay there in every rendering.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,12 @@ class Axis:
         scale: dict[str, Any] = {"domain": [self.low, self.high], "nice": False, "zero": False}
         if self.log:
             scale["type"] = "log"
-        return {"field": field, "type": "quantitative", "scale": scale, "axis": {"title": self.title, **({"values": list(self.ticks)} if self.ticks else {"tickCount": 5})} | axis}
+        return {
+            "field": field,
+            "type": "quantitative",
+            "scale": scale,
+            "axis": {"title": self.title, **({"values": list(self.ticks)} if self.ticks else {"tickCount": 5})} | axis,
+        }
 
 
 @dataclass(frozen=True)
@@ -151,17 +157,11 @@ def scatter(marks: Sequence[Mark], x: Axis, y: Axis, *, front: bool, width: int 
     data = [vars(m) | {"label": m.label} for m in marks]
     tooltip = [{"field": "label", "title": "Method"}, {"field": "x", "title": x.title, "format": ".2f"}, {"field": "y", "title": y.title, "format": ".2f"}]
     layers: list[dict[str, Any]] = []
+    steps = _steps(pareto(marks)) if front else []
     if front:
-        best = pareto(marks)
-        steps = []
-        for i, mark in enumerate(best):
-            if i:
-                steps.append({"x": best[i - 1].x, "y": mark.y})
-            steps.append({"x": mark.x, "y": mark.y})
-        steps = [s | {"order": i} for i, s in enumerate(steps)]
         layers.append(
             {
-                "data": {"values": steps},
+                "data": {"values": [{"x": sx, "y": sy, "order": i} for i, (sx, sy) in enumerate(steps)]},
                 "mark": {"type": "line", "color": SOFT, "strokeDash": [3, 3], "strokeWidth": 1.2},
                 "encoding": {"x": x.encode("x"), "y": y.encode("y"), "order": {"field": "order"}},
             }
@@ -185,7 +185,7 @@ def scatter(marks: Sequence[Mark], x: Axis, y: Axis, *, front: bool, width: int 
             "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
         }
     )
-    layers.append(_labels(place(marks, x, y, width, height), x, y))
+    layers.append(_labels(place(marks, x, y, width, height, steps), x, y))
     return _base(width=width, height=height, layer=layers)
 
 
@@ -198,8 +198,21 @@ def pareto(marks: Sequence[Mark]) -> list[Mark]:
     return best[::-1]
 
 
-def place(marks: Sequence[Mark], x: Axis, y: Axis, width: int, height: int) -> list[dict[str, Any]]:
-    """Where labels go, in data units: beside, above or below their point, where they meet no point and no other label; left out where there is no room."""
+def _steps(best: Sequence[Mark]) -> list[tuple[float, float]]:
+    """Corners of the staircase through these marks."""
+    corners: list[tuple[float, float]] = []
+    for mark in best:
+        if corners:
+            corners.append((corners[-1][0], mark.y))
+        corners.append((mark.x, mark.y))
+    return corners
+
+
+def place(marks: Sequence[Mark], x: Axis, y: Axis, width: int, height: int, steps: Sequence[tuple[float, float]] = ()) -> list[dict[str, Any]]:
+    """Where labels go, in data units: beside, above or below their point, where they meet no point, no bar, no step of the front and no other label.
+
+    A label is left out where there is no room for it; its name is in the table and in the tooltip.
+    """
     points = [(x.pixel(m.x, width), y.pixel(m.y, height)) for m in marks]
     taken = [(px - 5, py - 5, px + 5, py + 5) for px, py in points]
     for (px, py), m in zip(points, marks, strict=True):
@@ -207,6 +220,8 @@ def place(marks: Sequence[Mark], x: Axis, y: Axis, width: int, height: int) -> l
             taken.append((x.pixel(m.x_low, width), py - 1, x.pixel(m.x_high, width), py + 1))
         if m.y_low is not None and m.y_high is not None:
             taken.append((px - 1, y.pixel(m.y_low, height), px + 1, y.pixel(m.y_high, height)))
+    corners = [(x.pixel(sx, width), y.pixel(sy, height)) for sx, sy in steps]
+    taken += [(min(a[0], b[0]) - 1, min(a[1], b[1]) - 1, max(a[0], b[0]) + 1, max(a[1], b[1]) + 1) for a, b in itertools.pairwise(corners)]
     first = {id(m) for m in pareto(marks)}
     placed = []
     for index in sorted(range(len(marks)), key=lambda i: (id(marks[i]) not in first, i)):
@@ -214,7 +229,16 @@ def place(marks: Sequence[Mark], x: Axis, y: Axis, width: int, height: int) -> l
         text = short(marks[index].label)
         w = len(text) * CHARACTER
         far = x.pixel(marks[index].x_high or marks[index].x, width) + 6, x.pixel(marks[index].x_low or marks[index].x, width) - 6 - w
-        places = ((px + 6, py + 9), (px + 6, py - 9), (px - 6 - w, py + 9), (px - 6 - w, py - 9), (far[0], py), (far[1], py), (px - w / 2, py + 16), (px - w / 2, py - 16))
+        places = (
+            (px + 6, py + 9),
+            (px + 6, py - 9),
+            (px - 6 - w, py + 9),
+            (px - 6 - w, py - 9),
+            (far[0], py),
+            (far[1], py),
+            (px - w / 2, py + 16),
+            (px - w / 2, py - 16),
+        )
         for left, middle in places:
             box = (left, middle - LINE / 2, left + w, middle + LINE / 2)
             inside = left >= 0 and left + w <= width and box[1] >= 0 and box[3] <= height
@@ -246,7 +270,15 @@ def forest(marks: Sequence[Mark], x: Axis, *, width: int = 400) -> dict[str, Any
         "field": "row",
         "type": "nominal",
         "sort": names,
-        "axis": {"title": None, "labelExpr": f"slice(datum.label, indexof(datum.label, ' ') + 1, indexof(datum.label, ' ') + {1 + LABEL_LIMIT})", "labelLimit": 280, "grid": False, "labelColor": INK, "ticks": False, "domain": False},
+        "axis": {
+            "title": None,
+            "labelExpr": f"slice(datum.label, indexof(datum.label, ' ') + 1, indexof(datum.label, ' ') + {1 + LABEL_LIMIT})",
+            "labelLimit": 280,
+            "grid": False,
+            "labelColor": INK,
+            "ticks": False,
+            "domain": False,
+        },
     }
     layers: list[dict[str, Any]] = [
         {"data": {"values": [{"x": 0}]}, "mark": {"type": "rule", "color": SOFT, "strokeDash": [4, 3]}, "encoding": {"x": x.encode("x")}}
@@ -301,9 +333,7 @@ def facets(lines: Sequence[Line], x: Axis, y: Axis, *, width: int = 200, height:
 
 
 def _lines(lines: Sequence[Line], x: Axis, y: Axis, yaxis: dict[str, Any], stroke: str, width: float, *, band: bool) -> dict[str, Any]:
-    data = [
-        {"label": line.label, "x": px, "y": py, "low": low, "high": high, "dash": line.dashed} for line in lines for px, py, low, high in line.points
-    ]
+    data = [{"label": line.label, "x": px, "y": py, "low": low, "high": high, "dash": line.dashed} for line in lines for px, py, low, high in line.points]
     dash = {"field": "dash", "type": "nominal", "scale": {"domain": [False, True], "range": [[1, 0], [5, 3]]}, "legend": None}
     layers: list[dict[str, Any]] = []
     if band and any(d["low"] is not None for d in data):
@@ -319,7 +349,11 @@ def _lines(lines: Sequence[Line], x: Axis, y: Axis, yaxis: dict[str, Any], strok
             "data": {"values": data},
             "mark": {"type": "line", "color": stroke, "strokeWidth": width, "clip": True},
             "encoding": {"x": x.encode("x"), "y": y.encode("y", **yaxis), "detail": {"field": "label"}, "strokeDash": dash}
-            | ({"tooltip": [{"field": "label", "title": "Method"}, {"field": "x", "title": x.title}, {"field": "y", "title": y.title, "format": ".3f"}]} if band else {}),
+            | (
+                {"tooltip": [{"field": "label", "title": "Method"}, {"field": "x", "title": x.title}, {"field": "y", "title": y.title, "format": ".3f"}]}
+                if band
+                else {}
+            ),
         }
     )
     return {"layer": layers}
@@ -343,7 +377,9 @@ def _dodged(ends: Sequence[tuple[str, float]], height: float) -> list[tuple[str,
     return placed
 
 
-def panels(groups: Sequence[tuple[str, Sequence[tuple[str, str, Sequence[tuple[float, float]]]], Axis, Axis]], *, width: int = 250, height: int = 180) -> dict[str, Any]:
+def panels(
+    groups: Sequence[tuple[str, Sequence[tuple[str, str, Sequence[tuple[float, float]]]], Axis, Axis]], *, width: int = 250, height: int = 180
+) -> dict[str, Any]:
     """Panels side by side: title, series of (label, colour, points), and both axes. A series without a label stays in the background."""
     made = []
     for title, series, x, y in groups:
@@ -352,7 +388,13 @@ def panels(groups: Sequence[tuple[str, Sequence[tuple[str, str, Sequence[tuple[f
             layers.append(
                 {
                     "data": {"values": [{"x": px, "y": py} for px, py in points]},
-                    "mark": {"type": "line", "color": stroke, "strokeWidth": 2 if label else 1, "clip": True, "point": {"size": 14, "filled": True, "color": stroke} if label else False},
+                    "mark": {
+                        "type": "line",
+                        "color": stroke,
+                        "strokeWidth": 2 if label else 1,
+                        "clip": True,
+                        "point": {"size": 14, "filled": True, "color": stroke} if label else False,
+                    },
                     "encoding": {"x": x.encode("x"), "y": y.encode("y")},
                 }
             )

@@ -41,6 +41,7 @@ def run(
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Most trials at once [default: as many as fit].")] = None,
     address: Annotated[str | None, typer.Option("--address", help="A Ray cluster: auto, host:port or ray://...", metavar="ADDRESS")] = None,
     retry: Retry = False,
+    site_dir: Annotated[Path | None, typer.Option("--site", help="Where to build the site [default: site/build].", metavar="DIR")] = None,
 ) -> None:
     """Run what a suite still misses, then show its boards and build the site."""
     from benchmark.board import boards
@@ -60,7 +61,7 @@ def run(
         raise typer.Exit(130) from None
     wanted = {t.trial_id for t in trials}
     console.print(render(boards(r for r in store.rows([loaded.name]) if r["trial_id"] in wanted)))
-    console.print(f"site: {build(store, default_site())}", highlight=False, soft_wrap=True)
+    console.print(f"site: {build(store, site_dir or default_site())}", highlight=False, soft_wrap=True)
     if summary.broken:
         for item, status, reason in summary.broken:
             console.print(f"[red]{status.value}[/red] {item.trial.title}: {reason}", highlight=False, soft_wrap=True)

@@ -54,12 +54,12 @@ class Plugin(BaseModel):
 
 
 def show(value: Any) -> str:
-    """A parameter as a person writes it: 0.00784 as `2/255`, a list as `a/b`, the rest as `str` does."""
+    """A parameter as a person writes it: 0.00784... as `2/255`, 0.25 as itself, a list as `a;b`, the rest as `str` does."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
         pixels = value * 255
-        if 0 < pixels < 255 and abs(pixels - round(pixels)) < 1e-9:
+        if 0 < value < 1 and float(f"{value:.3g}") != value and abs(pixels - round(pixels)) < 1e-9:
             return f"{round(pixels)}/255"
         return f"{value:g}"
     if isinstance(value, list | tuple):

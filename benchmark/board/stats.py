@@ -48,7 +48,8 @@ def wilson(correct: float, total: int) -> Interval:
     denominator = 1 + z * z / total
     centre = (p + z * z / (2 * total)) / denominator
     half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / denominator
-    return Interval(max(0.0, centre - half), min(1.0, centre + half), "test images")
+    # At both ends the bound is exactly 0 or 1; rounding must not push it inside.
+    return Interval(max(0.0, centre - half) if p > 0 else 0.0, min(1.0, centre + half) if p < 1 else 1.0, "test images")
 
 
 def t_interval(values: Sequence[float]) -> Interval | None:

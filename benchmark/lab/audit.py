@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Literal
 
 import torch
@@ -16,6 +17,8 @@ from benchmark.norms import resolve
 COSINE = 1e-4
 #: Examples that the cosines are measured on.
 EXAMPLES = 4
+#: Gradients that each weight is compared with.
+PROJECTIONS = 3
 
 
 def audit(
@@ -48,24 +51,42 @@ def audited(network: nn.Module, done: Audit, channels: int, image_size: int) -> 
 def weight_cosines(network: nn.Module, channels: int, image_size: int) -> dict[str, float | None]:
     """|cos(w, gradient)| of every weight of a convolution or linear layer (the raw one where it is reparametrized), by parameter name.
 
-    Measured in training mode, on random images and a random projection of the logits, on a copy whose zeros are undone (gammas, heads and scalars
+    The largest of several, each with another random projection of the logits (in a large tensor any two directions may be close to orthogonal once).
+    Measured in training mode, on random images, on a copy whose zeros are undone (gammas, heads and scalars
     that start at zero would hide what is behind them). None where the gradient is zero or not finite: nothing can be said.
     """
     twin = copy.deepcopy(network).train()
+    cosines: dict[str, list[float | None]] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         _undo_zeros(twin)
+        weights = _weights(twin)
         logits = twin(torch.randn(EXAMPLES, channels, image_size, image_size))
-        (logits * torch.randn_like(logits)).sum().backward()
+        for _ in range(PROJECTIONS):
+            projected = (logits * torch.randn_like(logits)).sum()
+            gradients = torch.autograd.grad(projected, list(weights.values()), retain_graph=True, allow_unused=True)
+            for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+                cosines.setdefault(name, []).append(_cosine(weight, gradient))
+    return {name: None if None in found else max(c for c in found if c is not None) for name, found in cosines.items()}
+
+
+def _cosine(weight: torch.Tensor, gradient: torch.Tensor | None) -> float | None:
+    if gradient is None:
+        return None
+    w, g = weight.detach().double(), gradient.double()
+    product = float(w.norm() * g.norm())
+    return float((w * g).sum().abs()) / product if 0 < product < math.inf else None
+
+
+def _weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Matrices and kernels of convolutions and linear layers, raw ones where they are reparametrized."""
     found = {}
-    for name, parameter in twin.named_parameters():
-        owner = twin.get_submodule(name.split(".parametrizations.")[0] if ".parametrizations." in name else name.rpartition(".")[0])
-        if not isinstance(owner, nn.modules.conv._ConvNd | nn.Linear) or parameter.ndim < 2 or min(parameter.shape[0], parameter[0].numel()) < 2:
-            continue
-        grad = parameter.grad
-        product = None if grad is None else parameter.detach().double().norm() * grad.double().norm()
-        known = grad is not None and product is not None and bool(product.isfinite()) and float(product) > 0
-        found[name] = float((parameter.detach().double() * grad.double()).sum().abs() / product) if known and grad is not None else None
+    for name, parameter in model.named_parameters():
+        wrapped, _, _ = name.partition(".parametrizations.")
+        owner = model.get_submodule(wrapped if wrapped != name else name.rpartition(".")[0])
+        matrix = parameter.ndim > 1 and parameter.shape[0] > 1 and parameter[0].numel() > 1
+        if isinstance(owner, nn.modules.conv._ConvNd | nn.Linear) and matrix:
+            found[name] = parameter
     return found
 
 

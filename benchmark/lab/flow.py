@@ -20,6 +20,10 @@ _ADDITIONS = frozenset(["add", "add_", "__add__", "__iadd__", "__radd__"])
 _MIXING = ("conv", "linear", "matmul", "__matmul__", "bmm", "baddbmm", "einsum", "scaled_dot_product_attention")
 
 
+class FlowError(ValueError):
+    """A network cannot run an example."""
+
+
 @dataclass(frozen=True)
 class Flow:
     """positions: of each norm, the values a channel and example that reach it. feeds: of each convolution or linear layer, the norm that its
@@ -70,7 +74,7 @@ class _Depths(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         inputs = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, torch.Tensor) and hasattr(t, "_depth")]
-        marks = [(t._depth, t._norm) for t in inputs]
+        marks: list[tuple[int, str]] = [(t._depth, t._norm) for t in inputs]  # type: ignore[attr-defined]
         out = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         if marks and name != "__get__":
@@ -87,6 +91,8 @@ class _Depths(TorchFunctionMode):
 
 def trace(model: nn.Module, norms: Mapping[str, int], example: torch.Tensor) -> Flow:
     """Run `example` through `model` in eval mode and watch its `norms` (name to the axis of the channels). The model is left as it was.
+
+    Raises `FlowError` where the network cannot run the example.
 
     A layer feeds a norm, and a norm an activation, when one's input shares memory with the other's output, unwritten in between: views and
     transpositions do not count as steps, sums and pooling do.
@@ -132,6 +138,9 @@ def trace(model: nn.Module, norms: Mapping[str, int], example: torch.Tensor) -> 
             image = example.clone()
             image._depth, image._norm = 0, ""  # type: ignore[attr-defined]
             model(image)
+    except (RuntimeError, AssertionError, ValueError, IndexError, ArithmeticError) as error:
+        size = "x".join(str(n) for n in example.shape[1:])
+        raise FlowError(f"{type(model).__name__} cannot run {size} images: {type(error).__name__}: {error}") from error
     finally:
         for handle in handles:
             handle.remove()

@@ -138,7 +138,7 @@ def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> 
     """Replace every norm of `model` in place by the activation method of `norm`, and reparametrize weights by its weight method.
 
     `example`: images `(N, C, H, W)` as the network takes them; they are run through it once, in eval mode, to see what feeds what.
-    Raises `SwapError` where nothing would be replaced, `NormSiteError` where a method is impossible at a place.
+    Raises `SwapError` where nothing would be replaced, `FlowError` where the network cannot run the example, `NormSiteError` where a method is impossible at a place.
     """
     weight, activation = split(tuple(norm))
     before = sum(p.numel() for p in model.parameters())
@@ -146,6 +146,8 @@ def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> 
     if not sites and weight is None:
         raise SwapError(f"{type(model).__name__}: there is no normalization layer to replace")
     flow = trace(model, {name: _axis(module) for name, module in sites.items()}, example)
+    named = [(name, type(module).__name__) for name, module in model.named_modules()]
+    others = tuple(Kept(name=name, layer=layer, reason=NOT_NORMS[layer]) for name, layer in named if layer in NOT_NORMS)
     wrapped, kept = _wrap(model, weight, flow) if weight else ((), ())
     if not sites and not wrapped:
         raise SwapError(f"{type(model).__name__}: no weight feeds a normalization layer, and there is none to replace; where=all would wrap every weight")
@@ -193,11 +195,10 @@ def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> 
         for key, child in parent._modules.items():
             if id(child) in new:
                 parent._modules[key] = new[id(child)]
-    kept += tuple(Kept(name=n, layer=type(m).__name__, reason=NOT_NORMS[type(m).__name__]) for n, m in model.named_modules() if type(m).__name__ in NOT_NORMS)
     return Audit(
         replaced=tuple(replaced),
         wrapped=wrapped,
-        kept=kept,
+        kept=kept + others,
         parameters_before=before,
         parameters_after=sum(p.numel() for p in model.parameters()),
     )

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import benchmark
-from benchmark.pages import boards_pages, trial_pages
+from benchmark import norms
+from benchmark.pages import boards_pages, compare_page, data_page, method_pages, runs_page, trial_pages
 from benchmark.pages.context import Context
 from benchmark.pages.figures import chart_library, colours_script
 from benchmark.pages.results import load
@@ -22,7 +23,19 @@ NAVIGATION = (
     ("accuracy.html", "Accuracy"),
     ("robustness.html", "Robustness"),
     ("weight-norm.html", "Weight norms"),
+    ("compare.html", "Compare"),
+    ("methods.html", "Methods"),
+    ("runs.html", "All runs"),
+    ("data.html", "Data"),
+    ("contribute.html", "Contribute"),
 )
+
+#: The method whose source the page for contributors shows.
+EXAMPLE = "gn.py"
+
+
+def _example() -> str:
+    return (Path(norms.__file__).parent / EXAMPLE).read_text().strip()
 
 
 def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
@@ -49,4 +62,9 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
         context = Context(results, writer)
         boards_pages.write(context)
         trial_pages.write(context)
+        method_pages.write(context)
+        compare_page.write(context)
+        runs_page.write(context)
+        data_page.write(context)
+        writer.page("contribute.html", "contribute.html", title="Contribute", example_file=EXAMPLE, example=_example())
     return out.resolve() / "index.html"

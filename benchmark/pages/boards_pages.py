@@ -41,14 +41,15 @@ TOPICS = (
         "robustness",
         "Robustness",
         "Accuracy on perturbed test images; an image counts when it is right before and after. The column with the interval is the one that the ranks are of: "
-        "the worst case over all attacks of one size where there are several, at the size at which the methods differ most.",
+        "the worst case over all attacks of one size where there are several, at the size at which the methods differ most. "
+        "Against the clean rank: ▲ n and ▼ n say that a method rises or falls by at least n ranks, ≈ that the rank intervals do not tell.",
         "robust accuracy",
     ),
     Topic(
         "weight-norm",
         "Weight norms",
-        "How the weights grow in training: L2 norm of all weights at the end, divided by that at the start. Raw is what the optimizer moves, effective is what the layer "
-        "multiplies with. Growth is neither good nor bad, so there are no ranks; accuracy stands beside it.",
+        "How the weights grow in training: L2 norm of all weights at the end, divided by that at the start. Raw is what the optimizer moves, effective is "
+        "what the layer multiplies with. Growth is neither good nor bad, so there are no ranks; accuracy stands beside it.",
         "growth of the weights",
     ),
 )
@@ -78,7 +79,8 @@ def _topic_page(context: Context, topic: Topic, path: str, tables: Sequence[tupl
         caption=topic.caption,
         tables=[t for _, t in tables],
         combinations=[
-            (f"{dataset} · {model}", f"{topic.name}{suffix}.html", f"{topic.name}{suffix}.html" == path) for (dataset, model), suffix in context.suffixes.items()
+            (f"{dataset} · {model}", f"{topic.name}{suffix}.html", f"{topic.name}{suffix}.html" == path)
+            for (dataset, model), suffix in context.suffixes.items()
         ],
         families=sorted({row.method.family for row in rows}),
         decays=[f"{v:g}" for v in sorted({row.entry.spec["train"]["weight_decay"] for row in rows})],
@@ -108,9 +110,11 @@ def _charts(context: Context, topic: Topic, board: Board) -> Iterator[Chart | No
         yield figures.loss_curves(context, board, f"{name}-loss")
     if topic.name == "robustness" and clean and robust:
         yield figures.against_each_other(context, board, clean, robust, f"{name}-front", "Clean against robust accuracy", front=True)
-        yield figures.robustness_curves(context, board, f"{name}-sizes")
         if reference := figures.reference(board, robust):
-            yield figures.differences(context, board, robust, reference, f"{name}-differences", f"Robust accuracy compared with {reference.label}, seed by seed")
+            yield figures.differences(
+                context, board, robust, reference, f"{name}-differences", f"Robust accuracy compared with {reference.label}, seed by seed"
+            )
+        yield figures.robustness_curves(context, board, f"{name}-sizes")
     if topic.name == "weight-norm" and weights:
         yield figures.growth_curves(context, board, f"{name}-curves")
         if robust:
@@ -155,5 +159,7 @@ def _top(context: Context, board: Board, metric: Metric | None) -> dict[str, Any
 def _overview_charts(context: Context) -> list[Chart]:
     lead = context.results.lead()
     clean, robust = (lead.headline("clean"), lead.headline("robust")) if lead else (None, None)
-    chart = figures.against_each_other(context, lead, clean, robust, "overview-front", "Clean against robust accuracy", front=True) if lead and clean and robust else None
+    if lead is None or clean is None or robust is None:
+        return []
+    chart = figures.against_each_other(context, lead, clean, robust, "overview-front", "Clean against robust accuracy", front=True, width=900)
     return [chart] if chart else []

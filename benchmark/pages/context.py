@@ -79,7 +79,7 @@ class Context:
 
     def board_view(self, board: Board) -> dict[str, Any]:
         """What templates print about a board."""
-        several = [b for b in self.combinations[board.dataset, board.model]]
+        several = self.combinations[board.dataset, board.model]
         widths, batches = {b.width for b in several}, {b.batch_size for b in several}
         parts = [f"width ×{board.width:g}"] * (len(widths) > 1) + [f"batch {board.batch_size}"] * (len(batches) > 1)
         short = ", ".join(parts)

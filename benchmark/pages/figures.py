@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 import vl_convert
@@ -17,6 +18,7 @@ from benchmark.charts import FAMILY, GHOST, VARIABLES, Axis, Line, Mark, facets,
 from benchmark.pages.context import Context
 from benchmark.pages.methods import FAMILIES, UNKNOWN_STYLE, key_of
 from benchmark.pages.results import Results
+from benchmark.pages.writer import printable
 
 #: Pixels in a PNG for each in the chart.
 PNG_SCALE = 2.0
@@ -41,7 +43,8 @@ class Chart:
 
 def draw(context: Context, chart_id: str, title: str, caption: str, spec: Mapping[str, Any], families: Iterable[str] = (), *, png: bool = True) -> Chart:
     """Draw `spec` and write its downloads under `charts/`. A PNG takes three times as long as all the rest."""
-    svg = vl_convert.vegalite_to_svg(dict(spec))
+    spec = printable(dict(spec))  # one control character would abort the process inside vl-convert
+    svg = vl_convert.vegalite_to_svg(spec)
     base = f"charts/{chart_id}"
     context.writer.text(f"{base}.svg", svg)
     context.writer.bytes(f"{base}.pdf", vl_convert.svg_to_pdf(svg))
@@ -49,7 +52,15 @@ def draw(context: Context, chart_id: str, title: str, caption: str, spec: Mappin
         context.writer.bytes(f"{base}.png", vl_convert.svg_to_png(svg, scale=PNG_SCALE))
     text = json.dumps(spec, sort_keys=True, allow_nan=False).replace("</", "<\\/")
     context.writer.text(f"{base}.js", f'NB.chart("{chart_id}", {text});\n')
-    return Chart(chart_id, title, caption, ("svg", "pdf", "png") if png else ("svg", "pdf"), size_of(svg), Markup(inline(svg, chart_id)), tuple((f[:1].upper() + f[1:], FAMILIES.get(f, UNKNOWN_STYLE)[0], FAMILIES.get(f, UNKNOWN_STYLE)[1]) for f in _ordered(families)))  # noqa: S704 (drawn by Vega, which escapes text)
+    return Chart(
+        chart_id,
+        title,
+        caption,
+        ("svg", "pdf", "png") if png else ("svg", "pdf"),
+        size_of(svg),
+        Markup(inline(svg, chart_id)),  # noqa: S704 (drawn by Vega, which escapes text)
+        tuple((f[:1].upper() + f[1:], FAMILIES.get(f, UNKNOWN_STYLE)[0], FAMILIES.get(f, UNKNOWN_STYLE)[1]) for f in _ordered(families)),
+    )
 
 
 def inline(svg: str, chart_id: str) -> str:
@@ -61,7 +72,10 @@ def inline(svg: str, chart_id: str) -> str:
     svg = re.sub(r' (?:role|aria-[a-z]+)="[^"]*"', "", svg)
     width = _width(svg)
     return re.sub(
-        r"<svg[^>]*?(viewBox=\"[^\"]*\")[^>]*>", rf'<svg class="{size_of(svg)}" width="{width:g}" \1 role="img" aria-labelledby="{chart_id}-title">', svg, count=1
+        r"<svg[^>]*?(viewBox=\"[^\"]*\")[^>]*>",
+        rf'<svg class="{size_of(svg)}" width="{width:g}" \1 role="img" aria-labelledby="{chart_id}-title">',
+        svg,
+        count=1,
     )
 
 
@@ -73,6 +87,25 @@ def size_of(svg: str) -> str:
     """How much room a chart wants in a page."""
     width = _width(svg)
     return "narrow" if width < 480 else "medium" if width < 660 else "wide"
+
+
+@cache
+def chart_library() -> str:
+    """Vega, Vega-Lite and Vega-Embed (all BSD-3-Clause, University of Washington Interactive Data Lab and contributors) as one script, from vl-convert."""
+    versions = f"Vega {vl_convert.get_vega_version()}, Vega-Lite {vl_convert.get_vegalite_versions()[-1]}, Vega-Embed {vl_convert.get_vega_embed_version()}"
+    owner = "University of Washington Interactive Data Lab and contributors"
+    head = f"/* {versions}. BSD-3-Clause, (c) {owner}; bundled by vl-convert {version('vl-convert-python')}. */"
+    return f"{head}\n(function () {{\n{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n}})();\n"
+
+
+def colours_script() -> str:
+    """Which literal colour of a specification is which of the style sheet."""
+    return f"var NB = window.NB || {{}};\nNB.colours = {json.dumps(VARIABLES)};\n"
+
+
+def _ordered(families: Iterable[str]) -> list[str]:
+    present = set(families)
+    return [f for f in FAMILIES if f in present] + sorted(present - FAMILIES.keys())
 
 
 def _family(context: Context, entry: Entry) -> str:
@@ -97,10 +130,16 @@ def _mark(context: Context, entry: Entry, x: Metric, y: Metric) -> Mark:
 def _axis(marks: Sequence[Mark], which: str, metric: Metric) -> Axis:
     ends = [v for m in marks for v in (getattr(m, which), getattr(m, f"{which}_low"), getattr(m, f"{which}_high")) if v is not None]
     title = f"{metric.heading} ({metric.unit if metric.share else 'end / start'})"
-    return fit(ends, title, log=not metric.share and max(ends) / max(min(ends), 1e-9) > LOG_FROM, floor=0.0 if metric.share else None, ceiling=100.0 if metric.share else None)
+    return fit(
+        ends,
+        title,
+        log=not metric.share and max(ends) / max(min(ends), 1e-9) > LOG_FROM,
+        floor=0.0 if metric.share else None,
+        ceiling=100.0 if metric.share else None,
+    )
 
 
-def against_each_other(context: Context, board: Board, x: Metric, y: Metric, chart_id: str, title: str, *, front: bool) -> Chart | None:
+def against_each_other(context: Context, board: Board, x: Metric, y: Metric, chart_id: str, title: str, *, front: bool, width: int = 490) -> Chart | None:
     """A scatter of two metrics; None with fewer than two entries that have both."""
     both = [e for e in board.entries if x.key in e.cells and y.key in e.cells]
     if len(both) < 2:
@@ -109,7 +148,9 @@ def against_each_other(context: Context, board: Board, x: Metric, y: Metric, cha
     caption = f"{board.title}. One point is one method with its settings; bars are 95 % t-intervals over seeds, missing under three."
     if front:
         caption += " Dashed: the Pareto front of the means, whose members no other method beats in both."
-    return draw(context, chart_id, title, caption, scatter(marks, _axis(marks, "x", x), _axis(marks, "y", y), front=front), [m.family for m in marks])
+    return draw(
+        context, chart_id, title, caption, scatter(marks, _axis(marks, "x", x), _axis(marks, "y", y), front=front, width=width), [m.family for m in marks]
+    )
 
 
 def differences(context: Context, board: Board, metric: Metric, reference: Entry, chart_id: str, title: str) -> Chart | None:
@@ -119,14 +160,22 @@ def differences(context: Context, board: Board, metric: Metric, reference: Entry
         return None
     made.sort(key=lambda pair: -(pair[1].mean or 0.0))
     marks = [
-        Mark(e.label, _family(context, e), 100 * (c.mean or 0.0), 0.0, 100 * c.interval.low if c.interval else None, 100 * c.interval.high if c.interval else None)
+        Mark(
+            e.label,
+            _family(context, e),
+            100 * (c.mean or 0.0),
+            0.0,
+            100 * c.interval.low if c.interval else None,
+            100 * c.interval.high if c.interval else None,
+        )
         for e, c in made
     ]
     ends = [0.0, *(v for m in marks for v in (m.x, m.x_low, m.x_high) if v is not None)]
     apart = [e.label for e, c in made if c.verdict in {"higher", "lower"}]
+    verdict = f"these can be told apart from it: {', '.join(apart)}" if apart else "none can be told apart from it"
     caption = (
-        f"{board.title}. Mean over seeds of the difference to {reference.label} with the same seed; bars are paired 95 % t-intervals, missing under three common seeds. "
-        f"After Holm's correction for {len(made)} comparisons {'these can be told apart from it: ' + ', '.join(apart) if apart else 'none can be told apart from it'}."
+        f"{board.title}. Mean over seeds of the difference to {reference.label} with the same seed; bars are paired 95 % t-intervals, missing under "
+        f"three common seeds. After Holm's correction for {len(made)} comparisons {verdict}."
     )
     axis = fit(ends, f"Difference in {metric.label} to {reference.label} (percentage points)")
     return draw(context, chart_id, title, caption, forest(marks, axis), [m.family for m in marks])
@@ -151,7 +200,9 @@ def robustness_curves(context: Context, board: Board, chart_id: str) -> Chart | 
     lines = []
     for entry in board.entries:
         cells = [(0.0, entry.cells.get(clean.key)), *((255 * (m.size or 0.0), entry.cells.get(m.key)) for m in metrics)]
-        points = tuple((size, 100 * c.value, 100 * c.interval.low if c.interval else None, 100 * c.interval.high if c.interval else None) for size, c in cells if c)
+        points = tuple(
+            (size, 100 * c.value, 100 * c.interval.low if c.interval else None, 100 * c.interval.high if c.interval else None) for size, c in cells if c
+        )
         if len(points) == len(cells):
             lines.append(Line(entry.label, _family(context, entry), points, dashed=_decayed(entry)))
     if not lines:
@@ -159,7 +210,10 @@ def robustness_curves(context: Context, board: Board, chart_id: str) -> Chart | 
     largest = max(p[0] for line in lines for p in line.points)
     ticks = tuple(dict.fromkeys(p[0] for p in lines[0].points))
     spec = facets(lines, Axis("eps (1/255)", 0.0, largest, ticks=ticks if len(ticks) < 7 else ()), Axis("Accuracy (%)", 0.0, 100.0))
-    caption = f"{board.title}. Mean over seeds under {attack} ({threat}) against its size, 0 being clean; bands are 95 % intervals. Grey: all other families.{_dash_note(lines)}"
+    caption = (
+        f"{board.title}. Mean over seeds under {attack} ({threat}) against its size, 0 being clean; bands are 95 % intervals. "
+        f"Grey: all other families.{_dash_note(lines)}"
+    )
     return draw(context, chart_id, "Accuracy against the size of the attack", caption, spec)
 
 
@@ -223,7 +277,9 @@ def trial_curves(context: Context, row: Mapping[str, Any], family: str, chart_id
         ("Weight norm", "L2 norm", [("weight-norm.raw", "raw"), ("weight-norm.effective", "effective")], lambda v: v, True),
     ]
     for title, axis, names, scaled, layers in wanted:
-        background = [("", GHOST, _scaled(v, scaled)) for (measure, layer), v in sorted(series.items()) if layers and layer and measure == names[0][0] and len(v) > 1]
+        background = [
+            ("", GHOST, _scaled(v, scaled)) for (measure, layer), v in sorted(series.items()) if layers and layer and measure == names[0][0] and len(v) > 1
+        ]
         front = [(label, (main, second)[i], _scaled(series[measure, ""], scaled)) for i, (measure, label) in enumerate(names) if (measure, "") in series]
         if len(front) == 2 and front[0][2] == front[1][2]:
             front = [(" = ".join(label for label, _, _ in front), *front[0][1:])]

@@ -62,7 +62,7 @@ def key_of(entry: Entry) -> str:
 
 def methods(entries: Iterable[Entry]) -> dict[str, Method]:
     """All methods that are registered or have results, by key, with slugs that are unique ignoring case."""
-    keys = {name: (name,) for name in registry.names()}
+    keys: dict[str, tuple[str, ...]] = {name: (name,) for name in registry.names()}
     for entry in entries:
         key = key_of(entry)
         keys.setdefault(key, tuple(key.split("+")) if len(entry.methods) > 1 else (key,))

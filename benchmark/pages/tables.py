@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.board import Board, Cell, Entry, Metric
+from benchmark.board import Board, Cell, Entry, Metric, Run
 from benchmark.pages.context import Context
 from benchmark.pages.methods import Method, key_of
 
@@ -123,7 +123,13 @@ def board_table(
 
 
 def _row(
-    entry: Entry, metric: Metric | None, columns: Sequence[Metric], method: Method, trial_href: Callable[[str], str], scale: Scale | None, against: Metric | None
+    entry: Entry,
+    metric: Metric | None,
+    columns: Sequence[Metric],
+    method: Method,
+    trial_href: Callable[[str], str],
+    scale: Scale | None,
+    against: Metric | None,
 ) -> Row:
     cell = entry.cells.get(metric.key) if metric else None
     values = {p.trial_id: p.value for p in cell.points} if cell else {}
@@ -135,18 +141,17 @@ def _row(
         strip=_strip(cell, scale) if cell and scale else None,
         numbers=tuple(_number(entry.cells.get(m.key)) for m in columns),
         change=_change(entry, metric, against) if metric and against else "",
-        seeds=tuple(
-            SeedLink(
-                f"seed {r.seed}: {f'{cell.metric.display(values[r.trial_id])} {cell.metric.unit}' if cell and r.trial_id in values else r.status.replace('_', ' ')}",
-                trial_href(r.trial_id),
-                not r.ok,
-            )
-            for r in entry.runs
-        ),
+        seeds=tuple(SeedLink(f"seed {r.seed}: {_outcome(r, metric, values)}", trial_href(r.trial_id), not r.ok) for r in entry.runs),
         status=entry.status,
         failed=metric is not None and cell is None,
         reason=next((r.reason for r in entry.failed if r.reason), ""),
     )
+
+
+def _outcome(run: Run, metric: Metric | None, values: Mapping[str, float]) -> str:
+    if metric is None or run.trial_id not in values:
+        return run.status.replace("_", " ")
+    return f"{metric.display(values[run.trial_id])} {metric.unit}"
 
 
 def _number(cell: Cell | None) -> Number | None:
@@ -159,7 +164,10 @@ def _number(cell: Cell | None) -> Number | None:
 def _strip(cell: Cell, scale: Scale) -> Strip:
     interval = cell.interval
     return Strip(
-        scale.x(cell.value), scale.x(interval.low) if interval else None, scale.x(interval.high) if interval else None, tuple(scale.x(p.value) for p in cell.points)
+        scale.x(cell.value),
+        scale.x(interval.low) if interval else None,
+        scale.x(interval.high) if interval else None,
+        tuple(scale.x(p.value) for p in cell.points),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from benchmark.errors import BenchError
 from benchmark.resources import shipped
 
 #: Lies in every site that was built here: a folder without it is somebody else's and is not replaced.
 MARKER = ".normbench-site"
 
 
-class SiteError(RuntimeError):
+class SiteError(BenchError):
     """The site cannot be built where it was asked for; the message says why."""
 
 
@@ -45,10 +47,31 @@ class Writer:
         target.write_bytes(content)
 
 
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+
+
+def printable(value: Any) -> Any:
+    """Text without characters that HTML and XML forbid (controls, halves of pairs), which become U+FFFD; lists and dictionaries likewise; the rest as it is."""
+    if isinstance(value, Markup):
+        return value
+    if isinstance(value, str):
+        return _UNPRINTABLE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {k: printable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [printable(v) for v in value]
+    return value
+
+
 def environment() -> Environment:
     """Everything is escaped, in files of every name, and a misspelt variable is an error."""
     return Environment(
-        loader=FileSystemLoader(shipped("site", "templates")), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False
+        loader=FileSystemLoader(shipped("site", "templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
     )
 
 
@@ -68,8 +91,8 @@ def replacing(out: Path) -> Iterator[Path]:
         yield fresh
         old = fresh.with_name(fresh.name + ".old")
         if out.exists():
-            os.replace(out, old)
-        os.replace(fresh, out)
+            out.replace(old)
+        fresh.replace(out)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)

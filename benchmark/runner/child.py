@@ -26,6 +26,8 @@ from benchmark.trial import Outcome, Status, Trial
 
 #: Seconds that a child has to end by itself at its time limit before it is killed.
 GRACE = 5.0
+#: Seconds for the fork server to load torch and start a child, which is not the trial's time.
+START_LIMIT = 300.0
 _LOG_BYTES = 8_000
 
 
@@ -55,25 +57,25 @@ def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
         sender.close()
         progress: dict[str, Any] = {}
         outcome: Outcome | None = None
+        deadline = clock + START_LIMIT
         try:
-            while outcome is None:
-                left = job.time_limit + GRACE - (time.monotonic() - clock)
-                if left <= 0 or not receiver.poll(left):
-                    break
+            while outcome is None and receiver.poll(max(0.0, deadline - time.monotonic())):
                 try:
                     kind, message = receiver.recv()
                 except (EOFError, ConnectionResetError):
+                    process.join(GRACE)  # its end of the connection closes just before it ends
                     break
-                if kind == "outcome":
-                    outcome = Outcome.model_validate_json(message)
-                else:
-                    progress = message
-                    report(message)
+                match kind:
+                    case "started":
+                        started, clock = time.time(), time.monotonic()
+                        deadline = clock + job.time_limit + GRACE
+                    case "progress":
+                        progress = message
+                        report(message)
+                    case "outcome":
+                        outcome = Outcome.model_validate_json(message)
         finally:
-            if outcome is None and process.is_alive() and time.monotonic() - clock < job.time_limit + GRACE:
-                process.join(1.0)
-            if process.is_alive():
-                process.kill()
+            process.kill()
             process.join()
             receiver.close()
         if outcome is not None:
@@ -100,6 +102,7 @@ def _child(connection: Connection, job: dict[str, Any], log: str) -> None:
     with Path(log).open("a", buffering=1) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+        connection.send(("started", None))
         faulthandler.enable(file)
         faulthandler.dump_traceback_later(job["time_limit"], exit=True, file=file)  # works inside a stuck C call too
         threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()

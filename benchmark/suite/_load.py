@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from benchmark.resources import shipped
 from benchmark.suite import _grid, _yaml
-from benchmark.suite._models import NAME, Draft, Suite, When
+from benchmark.suite._models import NAME, Draft, Suite
 from benchmark.suite._problems import Finding, Location, Problem, SuiteError, found, nearest, written
 from benchmark.trial import Trial
 
@@ -58,15 +57,13 @@ def read(data: bytes, source: Path) -> Suite:
         document = _yaml.read(data)
     except _yaml.UnreadableError as error:
         raise SuiteError([Problem(str(source), error.line, error.message)]) from None
-    findings = document.findings
-    suite: Suite | None = None
-    if not any(f.location == () for f in findings):
-        suite, more = _validate(document.value, document)
-        places = [f.location for f in findings]
-        findings = findings + [f for f in more if not any(f.location[: len(p)] == p for p in places)]
+    suite, findings = _validate(document.value, document) if () not in document.spoiled else (None, [])
+    findings = document.findings + [f for f in findings if not any(f.location[: len(p)] == p for p in document.spoiled)]
     if findings or suite is None:
-        problems = {Problem(str(source), f.line or document.line(f.location), f"{_prefix(f.location)}{f.message}"): None for f in findings}
-        raise SuiteError(sorted(problems, key=lambda p: p.line or 0))
+        problems = {
+            Problem(str(source), f.line or document.line(f.location), f"{_prefix(document.known(f.location) or f.location)}{f.message}") for f in findings
+        }
+        raise SuiteError(sorted(problems, key=lambda p: (p.line or 0, p.message)))
     suite._source = source
     return suite
 
@@ -93,7 +90,7 @@ def _validate(value: Any, document: _yaml.Document) -> tuple[Suite | None, list[
     return suite, _grid.check(suite, set(Suite.model_fields))
 
 
-def _findings(error: ValidationError, document: _yaml.Document, root: type[BaseModel] = Suite) -> Iterator[Finding]:
+def _findings(error: ValidationError, document: _yaml.Document) -> Iterator[Finding]:
     """The errors of pydantic at places of the file; what it says of the members of a union is one finding."""
     for e in error.errors(include_url=False):
         location = tuple(e["loc"])
@@ -101,27 +98,27 @@ def _findings(error: ValidationError, document: _yaml.Document, root: type[BaseM
         if e["type"] == "suite_within":
             yield from (Finding((*place, *within), message) for within, message in e["ctx"]["problems"])
         elif e["type"] == "extra_forbidden":
-            yield Finding(place, _unknown_key(location, root))
+            yield Finding(place, _unknown_key(location))
         elif e["type"] == "missing":
             yield Finding(place, f"the key {location[-1]!r} is missing")
         elif e["type"] == "too_short":
             if not e["input"]:  # pydantic counts only the valid values of a list
                 yield Finding(place, "expected at least one value, found an empty list")
         elif e["type"] in {"model_type", "dict_type"}:
-            model = _model_at(location, root)
+            model = _model_at(location)
             keys = f" ({', '.join(_keys(model))})" if model else ""
             yield Finding(place, f"expected a mapping of keys{keys}, found {found(e['input'])}")
         else:
             yield Finding(place, e["msg"])
 
 
-def _unknown_key(location: Location, root: type[BaseModel]) -> str:
+def _unknown_key(location: Location) -> str:
     *above, key = location
-    model = _model_at(tuple(above), root)
+    model = _model_at(tuple(above))
     keys = _keys(model) if model else []
     hint = nearest(key, keys)
-    if model is Suite and not hint:
-        inner = {k: f"{name}.{k}" for name in ("limits", "data", "train") if (section := _model_at((name,), Suite)) for k in _keys(section)}
+    if not above and not hint:
+        inner = {k: f"{name}.{k}" for name in ("limits", "data", "train") if (section := _model_at((name,))) for k in _keys(section)}
         near = difflib.get_close_matches(str(key), inner, 1)
         hint = f"; did you mean {inner[near[0]]!r}?" if near else ""
     return f"unknown key; allowed are {', '.join(keys)}{hint}"
@@ -131,9 +128,9 @@ def _keys(model: type[BaseModel]) -> list[str]:
     return [f.alias or name for name, f in model.model_fields.items()]
 
 
-def _model_at(location: Location, root: type[BaseModel]) -> type[BaseModel] | None:
+def _model_at(location: Location) -> type[BaseModel] | None:
     """The class of the section at a location."""
-    model: type[BaseModel] | None = root
+    model: type[BaseModel] | None = Suite
     for part in location:
         if isinstance(part, str) and model is not None:
             fields = model.model_fields
@@ -153,25 +150,3 @@ def expand(suite: Suite) -> list[Trial]:
         return _grid.build(suite)[0]
     except _grid.GridError as error:
         raise SuiteError([Problem(str(suite.source), None, f"{_prefix(f.location)}{f.message}") for f in error.findings]) from None
-
-
-def select(trials: Sequence[Trial], only: Sequence[str]) -> list[Trial]:
-    """The trials that fit all of `norm=gn,bn` and the like; keys and values as in the `when` of a suite. Raises `SuiteError`."""
-    if not only:
-        return list(trials)
-    rule: dict[str, list[Any]] = {}
-    for text in only:
-        key, equals, values = text.partition("=")
-        if not equals:
-            raise SuiteError([Problem("--only", None, f"expected key=value or key=value,value, found {found(text)}")])
-        rule.setdefault(key.strip(), []).extend(_yaml.plain(v.strip()) for v in _VALUE.findall(values))
-    try:
-        when = When.model_validate(rule)
-    except ValidationError as error:
-        findings = _findings(error, _yaml.Document(lines={(key,): 1 for key in rule}), When)
-        raise SuiteError([Problem("--only", None, f"{_prefix(f.location)}{f.message}") for f in findings]) from None
-    return [trial for trial in trials if _grid.matches(when.named(), trial)]
-
-
-#: A value of a list with commas; commas in brackets are its own.
-_VALUE = re.compile(r"(?:[^,\[\]]|\[[^\[\]]*\])+")

@@ -155,8 +155,9 @@ def _kwargs(value: Any) -> Any:
 
 class _ModelBase(Frozen):
     @model_validator(mode="after")
-    def _stem(self) -> Self:
-        if message := architectures.stem_problem(self.name, self.stem):  # type: ignore[attr-defined]
+    def _usable(self) -> Self:
+        name, stem = self.name, self.stem  # type: ignore[attr-defined]
+        if message := architectures.norm_problem(name) or architectures.stem_problem(name, stem):
             raise refused(message)
         return self
 
@@ -227,7 +228,9 @@ if TYPE_CHECKING:
 else:
     _model, _trial, _time = ModelSpec.model_fields, Trial.model_fields, Limits.model_fields["time"]
 
-    Data = create_model("Data", __base__=axes_of(DataSpec, "Data"), dataset=(one_or_more(Annotated[str, BeforeValidator(_dataset)]), ...))
+    _augment = Annotated[single(DataSpec.model_fields["augment"]), AfterValidator(lambda v: tuple(sorted(set(v))))]  # applied in one order, however written
+    _dataset_axis = one_or_more(Annotated[str, BeforeValidator(_dataset)])
+    Data = create_model("Data", __base__=axes_of(DataSpec, "Data"), dataset=(_dataset_axis, ...), augment=(_augment, ()))
     Train = axes_of(TrainSpec, "Train")
     Model = create_model(
         "Model",

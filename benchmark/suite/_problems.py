@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from benchmark.errors import BenchError
+
 #: Keys and list positions from the top of a file to a value: `("train", "lr", 1)`.
 Location = tuple[str | int, ...]
 
@@ -26,7 +28,7 @@ class Problem:
         return f"{self.file}:{self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"
 
 
-class SuiteError(ValueError):
+class SuiteError(BenchError, ValueError):
     """A suite cannot be read or expanded. `problems` holds all that was found, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

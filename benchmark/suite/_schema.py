@@ -35,6 +35,9 @@ def json_schema() -> dict[str, Any]:
             key = model.model_fields[field].alias or field
             if key in properties:
                 properties[key]["description"] = text
+    for rule in ("When", "Include", "Change"):  # None stands for a key that is not given; null is no value of it
+        for parameter in definitions[rule]["properties"].values():
+            parameter.pop("default")
     definitions["Norm"] = {"anyOf": [{"enum": norms.registry.names()}, {"type": "string", "pattern": r"[\[+]"}], "description": "`gn[groups=8]`, `ws+gn`"}
     for family, registry in (("Attack", attacks.registry), ("Measure", measures.registry)):
         definitions[family] = _plugins(registry, definitions)

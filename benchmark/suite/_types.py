@@ -90,7 +90,8 @@ def scalar(kind: Any, metadata: tuple[Any, ...] = (), *, wanted: str = "", read:
 
     base = Annotated[kind, *metadata] if metadata else kind
     if float in members and str not in members:
-        return Annotated[base, WrapValidator(check, json_schema_input_type=Union[base, str])]  # noqa: UP007 - a union of values, not of names
+        text = str if read is not number else Annotated[str, Field(pattern=r"^[-+0-9.eE /]+$")]
+        return Annotated[base, WrapValidator(check, json_schema_input_type=Union[base, text])]  # noqa: UP007 - a union of values, not of names
     return Annotated[base, WrapValidator(check)]
 
 

@@ -42,11 +42,12 @@ class UnreadableError(ValueError):
 
 @dataclass
 class Document:
-    """A file's values, the line of each, and what was wrong with them. Values at a finding's location are None."""
+    """A file's values, the line of each, and what was wrong with them. `spoiled`: where a value could not be read and stands as None."""
 
     value: Any = None
     lines: dict[Location, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    spoiled: set[Location] = field(default_factory=set)
 
     def known(self, location: Location) -> Location:
         """How far `location` leads in the file; positions in lists that the file writes as a single value are passed over."""
@@ -128,6 +129,10 @@ class _Builder:
     def _report(self, event: Any, location: Location, message: str) -> None:
         self.document.findings.append(Finding(location, message, event.start_mark.line + 1))
 
+    def _spoil(self, event: Any, location: Location, message: str) -> None:
+        self._report(event, location, message)
+        self.document.spoiled.add(location)
+
     def _node(self, event: Any, location: Location, depth: int) -> _Built:
         """The value that starts with `event`."""
         line = event.start_mark.line + 1
@@ -147,7 +152,7 @@ class _Builder:
             raise UnreadableError(line, f"holds more than {MAX_VALUES:,} values, those behind aliases counted each time")
         if event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            self._report(event, location, f"the tag {short(tag)} is not allowed; a suite holds plain text, numbers, lists and mappings")
+            self._spoil(event, location, f"the tag {short(tag)} is not allowed; a suite holds plain text, numbers, lists and mappings")
             built = _Built(None)
         if event.anchor is not None:
             self.anchors[event.anchor] = built
@@ -159,11 +164,11 @@ class _Builder:
 
     def _alias(self, event: Any, location: Location, depth: int) -> _Built:
         if event.anchor not in self.anchors:
-            self._report(event, location, f"the alias *{short(event.anchor)} has no anchor of that name above it")
+            self._spoil(event, location, f"the alias *{short(event.anchor)} has no anchor of that name above it")
             return _Built(None)
         known = self.anchors[event.anchor]
         if known is None:
-            self._report(event, location, f"the alias *{short(event.anchor)} stands inside the value that it names")
+            self._spoil(event, location, f"the alias *{short(event.anchor)} stands inside the value that it names")
             return _Built(None)
         self._check_depth(event, depth + known.height - 1)
         return known
@@ -223,9 +228,9 @@ class _Builder:
     def _scalar(self, event: Any, location: Location) -> Any:
         value = plain(event.value) if event.style is None else event.value
         if isinstance(value, float) and not math.isfinite(value):
-            self._report(event, location, f"expected a finite number, found {short(event.value)}")
+            self._spoil(event, location, f"expected a finite number, found {short(event.value)}")
             return None
         if isinstance(value, str) and (unwanted := _UNWANTED.search(value)):
-            self._report(event, location, f"the text holds the character {ord(unwanted[0]):#04x}, which is no text")
+            self._spoil(event, location, f"the text holds the character {ord(unwanted[0]):#04x}, which is no text")
             return None
         return value

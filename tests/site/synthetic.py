@@ -26,7 +26,9 @@ QUALITY = {
 SIZES = (1 / 255, 4 / 255)
 
 
-def trial(norm: str = "bn", seed: int = 0, *, dataset: str = "digits", model: str = "resnet18", width: float = 1.0, batch_size: int = 64, **train: Any) -> Trial:
+def trial(
+    norm: str = "bn", seed: int = 0, *, dataset: str = "digits", model: str = "resnet18", width: float = 1.0, batch_size: int = 64, **train: Any
+) -> Trial:
     names = norm.split("+")
     components = tuple(Component(name=n, params={}) for n in names)
     if names[-1] in {"wn", "cwn", "sn", "ws"}:
@@ -46,7 +48,14 @@ def trial(norm: str = "bn", seed: int = 0, *, dataset: str = "digits", model: st
 
 def identity(of: Trial) -> dict[str, Any]:
     data = hashlib.sha256(of.data.dataset.encode()).hexdigest()
-    return {"hash": of.trial_id * 2, "spec": of.trial_id, "data": data, "code": {"benchmark.norms.bn": "0" * 16}, "protocol": 1, "versions": {"torch": "2.11.0"}}
+    return {
+        "hash": of.trial_id * 2,
+        "spec": of.trial_id,
+        "data": data,
+        "code": {"benchmark.norms.bn": "0" * 16},
+        "protocol": 1,
+        "versions": {"torch": "2.11.0"},
+    }
 
 
 def outcome(of: Trial, *, total: int = 360, quality: tuple[float, float, float] | None = None, layers: int = 2) -> Outcome:
@@ -96,7 +105,14 @@ def failure(of: Trial, status: Status = Status.DIVERGED, reason: str = "loss bec
 
 def _attack(name: str, threat: str, size: float, standing: np.ndarray, total: int) -> AttackResult:
     return AttackResult(
-        attack=name, threat=threat, size=size, correct=int(standing.sum()), total=total, outcomes=np.packbits(standing).tobytes(), seconds=1.5, model_calls=total * 20
+        attack=name,
+        threat=threat,
+        size=size,
+        correct=int(standing.sum()),
+        total=total,
+        outcomes=np.packbits(standing).tobytes(),
+        seconds=1.5,
+        model_calls=total * 20,
     )
 
 

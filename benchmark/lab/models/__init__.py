@@ -1,7 +1,8 @@
-"""Architectures: timm's, with stems for small images and widths; one file a kind of network."""
+"""Architectures: timm's, with stems for small images and widths."""
 
 from __future__ import annotations
 
-from benchmark.lab.models.construct import ModelError, Request, construct
+from benchmark.lab.models.construct import construct
+from benchmark.lab.models.request import ModelError, Request
 
 __all__ = ["ModelError", "Request", "construct"]

@@ -1,62 +1,49 @@
 """Builds a timm model with another stem or width.
 
 Many of timm's entry points fix constructor arguments (a patch size, a channel multiplier), and passing them again is an error. Each entry point
-ends in one call of `build_model_with_cfg(class, variant, ...)`; here the class is exchanged, for the time of that call, by a function that lets a family edit the
-constructor's arguments first.
+ends in one call of `build_model_with_cfg(class, variant, ...)`; here the class is exchanged, for the time of that call, by a function that lets a
+family edit the constructor's arguments first.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
 import timm
 from torch import nn
 
-from benchmark.architectures import stem_problem, unknown, width_problem
-
-
-class ModelError(ValueError):
-    """An architecture cannot be built as asked."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to build. `channels`: of the images. `width`: multiplier of the channel numbers."""
-
-    name: str
-    stem: str = "cifar"
-    width: float = 1.0
-    channels: int = 3
-    image_size: int = 32
-    classes: int = 10
-    kwargs: dict[str, Any] = field(default_factory=dict)
-
-    def scaled(self, channels: int, multiple: int = 4) -> int:
-        """A number of channels times the width, rounded to `multiple`; unchanged at width 1."""
-        return channels if self.width == 1 else max(multiple, round(channels * self.width / multiple) * multiple)
+from benchmark.architectures import problem_with
+from benchmark.lab.models.families import FAMILIES, Family
+from benchmark.lab.models.request import ModelError, Request
+from benchmark.lab.models.wrn import WideResNet
 
 
 def construct(request: Request) -> nn.Module:
     """The network, freshly initialized from torch's global random state. Raises `ModelError`."""
-    from benchmark.lab.models.families import family_of
-
-    problem = unknown(request.name) or stem_problem(request.name, request.stem) or width_problem(request.name, request.width)
-    if problem:
+    if problem := problem_with(request.name, request.stem, request.width):
         raise ModelError(problem)
-    family = family_of(request)
-    kwargs = {"num_classes": request.classes, "in_chans": request.channels, **request.kwargs}
+    if wide := WideResNet.parse(request):
+        return wide.build(request)
+    family = Family() if request.stem == "native" and request.width == 1 else FAMILIES[request.file]
+    seen: dict[str, Any] = {}
+
+    def edit(cls: type[nn.Module], given: dict[str, Any]) -> dict[str, Any]:
+        if "img_size" in inspect.signature(cls).parameters and "img_size" not in request.kwargs:
+            given = {**given, "img_size": request.image_size}
+        seen.update(given)
+        return family.arguments(given, request)
+
     try:
-        with _editing(lambda cls, given: family.arguments(cls, given, request)):
-            network = family.create(request, kwargs)
-        family.finish(network, request)
-    except (TypeError, AssertionError, ZeroDivisionError, ValueError, RuntimeError) as error:
-        what = f"{request.name}, stem {request.stem}, width {request.width:g}, {request.channels}x{request.image_size}x{request.image_size} images"
-        raise ModelError(f"{what}: timm refuses: {type(error).__name__}: {error}") from error
+        with _editing(edit), family.building(request):
+            network: nn.Module = timm.create_model(request.name, **{"num_classes": request.classes, "in_chans": request.channels, **request.kwargs})
+        family.finish(network, seen, request)
+    except (TypeError, AssertionError, ArithmeticError, ValueError, RuntimeError, LookupError) as error:
+        raise ModelError(f"{request}: timm cannot build this: {type(error).__name__}: {error}") from error
     return network
 
 

@@ -90,12 +90,17 @@ def cholesky(covariance: torch.Tensor) -> torch.Tensor:
 
 
 def newton(covariance: torch.Tensor, iterations: int) -> torch.Tensor:
-    """An approximation of ZCA whitening by Newton's iteration on `covariance / trace`."""
+    """An approximation of ZCA whitening by Newton's iteration on `covariance / trace`.
+
+    In coupled form, with `q` on its way to the square root: `P <- (3 P - P^3 S) / 2` by itself loses the symmetry that it rests on to rounding, and
+    diverges after some 20 iterations.
+    """
     trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-    scaled = covariance / trace
-    p = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device).expand_as(covariance)
+    eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device).expand_as(covariance)
+    p, q = eye, covariance / trace
     for _ in range(iterations):
-        p = 1.5 * p - 0.5 * (p @ p @ p @ scaled)
+        step = 1.5 * eye - 0.5 * (p @ q)
+        p, q = step @ p, q @ step
     return p / trace.sqrt()
 
 

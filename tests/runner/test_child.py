@@ -1,0 +1,117 @@
+"""A trial's process may do anything: what comes back is an outcome."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark.lab import data
+from benchmark.runner.child import Job, supervise
+from benchmark.trial import Outcome, Status
+from tests.conftest import MakeTrial
+
+SABOTEUR = Path(__file__).parent / "saboteur"
+
+
+@pytest.fixture
+def try_(make_trial: MakeTrial, data_dir: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.syspath_prepend(SABOTEUR)  # children inherit sys.path
+    source = data.locate(make_trial().data, data_dir, download=False)
+    assert source is not None
+    context = {"data_dir": str(data_dir), "fingerprint": data.fingerprint(source), "provenance": {"commit": "abc"}}
+
+    def run(norm: str, limit: float = 120.0, **settings: object) -> tuple[Outcome, list[dict[str, object]]]:
+        reported: list[dict[str, object]] = []
+        from benchmark import norms
+
+        norms.registry.__dict__.pop("_entries", None)  # look for entry points again
+        outcome = supervise(Job(make_trial(norm, **settings).model_dump_json(), context, limit), reported.append)
+        return outcome, reported
+
+    return run
+
+
+def test_a_good_trial_has_everything(try_) -> None:  # type: ignore[no-untyped-def]
+    outcome, reported = try_("gn", epochs=2, data={"validation": 0.25, "augment": ("flip", "crop")})
+    assert (outcome.status, outcome.reason, outcome.log, outcome.epoch) == (Status.OK, "", "", 2)
+    assert outcome.test_total == 48
+    assert outcome.clean_outcomes is not None
+    assert outcome.validation_accuracy is not None
+    assert [a.threat for a in outcome.attacks] == ["noise", "linf", "linf"]
+    assert outcome.provenance["commit"] == "abc"
+    assert outcome.provenance["precision"] == "float32"
+    assert outcome.audit["replaced"]
+    assert outcome.peak_memory
+    assert outcome.images_per_second
+    measured = {r.measure for r in outcome.curves}
+    assert {"train.loss", "train.accuracy", "lr", "validation.accuracy", "weight-norm.raw", "weight-norm.effective"} <= measured
+    steps = [r.step for r in outcome.curves if r.measure == "weight-norm.raw" and not r.layer]
+    assert steps == [0, 4, 8]
+    assert reported[-1]["epochs"] == 2
+
+
+def test_two_runs_are_bit_identical(try_) -> None:  # type: ignore[no-untyped-def]
+    first, second = (try_("bn", epochs=2, data={"augment": ("flip", "crop")})[0] for _ in range(2))
+    assert first.curves == second.curves
+    assert first.test_loss == second.test_loss
+    assert first.clean_outcomes == second.clean_outcomes
+    assert [a.outcomes for a in first.attacks] == [a.outcomes for a in second.attacks]
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "reason"),
+    [
+        ("raise", Status.ERROR, "RuntimeError: broken on purpose"),
+        ("memory", Status.OUT_OF_MEMORY, "out of host memory"),
+        ("nan", Status.DIVERGED, "epoch 1"),
+        ("segfault", Status.KILLED, "SIGSEGV"),
+        ("kill", Status.KILLED, "SIGKILL"),
+        ("exit", Status.KILLED, "exit code 3"),
+    ],
+)
+def test_a_broken_trial_becomes_its_outcome(try_, how: str, status: Status, reason: str) -> None:  # type: ignore[no-untyped-def]
+    outcome, _ = try_(f"saboteur[how={how}]")
+    assert outcome.status is status
+    assert reason in outcome.reason
+    assert outcome.provenance["commit"] == "abc"
+    if how == "raise":
+        assert "saboteur.py" in outcome.log  # the traceback
+    if how == "segfault":
+        assert "Segmentation fault" in outcome.log
+
+
+@pytest.mark.parametrize("how", ["hang", "hang-in-c"])
+def test_a_stuck_trial_is_ended_at_its_limit_and_says_where_it_stood(try_, how: str) -> None:  # type: ignore[no-untyped-def]
+    outcome, _ = try_(f"saboteur[how={how}]", limit=4.0)
+    assert outcome.status is Status.TIMED_OUT
+    assert "4 s" in outcome.reason
+    assert 4 <= outcome.wall_seconds < 12
+    assert "in layer" in outcome.log
+    assert "about to break" in outcome.log
+
+
+def test_a_child_ends_when_its_parent_is_gone(tmp_path: Path, make_trial: MakeTrial, data_dir: Path) -> None:
+    """The parent is killed while its child hangs; the child's process ends without help."""
+    import psutil
+
+    trial = make_trial().model_dump_json().replace('"name":"bn","params":{"eps":null,"momentum":null}', '"name":"saboteur","params":{"how":"hang"}')
+    assert "saboteur" in trial
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from benchmark.runner.child import Job, supervise\n"
+        "context = {'data_dir': sys.argv[3], 'fingerprint': 'x' * 64, 'provenance': {}}\n"
+        "from benchmark.runner import child\n"
+        "supervise(Job(sys.argv[1], context, 600.0), print)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, trial, str(SABOTEUR), str(data_dir)])
+    children: list[psutil.Process] = []
+    while len(children) < 3 and parent.poll() is None:  # resource tracker, fork server, child
+        children = psutil.Process(parent.pid).children(recursive=True)
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert children
+    assert not alive

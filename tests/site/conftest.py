@@ -1,0 +1,93 @@
+"""Sites built once from synthetic results, and a headless Chromium where there is one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmark.pages import build
+from benchmark.store import Store
+from benchmark.trial import Status, Trial
+from tests.site import synthetic
+
+#: Debian's, found by name; browsers that playwright would download are not used.
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+#: Names that nobody should choose, and that results or plug-ins may carry all the same.
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror=alert(1)>",
+    "javascript:alert(1)",
+    "</script><script>alert(2)</script>",
+    "{{ 7 * 7 }}",
+    "=cmd|' /C calc'!A0",
+    "x" * 300,
+    "gn",
+    "GN",
+    "שלום עולם ‮evil‬",
+    "nul\x07bell",
+    "a~b&c=d#e%20",
+)
+
+
+def fill(root: Path, trials: list[Trial], suite: str = "demo") -> Store:
+    """A store of synthetic outcomes; spectral norm with weight decay diverges, batch norm at batch size 1 is an error."""
+    store = Store(root)
+    for trial in trials:
+        if trial.norm_label == "sn" and trial.train.weight_decay:
+            outcome = synthetic.failure(trial)
+        elif trial.norm_label == "bn" and trial.batch_size == 1:
+            outcome = synthetic.failure(trial, Status.ERROR, "Expected more than 1 value per channel")
+        else:
+            outcome = synthetic.outcome(trial)
+        store.write(suite, trial, synthetic.identity(trial), outcome)
+    return store
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("results")
+    trials = [
+        *synthetic.grid(["bn", "gn", "wn", "ws+gn", "sn", "none"]),
+        *synthetic.grid(["bn", "gn"], seeds=2, weight_decays=[0], batch_size=1),
+        *synthetic.grid(["bn", "gn"], seeds=3, weight_decays=[0], dataset="cifar10-jpeg", model="resnet50"),
+    ]
+    return build(fill(root, trials), tmp_path_factory.mktemp("sites") / "site").parent
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("hostile-results")
+    trials = [t for name in HOSTILE for t in synthetic.grid([name], seeds=2, weight_decays=[0], model=HOSTILE[0], dataset=HOSTILE[1])]
+    store = fill(root, trials)
+    broken = synthetic.trial(HOSTILE[0], 9, model=HOSTILE[0], dataset=HOSTILE[1])
+    store.write("demo", broken, synthetic.identity(broken), synthetic.failure(broken, Status.ERROR, HOSTILE[3]))
+    return build(store, tmp_path_factory.mktemp("sites") / "hostile").parent
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(Store(tmp_path_factory.mktemp("nothing")), tmp_path_factory.mktemp("sites") / "empty").parent
+
+
+@pytest.fixture(scope="session")
+def lonely(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two boards of one entry each: one fine with one seed, the other failed with no number at all."""
+    root = tmp_path_factory.mktemp("lonely-results")
+    trials = [synthetic.trial("gn"), synthetic.trial("bn", batch_size=1)]
+    return build(fill(root, trials), tmp_path_factory.mktemp("sites") / "lonely").parent
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
+    with sync.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield found
+        found.close()

@@ -1,0 +1,339 @@
+"""The built files: right, whole, escaped, deterministic. No browser."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import html5lib
+import pyarrow.parquet as pq
+import pytest
+
+from benchmark.board import boards
+from benchmark.pages import SiteError, build
+from benchmark.pages import context as pages_context
+from benchmark.pages.methods import linked
+from benchmark.pages.tables import nice
+from benchmark.resources import shipped
+from benchmark.store import Store
+from tests.site import synthetic
+from tests.site.conftest import HOSTILE, fill
+
+SITES = ("site", "hostile", "empty", "lonely")
+
+
+@pytest.fixture(params=SITES)
+def built(request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue(request.param)
+
+
+def pages(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.html"))
+
+
+class Elements(HTMLParser):
+    """All start tags with their attributes, and all ids."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    @property
+    def ids(self) -> list[str]:
+        return [a["id"] for _, a in self.tags if a.get("id")]
+
+
+def test_html_has_no_parse_errors(built):
+    for page in pages(built):
+        parser = html5lib.HTMLParser()
+        parser.parse(page.read_text())
+        assert parser.errors == [], page
+
+
+def test_no_dead_link_no_id_twice_nothing_from_elsewhere(built):
+    ids = {page: Elements(page.read_text()).ids for page in pages(built)}
+    for page in pages(built):
+        assert len(ids[page]) == len(set(ids[page])), page
+        for tag, attributes in Elements(page.read_text()).tags:
+            for name in ("href", "src", "xlink:href"):
+                address = attributes.get(name)
+                if address is None or address == "data:,":
+                    continue
+                if address.startswith(("http://", "https://")):
+                    assert tag == "a", f"{page}: <{tag}> loads {address}"
+                    continue
+                assert not re.match(r"[a-z][a-z0-9+.-]*:", address, re.I), f"{page}: {address}"
+                path, _, fragment = address.partition("#")
+                target = (page.parent / unquote(path)).resolve() if path else page
+                assert target.is_file(), f"{page}: {address}"
+                if fragment and "=" not in fragment:
+                    assert unquote(fragment) in ids[target], f"{page}: {address}"
+
+
+def test_every_page_has_a_strict_policy_before_anything_loads(built):
+    for page in pages(built):
+        text = page.read_text()
+        policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', text)
+        assert policy, page
+        assert "default-src 'none'" in policy[1]
+        assert "unsafe" not in policy[1]
+        assert "http" not in policy[1]
+        assert policy.start() < text.index("<script")
+        for tag, attributes in Elements(text).tags:
+            assert not any(a.startswith("on") for a in attributes), f"{page}: {attributes}"
+            assert "style" not in attributes, f"{page}: <{tag} style>"
+            assert tag not in {"style", "iframe", "object", "embed", "form", "base"}, page
+            assert tag != "script" or attributes.get("src"), f"{page}: inline script"
+
+
+def test_hostile_text_is_text(hostile):
+    names = [n for n in HOSTILE if n not in {"gn", "GN"}]
+    shown = {}
+    for page in (hostile / "accuracy.html", hostile / "runs.html"):
+        tree = html5lib.parse(page.read_text(), treebuilder="etree", namespaceHTMLElements=False)
+        shown[page.name] = "\n".join(tree.itertext())
+        assert [e.get("src") for e in tree.iter("img")] == []
+        scripts = [e.get("src") for e in tree.iter("script")]
+        assert all(s and s.startswith(("assets/", "runs-data")) for s in scripts)
+    for name in names:
+        visible = name.replace("\x07", "\ufffd") if "\x07" in name else name
+        assert name in shown["accuracy.html"] or visible in shown["accuracy.html"], name
+    data = (hostile / "runs-data.js").read_text()
+    assert "</script" not in data
+    values = json.loads(data.removeprefix("NB.runs(").removesuffix(");\n").replace("<\\/", "</"))
+    assert set(HOSTILE) <= set(next(c for c in values["columns"] if c["key"] == "method")["values"])
+
+
+def test_file_names_are_safe_and_unique_ignoring_case(hostile):
+    files = [str(p.relative_to(hostile)) for p in hostile.rglob("*") if p.is_file()]
+    assert all(re.fullmatch(r"[A-Za-z0-9_./-]+", f) for f in files), files
+    assert len({f.lower() for f in files}) == len(files)
+
+
+def test_a_formula_does_not_reach_a_spreadsheet(hostile):
+    text = next((hostile / "data").glob("*.csv")).read_text()
+    methods = [row["method"] for row in csv.DictReader(io.StringIO(text))]
+    assert any(m.startswith("'=cmd") for m in methods)
+    assert not any(m.startswith("=") for m in methods)
+
+
+def test_only_web_addresses_become_links():
+    text = "see https://example.org/a(b) and javascript:alert(1), data:text/html,x"
+    assert [a for _, a in linked(text) if a] == ["https://example.org/a(b"]
+    assert "".join(t for t, _ in linked(text)) == text
+
+
+def test_building_twice_gives_the_same_bytes(tmp_path):
+    trials = [*synthetic.grid(["bn", "gn"], seeds=3, weight_decays=[0]), synthetic.trial("sn", weight_decay=5e-4)]
+    first = build(fill(tmp_path / "a", trials), tmp_path / "one").parent
+    second = build(fill(tmp_path / "b", trials[::-1]), tmp_path / "two").parent
+    files = sorted(str(p.relative_to(first)) for p in first.rglob("*") if p.is_file())
+    assert files == sorted(str(p.relative_to(second)) for p in second.rglob("*") if p.is_file())
+    assert [f for f in files if (first / f).read_bytes() != (second / f).read_bytes()] == []
+
+
+def test_a_crash_leaves_the_old_site_whole(tmp_path, monkeypatch):
+    store = fill(tmp_path / "results", [synthetic.trial("bn")])
+    index = build(store, tmp_path / "site")
+    before = {p: p.read_bytes() for p in index.parent.rglob("*") if p.is_file()}
+
+    def crash(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmark.pages.data_page.write", crash)
+    with pytest.raises(KeyboardInterrupt):
+        build(store, tmp_path / "site")
+    assert {p: p.read_bytes() for p in index.parent.rglob("*") if p.is_file()} == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["results", "site"]
+
+
+def test_a_folder_of_somebody_else_is_not_replaced(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("precious")
+    with pytest.raises(SiteError, match="no site of normbench"):
+        build(Store(tmp_path / "none"), tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "precious"
+
+
+def test_an_unreadable_result_is_named(tmp_path):
+    store = fill(tmp_path / "results", [synthetic.trial("bn"), synthetic.trial("gn")])
+    (tmp_path / "results" / "demo" / "0123456789abcdef.parquet").write_bytes(b"PAR1 nothing")
+    index = build(store, tmp_path / "site")
+    assert "demo/0123456789abcdef.parquet" in (index.parent / "data.html").read_text()
+
+
+def test_downloads_hold_what_the_boards_show(site, tmp_path):
+    for line in (site / "data" / "SHA256SUMS").read_text().splitlines():
+        checksum, name = line.split("  ")
+        assert hashlib.sha256((site / "data" / name).read_bytes()).hexdigest() == checksum
+    table = pq.read_table(site / "data" / "digits-resnet18-batch-64.parquet")
+    (board,) = boards(table.to_pylist())
+    rows = list(csv.DictReader(io.StringIO((site / "data" / "digits-resnet18-batch-64.csv").read_text())))
+    assert len(rows) == table.num_rows == 36
+    text = (site / "accuracy.html").read_text()
+    for entry in board.entries:
+        own = [float(r["clean"]) for r in rows if r["entry"] == entry.label and r["clean"]]
+        assert own == [p.value for p in entry.cells["clean"].points] if entry.cells else own == []
+        for cell in entry.cells.values():
+            if cell.metric.key == "clean":
+                assert cell.metric.display(cell.value) in text
+    slice_ = pq.read_table(next((site / "trials").glob("*.parquet")))
+    assert slice_.num_rows == 1
+
+
+def test_cifar10_jpeg_shares_no_board_with_another_dataset(site):
+    text = (site / "accuracy.html").read_text()
+    assert "cifar10-jpeg" not in re.sub(r'<ul class="chips".*?</ul>', "", text, flags=re.S)
+    assert "cifar10-jpeg · resnet50 · batch 64" in (site / "accuracy-cifar10-jpeg-resnet50.html").read_text()
+
+
+def test_failures_stand_on_the_boards(site):
+    text = (site / "accuracy.html").read_text()
+    assert "3 of 3 diverged" in text
+    assert "Expected more than 1 value per channel" in text
+
+
+def test_under_three_seeds_the_page_shows_no_interval(lonely):
+    text = (lonely / "accuracy.html").read_text()
+    assert "no interval" in text
+    assert 'class="bar"' not in text
+    assert text.count('class="seed"') == 1
+
+
+def test_a_board_number_leads_to_its_trials(site):
+    for row in re.findall(r"<tr class=\"f-.*?</tr>", (site / "accuracy.html").read_text(), re.S):
+        assert re.search(r'href="trials/[0-9a-f]{16}\.html"', row)
+
+
+def test_without_trial_pages_numbers_lead_to_the_table_of_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages_context, "TRIAL_PAGES", 1)
+    index = build(fill(tmp_path / "results", list(synthetic.grid(["bn"], weight_decays=[0]))), tmp_path / "site")
+    assert not (index.parent / "trials").exists()
+    assert re.search(r'href="runs\.html#q=[0-9a-f]{16}"', (index.parent / "accuracy.html").read_text())
+
+
+def test_inlined_charts_share_no_ids_and_follow_the_theme(site):
+    text = (site / "robustness.html").read_text()
+    drawn = re.findall(r"<svg class=\"(?:narrow|medium|wide)\".*?</svg>", text, re.S)
+    assert len(drawn) > 3
+    assert all("var(--" in svg for svg in drawn)
+    downloads = list((site / "charts").glob("*.svg"))
+    assert downloads
+    for path in downloads:
+        assert "var(--" not in path.read_text()
+    assert {p.suffix for p in (site / "charts").glob("robustness-*")} == {".svg", ".pdf", ".png", ".js"}
+
+
+def test_the_same_colour_for_a_family_in_styles_and_charts():
+    from benchmark.charts import FAMILY, VARIABLES
+    from benchmark.pages.methods import FAMILIES
+
+    style = shipped("site", "assets", "style.css").read_text()
+    light = dict(re.findall(r"(--[a-z]+): (#[0-9a-f]{6})", style.split("}")[0]))
+    for family, (css, shape) in FAMILIES.items():
+        colour, drawn = FAMILY[family]
+        assert light[f"--{css}"] == colour
+        assert drawn == shape
+    for literal, variable in VARIABLES.items():
+        assert light[variable] == literal
+
+
+def test_dark_colours_are_given_the_same_twice():
+    style = shipped("site", "assets", "style.css").read_text()
+    system, chosen = re.findall(r"color-scheme: dark;(.*?)\}", style, re.S)
+    assert system.split() == chosen.split()
+
+
+def palettes() -> dict[str, dict[str, str]]:
+    style = shipped("site", "assets", "style.css").read_text()
+    light, dark = re.search(r":root \{(.*?)\}", style, re.S)[1], re.search(r'data-theme="dark"\] \{(.*?)\}', style, re.S)[1]
+    return {name: dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", text)) for name, text in (("light", light), ("dark", dark))}
+
+
+def linear(colour: str) -> list[float]:
+    values = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+
+
+def contrast(a: str, b: str) -> float:
+    light, dark = sorted((sum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear(c), strict=True)) for c in (a, b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+MARKS = ("batch", "sample", "weight", "whitening", "plain")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_and_marks_stand_out(theme):
+    palette = palettes()[theme]
+    for paper in ("paper", "sheet"):
+        for text in ("ink", "soft", "link", "warn"):
+            assert contrast(palette[text], palette[paper]) >= 4.5, text
+        for mark in MARKS:
+            assert contrast(palette[mark], palette[paper]) >= 3, mark
+
+
+#: Vienot, Brettel and Mollon (1999): what a dichromat sees, on linear RGB.
+BLIND = {
+    "protan": ((0.11238, 0.88762, 0.0), (0.11238, 0.88762, 0.0), (0.00401, -0.00401, 1.0)),
+    "deutan": ((0.29275, 0.70725, 0.0), (0.29275, 0.70725, 0.0), (-0.02234, 0.02234, 1.0)),
+}
+
+
+def lab(rgb: list[float]) -> list[float]:
+    m = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
+    white = (0.9505, 1.0, 1.089)
+    x, y, z = (sum(a * b for a, b in zip(row, rgb, strict=True)) / w for row, w in zip(m, white, strict=True))
+    f = [v ** (1 / 3) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (x, y, z)]
+    return [116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("sight", ["full", *BLIND])
+def test_colours_of_families_can_be_told_apart(theme, sight):
+    palette = palettes()[theme]
+
+    def seen(colour: str) -> list[float]:
+        rgb = linear(colour)
+        if sight != "full":
+            rgb = [max(0.0, sum(a * b for a, b in zip(row, rgb, strict=True))) for row in BLIND[sight]]
+        return lab(rgb)
+
+    for i, a in enumerate(MARKS):
+        for b in MARKS[i + 1 :]:
+            distance = sum((x - y) ** 2 for x, y in zip(seen(palette[a]), seen(palette[b]), strict=True)) ** 0.5
+            assert distance > 10, (a, b, distance)
+
+
+def test_vendored_parts_are_what_they_say():
+    folder = Path(__file__).parent / "vendor"
+    listed = json.loads((folder / "vendored.json").read_text())
+    for part in listed:
+        content = (folder / part["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == part["sha256"]
+        assert part["version"].encode() in content[:400]
+        assert (folder / part["licence_file"]).is_file()
+        assert part["licence"]
+    assert {p.name for p in folder.iterdir()} == {"vendored.json", *(p[k] for p in listed for k in ("file", "licence_file"))}
+
+
+def test_the_chart_library_carries_its_versions_and_licence(site):
+    head = (site / "assets" / "vega.js").read_text()[:400]
+    assert re.search(r"Vega \d+\.\d+.*Vega-Lite \d+\.\d+.*Vega-Embed \d+\.\d+.*BSD-3-Clause", head)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.912, 0.957), (0.0, 0.0), (1.0, 6.3), (0.33333, 0.33334), (12.0, 12.0)])
+def test_nice_ends_hold_the_range(low, high):
+    bottom, top = nice(low, high)
+    assert bottom <= low <= high <= top
+    assert bottom < top

@@ -1,0 +1,220 @@
+"""The command as people use it: real runs on a small dataset, interrupted ones, and wrong input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchmark.store import Store
+
+BENCH = [sys.executable, "-m", "benchmark.cli"]
+SABOTEUR = Path(__file__).parent / "runner" / "saboteur"
+
+SUITE = """
+suite: small
+about: A test.
+data: {dataset: stripes, image_size: 16}
+models: [{name: resnet18, kwargs: {layers: [1, 1, 1, 1]}}]
+norms: [%s]
+batch_sizes: [16]
+widths: [0.125]
+seeds: %d
+train: {epochs: %d, lr: 0.05}
+attacks:
+  - noise: {std: 0.1}
+  - bim: {eps: [1/255, 8/255], steps: 3}
+measures: [weight-norm]
+limits: {cpu: 1, time: %s}
+"""
+
+
+class Place:
+    """A working directory with a suite, results and a site of its own."""
+
+    def __init__(self, root: Path, data_dir: Path) -> None:
+        self.root = root
+        self.environment = os.environ | {"BENCH_DATA": str(data_dir), "COLUMNS": "200"}
+        self.store = Store(root / "results")
+
+    def suite(self, norms: str = "bn, gn", seeds: int = 2, epochs: int = 1, time: str = "5m", more: str = "") -> Path:
+        path = self.root / "small.yaml"
+        path.write_text(SUITE % (norms, seeds, epochs, time) + more)
+        return path
+
+    def bench(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*BENCH, *arguments], cwd=self.root, env=self.environment | settings, capture_output=True, text=True, timeout=280)
+
+    def run_arguments(self) -> list[str]:
+        return ["run", "small.yaml", "--results", "results", "--site", "site"]
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen([*BENCH, *self.run_arguments()], cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def plan(self) -> dict[str, Any]:
+        answer = self.bench("plan", "small.yaml", "--results", "results", "--json")
+        assert answer.returncode == 0, answer.stderr
+        return json.loads(answer.stdout)
+
+
+@pytest.fixture
+def place(tmp_path: Path, data_dir: Path) -> Place:
+    return Place(tmp_path, data_dir)
+
+
+def test_one_command_from_suite_to_site_and_nothing_twice(place: Place) -> None:
+    place.suite(norms="bn, gn, none", seeds=2)
+    assert place.plan() | {"trials": None} == {"suite": "small", "total": 6, "cached": 0, "stale": 0, "missing": 6, "estimate_seconds": None, "trials": None}
+    first = place.bench(*place.run_arguments())
+    assert first.returncode == 0, first.stderr + first.stdout
+    assert "[6/6]" in first.stdout
+    rows = list(place.store.rows())
+    assert sorted((r["norm"], r["seed"]) for r in rows) == sorted((n, s) for n in ("bn", "gn", "none") for s in (0, 1))
+    assert {r["status"] for r in rows} == {"ok"}
+    assert {json.loads(r["provenance"])["normbench"] for r in rows} == {"0.1.0"}
+    index = place.root / "site" / "index.html"
+    assert str(index.name) in first.stdout
+    assert index.is_file()
+    pages = {p.relative_to(place.root / "site").as_posix() for p in (place.root / "site").rglob("*.html")}
+    assert {"accuracy.html", "robustness.html", "weight-norm.html"} <= pages
+    assert {f"trials/{r['trial_id']}.html" for r in rows} <= pages
+
+    again = place.bench(*place.run_arguments())
+    assert again.returncode == 0
+    assert "6 cached" in again.stdout
+    assert "[1/" not in again.stdout
+    stamps = [r["started"] for r in place.store.rows()]
+    assert stamps == [r["started"] for r in rows]
+
+    plan = place.plan()
+    assert (plan["cached"], plan["missing"], plan["estimate_seconds"]) == (6, 0, 0)
+    board = place.bench("board", "small.yaml", "--results", "results", "--json")
+    assert {"bn", "gn", "none"} <= {e for e in ("bn", "gn", "none") if e in board.stdout}
+    assert json.loads(board.stdout)
+    shown = place.bench("board", "small.yaml", "--results", "results")
+    assert "Accuracy" in shown.stdout
+    only = place.bench("plan", "small.yaml", "--results", "results", "--only", "norm=gn", "--only", "seed=0", "--json")
+    assert json.loads(only.stdout)["total"] == 1
+
+
+def test_a_broken_trial_costs_itself_and_is_told(place: Place) -> None:
+    place.environment["PYTHONPATH"] = str(SABOTEUR)
+    place.suite(norms="bn, 'saboteur[how=raise]', 'saboteur[how=segfault]', 'saboteur[how=nan]'", seeds=1)
+    first = place.bench(*place.run_arguments())
+    assert first.returncode == 1, first.stderr + first.stdout
+    states = {r["norm"]: (r["status"], r["reason"]) for r in place.store.rows()}
+    assert {n: s for n, (s, _) in states.items()} == {
+        "bn": "ok",
+        "saboteur": "error",  # `raise` is its default
+        "saboteur[how=segfault]": "killed",
+        "saboteur[how=nan]": "diverged",
+    }
+    assert "broken on purpose" in first.stdout
+    assert "--retry" in first.stdout
+    why = place.bench("status", "small.yaml", "--why", "--results", "results")
+    assert "RuntimeError: broken on purpose" in why.stdout
+    assert "SIGSEGV" in why.stdout
+    plan = {t["title"].partition(" ")[0]: t["state"] for t in place.plan()["trials"]}
+    assert plan == {"bn": "cached", "saboteur": "cached", "saboteur[how=segfault]": "missing", "saboteur[how=nan]": "cached"}
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
+def test_an_interrupted_run_goes_on_where_it_was(place: Place, how: signal.Signals) -> None:
+    place.suite(norms="bn, gn, ln", seeds=2, epochs=3)
+    process = place.start()
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("[2/6]"):
+            break
+    assert lines[-1].startswith("[2/6]"), "".join(lines)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(how)
+    rest = process.communicate(timeout=60)[0]
+    if how is signal.SIGINT:
+        assert process.returncode == 130, rest
+        assert "goes on from here" in rest
+    trainers = [p for p in family if "forkserver" in _command(p) or "trial" in _command(p) or "_trainable" in _command(p).lower()]
+    _, alive = psutil.wait_procs(trainers, timeout=60)
+    assert not alive
+    before = {r["trial_id"]: r["started"] for r in place.store.rows()}
+    assert 2 <= len(before) < 6
+    assert not place.store.problems
+    again = place.bench(*place.run_arguments())
+    assert again.returncode == 0, again.stderr + again.stdout
+    after = {r["trial_id"]: r["started"] for r in place.store.rows()}
+    assert len(after) == 6
+    assert before.items() <= after.items()
+    assert {p.suffix for p in (place.root / "results" / "small").iterdir()} == {".parquet"}
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def test_what_no_machine_offers_is_an_error_at_once(place: Place) -> None:
+    path = place.suite()
+    path.write_text(path.read_text().replace("cpu: 1", "cpu: 3000, gpu: 2"))
+    answer = place.bench(*place.run_arguments())
+    assert answer.returncode == 2
+    assert "3000 CPUs and 2 GPUs" in answer.stderr
+    assert "no machine offers" in answer.stderr
+    assert not list(place.store.rows())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", "nowhere.yaml"], "nowhere.yaml"),
+        (["plan", "digit"], "digits"),
+        (["run", "small.yaml", "--only", "nrm=gn"], "did you mean 'norm'"),
+        (["run", "small.yaml", "--only", "norm"], "expected key=value"),
+        (["plan", "small.yaml", "--only", "norm=xx"], "matches no trial of the suite, which has norm: bn, gn"),
+        (["plan", "small.yaml", "--data", "nowhere"], "--data nowhere: there is no such folder"),
+        (["plan", "small.yaml", "--results", "small.yaml"], "expected a folder, found a file"),
+        (["run", "small.yaml", "--jobs", "0"], "jobs"),
+        (["site", "--only", "nosuite", "--results", "results"], "no results of suite nosuite"),
+        (["walk"], "No such command"),
+        (["plan"], "Missing argument"),
+    ],
+)
+def test_wrong_input_is_one_message_and_exit_code_two(place: Place, arguments: list[str], message: str) -> None:
+    place.suite()
+    answer = place.bench(*arguments)
+    assert answer.returncode == 2, answer.stdout
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr + answer.stdout
+
+
+def test_lists_and_schema_are_json_on_request(place: Place) -> None:
+    norms = json.loads(place.bench("norms", "--json").stdout)
+    assert {"bn", "ln", "gn", "in", "none"} <= {n["name"] for n in norms}
+    assert all({"family", "equation", "claims", "source", "parameters"} <= set(n) for n in norms)
+    assert {a["name"] for a in json.loads(place.bench("attacks", "--json").stdout)} >= {"noise", "bim"}
+    assert {m["name"] for m in json.loads(place.bench("measures", "--json").stdout)} >= {"weight-norm"}
+    assert json.loads(place.bench("schema").stdout)["properties"]["norms"]
+    found = json.loads(place.bench("doctor", "--json").stdout)
+    assert found["datasets"]["in data folder"] == ["stripes"]
+    assert found["broken_plugins"] == {}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["plan", "small.yaml", "--results", "results"], ["status", "small.yaml", "--why", "--results", "results"], ["site", "--results", "results", "--out", "site"]]
+)
+def test_what_trains_nothing_never_imports_torch_or_ray(place: Place, arguments: list[str]) -> None:
+    place.suite()
+    code = f"import sys; sys.argv = {['bench', *arguments]!r}\nfrom benchmark.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\nprint([m for m in ('torch', 'timm', 'ray', 'foolbox') if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=place.root, env=place.environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.splitlines()[-1] == "[]"

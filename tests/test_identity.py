@@ -1,0 +1,169 @@
+"""Identity: what makes a result stale, and what does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import benchmark
+from benchmark import identity as identities
+from benchmark.identity import closure, identity, source_digest
+from benchmark.trial import DataSpec, Trial, digest
+from tests.conftest import MakeTrial
+
+PLAN = """
+import json, sys
+from pathlib import Path
+from benchmark import plan, store
+from benchmark.trial import Outcome, Status, Trial
+trials = [Trial.model_validate_json(t) for t in json.loads(Path(sys.argv[1]).read_text())]
+kept = store.Store(Path(sys.argv[2]))
+made = plan.make("s", trials, kept, Path(sys.argv[3]))
+if sys.argv[4] == "fill":
+    for item in made.items:
+        kept.write("s", item.trial, item.identity.to_dict(), Outcome(status=Status.OK))
+print(json.dumps({i.trial.norm_label: [i.state.value, list(i.reasons)] for i in made.items}))
+print([m for m in ("torch", "timm", "ray", "foolbox") if m in sys.modules])
+"""
+
+Ask = Callable[[str], dict[str, tuple[str, list[str]]]]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the package that tests may edit."""
+    target = tmp_path / "checkout" / "benchmark"
+    shutil.copytree(Path(benchmark.__file__).parent, target, ignore=shutil.ignore_patterns("__pycache__"))
+    return target
+
+
+@pytest.fixture
+def ask(copy: Path, tmp_path: Path, data_dir: Path, make_trial: MakeTrial) -> Ask:
+    """Plan bn, gn and bw-zca in a fresh process on the copy; the results were stored before any edit."""
+    listed = tmp_path / "trials.json"
+    listed.write_text(json.dumps([make_trial(norm).model_dump_json() for norm in ("bn", "gn", "bw-zca")]))
+
+    def run(what: str) -> dict[str, tuple[str, list[str]]]:
+        answer = subprocess.run(
+            [sys.executable, "-c", PLAN, str(listed), str(tmp_path / "results"), str(data_dir), what],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(copy.parent)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        *_, states, imported = answer.stdout.splitlines()
+        assert imported == "[]"
+        return json.loads(states)
+
+    assert {state for state, _ in run("fill").values()} == {"missing"}
+    assert {state for state, _ in run("look").values()} == {"cached"}
+    return run
+
+
+def _edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, f"{path.name} no longer holds {old!r}"
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_a_change_in_a_method_makes_exactly_its_trials_stale(copy: Path, ask: Ask) -> None:
+    path = copy / "norms" / "gn.py"
+    path.write_text(path.read_text() + "\n\nADDED = 1\n")
+    found = ask("look")
+    assert {norm: state for norm, (state, _) in found.items()} == {"bn": "cached", "gn": "stale", "bw-zca": "cached"}
+    assert found["gn"][1] == ["benchmark.norms.gn: source changed"]
+
+
+def test_a_change_in_a_helper_reaches_all_that_import_it(copy: Path, ask: Ask) -> None:
+    path = copy / "norms" / "layers" / "whitening.py"
+    path.write_text(path.read_text() + "\n\nADDED = 1\n")
+    found = ask("look")
+    assert {norm: state for norm, (state, _) in found.items()} == {"bn": "cached", "gn": "cached", "bw-zca": "stale"}
+    base = copy / "norms" / "base.py"
+    base.write_text(base.read_text() + "\n\nADDED = 1\n")
+    assert {state for state, _ in ask("look").values()} == {"stale"}
+
+
+def test_comments_docstrings_prose_and_other_methods_change_nothing(copy: Path, ask: Ask) -> None:
+    for name in ("gn", "bn", "bw_zca", "base"):
+        path = copy / "norms" / f"{name}.py"
+        path.write_text("# a comment\n" + path.read_text())
+    _edit(copy / "norms" / "gn.py", '"""', '"""Another first line.\n\n')
+    _edit(copy / "norms" / "gn.py", 'summary: ClassVar[str] = "', 'summary: ClassVar[str] = "So: ')
+    (copy / "norms" / "iternorm.py").write_text("raise RuntimeError('broken')")
+    assert {state for state, _ in ask("look").values()} == {"cached"}
+
+
+def test_the_closure_holds_plugin_helpers_and_base_but_no_machinery() -> None:
+    found = closure(frozenset({"benchmark.norms.bw_zca"}))
+    assert {"benchmark.norms.bw_zca", "benchmark.norms.base", "benchmark.norms.layers.whitening"} <= found
+    assert not any(name.startswith(("benchmark.plugins", "benchmark.lab", "benchmark.trial")) for name in found)
+
+
+def test_relative_imports_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "thirdparty"
+    (package / "deep").mkdir(parents=True)
+    for name, code in {
+        "__init__": "",
+        "method": "from .helper import f\nfrom .deep import inner\nimport json",
+        "helper": "def f(): ...",
+        "deep/__init__": "",
+        "deep/inner": "from ..other import g",
+        "other": "g = 1",
+        "alone": "",
+    }.items():
+        (package / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert closure(frozenset({"thirdparty.method"})) >= {"thirdparty.method", "thirdparty.helper", "thirdparty.deep.inner", "thirdparty.other"}
+    assert "thirdparty.alone" not in closure(frozenset({"thirdparty.method"}))
+    assert "thirdparty" not in sys.modules
+
+
+def test_each_part_has_its_reason(make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = identity(make_trial(), "d" * 64)
+    stored = json.loads(json.dumps(now.parts()))
+    assert now.changes_since(stored) == []
+    assert identity(make_trial(), None).changes_since(stored) == []  # a dataset that is not here yet
+    assert now.changes_since(stored | {"data": "e" * 64}) == ["the dataset's content changed (eeeeeeee -> dddddddd)"]
+    assert now.changes_since(stored | {"protocol": 0}) == ["the numeric protocol changed (0 -> 1)"]
+    older = stored | {"versions": stored["versions"] | {"torch": "1.0"}}
+    assert now.changes_since(older) == [f"torch: version changed (1.0 -> {now.versions['torch']})"]
+    monkeypatch.setattr(identities, "library_versions", lambda: stored["versions"] | {"torch": "9"})
+    assert identity(make_trial(), None).hash != now.hash
+
+
+@given(st.integers(0, 3), st.sampled_from([16, 32]), st.sampled_from([0.1, 0.2]), st.integers(0, 3), st.sampled_from([16, 32]), st.sampled_from([0.1, 0.2]))
+def test_trials_have_one_id_exactly_when_they_are_equal(seed_a: int, batch_a: int, lr_a: float, seed_b: int, batch_b: int, lr_b: float) -> None:
+    def make(seed: int, batch: int, lr: float) -> Trial:
+        values = {"data": {"dataset": "x"}, "model": {"name": "m"}, "norm": [{"name": "bn"}], "norm_label": "bn", "train": {"lr": lr}}
+        return Trial.model_validate(values | {"batch_size": batch, "seed": seed})
+
+    a, b = make(seed_a, batch_a, lr_a), make(seed_b, batch_b, lr_b)
+    assert (a.trial_id == b.trial_id) == (a == b)
+    assert Trial.model_validate_json(a.model_dump_json()).trial_id == a.trial_id
+
+
+def test_an_id_does_not_depend_on_the_order_of_keys_and_knows_every_field(make_trial: MakeTrial) -> None:
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    trial = make_trial()
+    for change in ({"data": DataSpec(dataset="other")}, {"attacks": ()}, {"measures": ()}, {"norm_label": "x"}):
+        assert trial.model_copy(update=change).model_dump() != trial.model_dump()
+        assert Trial.model_validate(trial.model_dump() | change).trial_id != trial.trial_id
+
+
+def test_a_digest_is_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, code in {"one_a": "x = 1\n", "one_b": '"""Doc."""\n\nx   =  1  # why\n', "one_c": "x = 2\n"}.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    assert source_digest("one_a") == source_digest("one_b") != source_digest("one_c")
+    assert source_digest("one_missing") == "absent"

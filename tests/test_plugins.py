@@ -1,0 +1,115 @@
+"""Plug-ins: found by file, read from text, named when they are broken."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from benchmark import attacks, measures, norms, plugins
+from benchmark.attacks import Attack
+from benchmark.plugins import PluginError, Registry, number, show
+
+
+@pytest.mark.parametrize(("value", "text"), [(8 / 255, "8/255"), (0.2, "0.2"), (1 / 16, "0.0625"), (0.1, "0.1"), (3, "3"), (True, "true"), ((0.5, 1 / 255), "0.5;1/255"), (1.0, "1")])
+def test_numbers_are_shown_as_people_write_them(value: object, text: str) -> None:
+    assert show(value) == text
+
+
+@pytest.mark.parametrize(("text", "value"), [("8/255", 8 / 255), ("5e-4", 5e-4), (" 1 / 16 ", 1 / 16), ("three", "three"), ("1/0", "1/0"), (3, 3)])
+def test_numbers_may_be_fractions(text: object, value: object) -> None:
+    assert number(text) == value
+
+
+@pytest.mark.parametrize("registry", [norms.registry, attacks.registry, measures.registry], ids=lambda r: r.kind)
+def test_every_plugin_loads_and_describes_itself(registry: Registry) -> None:
+    assert registry.problems() == {}
+    for name in registry.names():
+        cls = registry.get(name)
+        assert cls.name == name
+        assert cls.summary
+        assert cls.source
+        assert cls.__doc__ or sys.modules[cls.__module__].__doc__
+        made = registry.make(name)
+        assert registry.from_component(made.component()) == made
+
+
+def test_listing_and_loading_plugins_leaves_torch_alone() -> None:
+    """Planning asks for names, parameters and claims; none of that may cost the import of torch."""
+    code = (
+        "import sys; from benchmark import norms, attacks, measures\n"
+        "for r in (norms.registry, attacks.registry, measures.registry): assert not r.problems(), r.problems()\n"
+        "print([m for m in ('torch', 'timm', 'foolbox', 'ray') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("groupnorm-s", "no norm is called 'groupnorm-s'"),
+        ("ghost-bm", "did you mean 'ghost-bn'"),
+        ("gn[grops=8]", "has no parameter 'grops'.*did you mean 'groups'"),
+        ("gn[groups=many]", "groups: .*found 'many'"),
+        ("gn[groups]", "expected parameter=value"),
+        ("gn[groups=2,groups=4]", "given twice"),
+        ("gn[groups=2", "is no norm"),
+        ("", "is no norm"),
+        ("bn+gn", "one weight method and one activation method, found 0 and 2"),
+        ("bn+", "is no norm"),
+    ],
+)
+def test_wrong_text_is_explained(text: str, message: str) -> None:
+    with pytest.raises(PluginError, match=message):
+        norms.resolve(text)
+
+
+def test_a_label_reads_back_to_the_same_method() -> None:
+    label, components = norms.resolve(" gn[ groups = 8 ] ")
+    assert label == "gn[groups=8]"
+    assert norms.resolve(label) == (label, components)
+
+
+def _registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> Registry[Attack]:
+    folder = tmp_path / "family"
+    folder.mkdir()
+    for name, code in {"__init__": "", **files}.items():
+        (folder / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in [m for m in sys.modules if m.partition(".")[0] == "family"]:
+        monkeypatch.delitem(sys.modules, module)
+    return Registry("attack", "family", Attack, "normbench.none")
+
+
+_GOOD = """
+from benchmark.attacks.noise import Noise
+class Good(Noise):
+    name = "{name}"
+"""
+
+
+def test_a_broken_plugin_is_named_and_takes_nothing_else_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = _registry(
+        tmp_path, monkeypatch, {"good": _GOOD.format(name="good"), "broken": "import nowhere_to_be_found", "nothing": "x = 1", "misnamed": _GOOD.format(name="other")}
+    )
+    assert registry.make("good").name == "good"
+    problems = registry.problems()
+    assert set(problems) == {"broken", "nothing", "misnamed"}
+    assert "nowhere_to_be_found" in problems["broken"]
+    assert "exactly one Attack" in problems["nothing"]
+    assert "calls itself 'other'" in problems["misnamed"]
+
+
+def test_entry_points_register_and_duplicates_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = _registry(tmp_path, monkeypatch, {"good": _GOOD.format(name="good"), "_elsewhere": _GOOD.format(name="far")})
+    entries = [EntryPoint("far", "family._elsewhere:Good", "g"), EntryPoint("good", "family._elsewhere:Good", "g"), EntryPoint("odd", "json:dumps", "g")]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: entries)
+    assert registry.names() == ["far", "good", "odd"]
+    assert registry.make("far").name == "far"
+    problems = registry.problems()
+    assert set(problems) == {"good", "odd"}
+    assert "registered more than once: family.good, family._elsewhere:Good" in problems["good"]
+    assert "not a subclass" in problems["odd"]
