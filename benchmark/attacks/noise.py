@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from benchmark.attacks.base import Attack, Sizes
+from benchmark.attacks.base import Attack, Sizes, Threat
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ class Noise(Attack):
     name: ClassVar[str] = "noise"
     summary: ClassVar[str] = "additive Gaussian noise"
     source: ClassVar[str] = "Hendrycks and Dietterich, ICLR 2019"
-    threat: ClassVar[Literal["linf", "l2", "l1", "noise"]] = "noise"
+    threat: ClassVar[Threat] = "noise"
     size_field: ClassVar[str] = "std"
 
     std: Sizes = (1 / 16,)

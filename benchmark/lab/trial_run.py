@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmark import attacks, measures
@@ -147,8 +146,8 @@ def _settle(device: torch.device, threads: int) -> None:
 
 
 def _on_device(split: datasets.Split, device: torch.device) -> Tensors:
-    images = torch.from_numpy(np.ascontiguousarray(split.images.transpose(0, 3, 1, 2)))
-    return Tensors(images.to(device), torch.from_numpy(np.array(split.labels)).to(device))
+    images = torch.from_numpy(split.images.transpose(0, 3, 1, 2).copy())  # a copy: mapped arrays cannot be written to
+    return Tensors(images.to(device), torch.tensor(split.labels).to(device))
 
 
 def _machine(device: torch.device, threads: int) -> dict[str, Any]:

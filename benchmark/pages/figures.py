@@ -44,7 +44,7 @@ class Chart:
 def draw(context: Context, chart_id: str, title: str, caption: str, spec: Mapping[str, Any], families: Iterable[str] = (), *, png: bool = True) -> Chart:
     """Draw `spec` and write its downloads under `charts/`. A PNG takes three times as long as all the rest."""
     spec = printable(dict(spec))  # one control character would abort the process inside vl-convert
-    svg = vl_convert.vegalite_to_svg(spec)
+    svg = _renumbered(vl_convert.vegalite_to_svg(spec))
     base = f"charts/{chart_id}"
     context.writer.text(f"{base}.svg", svg)
     context.writer.bytes(f"{base}.pdf", vl_convert.svg_to_pdf(svg))
@@ -61,6 +61,12 @@ def draw(context: Context, chart_id: str, title: str, caption: str, spec: Mappin
         Markup(inline(svg, chart_id)),  # noqa: S704 (drawn by Vega, which escapes text)
         tuple((f[:1].upper() + f[1:], FAMILIES.get(f, UNKNOWN_STYLE)[0], FAMILIES.get(f, UNKNOWN_STYLE)[1]) for f in _ordered(families)),
     )
+
+
+def _renumbered(svg: str) -> str:
+    """Ids counted from 0: Vega counts them over all charts that a process draws."""
+    ids = {name: f"{name.rstrip('0123456789')}{i}" for i, name in enumerate(dict.fromkeys(re.findall(r' id="([^"]+)"', svg)))}
+    return re.sub(r'( id="|url\(#|href="#)([\w-]+)', lambda m: m[1] + ids.get(m[2], m[2]), svg)
 
 
 def inline(svg: str, chart_id: str) -> str:

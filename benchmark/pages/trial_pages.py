@@ -48,7 +48,7 @@ def _page(context: Context, board: Board, entry: Entry, trial_id: str, strip: St
         headline=_headline(row),
         siblings=[
             {
-                "href": f"{trial_slug(r.trial_id)}.html" if r.trial_id != trial_id else f"#{slug}",
+                "href": f"{trial_slug(r.trial_id)}.html",
                 "current": r.trial_id == trial_id,
                 "failed": not r.ok,
                 "text": f"seed {r.seed} {CLEAN.display(values[r.trial_id]) + ' %' if r.trial_id in values else r.status.replace('_', ' ')}",

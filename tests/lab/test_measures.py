@@ -1,0 +1,101 @@
+"""Measures: right values, and no trace on the trial."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from benchmark.lab import data
+from benchmark.lab.measure import look, undisturbed
+from benchmark.lab.trial_run import Context, run
+from benchmark.measures import Probe, registry
+from benchmark.trial import Outcome
+from tests.conftest import MakeTrial
+
+
+def _probe(model: nn.Module) -> Probe:
+    return Probe(model=model, images=torch.rand(4, 3, 8, 8), labels=torch.zeros(4, dtype=torch.int64), optimizer=torch.optim.SGD(model.parameters(), 0.1))
+
+
+def _read(model: nn.Module) -> dict[tuple[str, str], float]:
+    readings = look([registry.make("weight-norm")], _probe(model), step=0, epoch=0, epochs=1)
+    return {(r.measure, r.layer): r.value for r in readings if r.value is not None}
+
+
+def test_weight_norms_of_set_values() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 2, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(2, 2))
+    nn.init.constant_(model[0].weight, 0.5)
+    nn.init.constant_(model[3].weight, 2.0)
+    found = _read(model)
+    assert found == {
+        ("weight-norm.raw", "0"): pytest.approx(0.5 * math.sqrt(48)),
+        ("weight-norm.effective", "0"): pytest.approx(0.5 * math.sqrt(48)),
+        ("weight-norm.raw", "3"): pytest.approx(4.0),
+        ("weight-norm.effective", "3"): pytest.approx(4.0),
+        ("weight-norm.raw", ""): pytest.approx(math.sqrt(12 + 16)),
+        ("weight-norm.effective", ""): pytest.approx(math.sqrt(12 + 16)),
+    }
+
+
+def test_raw_is_what_is_trained_and_effective_what_is_applied() -> None:
+    layer = parametrizations.weight_norm(nn.Conv2d(3, 4, 2))
+    with torch.no_grad():
+        layer.parametrizations.weight.original1.mul_(10)  # v
+        layer.parametrizations.weight.original0.fill_(3.0)  # g
+    found = _read(nn.Sequential(layer))
+    assert found["weight-norm.effective", "0"] == pytest.approx(3.0 * math.sqrt(4), rel=1e-6)
+    assert found["weight-norm.raw", "0"] == pytest.approx(float(layer.parametrizations.weight.original1.detach().norm()), rel=1e-6)
+
+
+def test_a_measure_is_taken_before_training_every_so_often_and_at_the_end() -> None:
+    measure, probe = registry.make("weight-norm", {"every": 3}), _probe(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)))
+    assert [epoch for epoch in range(9) if look([measure], probe, step=0, epoch=epoch, epochs=8)] == [0, 3, 6, 8]
+
+
+def test_whatever_a_measure_does_is_undone() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2)).train()
+    parametrizations.spectral_norm(model[0])
+    model[1].eval()  # modes differ
+    model(torch.rand(2, 3, 8, 8)).sum().backward()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    grads = [p.grad.clone() if p.grad is not None else None for p in model.parameters()]
+    modes = [m.training for m in model.modules()]
+    stream = torch.get_rng_state()
+    with undisturbed(model):
+        assert not model[0].training
+        model.train()
+        model(torch.rand(2, 3, 8, 8)).sum().backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn(()))
+                parameter.requires_grad_(False)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert all(a is None if b is None else torch.equal(a, b) for a, b in zip([p.grad for p in model.parameters()], grads, strict=True))
+    assert [m.training for m in model.modules()] == modes
+    assert all(p.requires_grad for p in model.parameters())
+    assert torch.equal(torch.get_rng_state(), stream)
+
+
+def _outcome(make_trial: MakeTrial, data_dir: Path, measures: tuple[str, ...], norm: str) -> Outcome:
+    trial = make_trial(norm, epochs=2, data={"augment": ("flip",)}).model_copy(update={"measures": tuple(registry.make(m).component() for m in measures)})
+    source = data.locate(trial.data, data_dir, download=False)
+    assert source is not None
+    outcome = run(trial, Context(data_dir=str(data_dir), fingerprint=data.fingerprint(source)), lambda _: None)
+    assert outcome.status == "ok", outcome.log
+    return outcome
+
+
+@pytest.mark.parametrize("norm", ["bn", "sn"])
+@pytest.mark.parametrize("name", registry.names())
+def test_a_trial_is_bit_identical_with_and_without_each_measure(make_trial: MakeTrial, data_dir: Path, name: str, norm: str) -> None:
+    without, with_it = (_outcome(make_trial, data_dir, measures, norm) for measures in ((), (name,)))
+    assert [r for r in with_it.curves if not r.measure.startswith(name)] == list(without.curves)
+    assert any(r.measure.startswith(name) for r in with_it.curves)
+    assert with_it.test_loss == without.test_loss
+    assert with_it.clean_outcomes == without.clean_outcomes
+    assert [a.outcomes for a in with_it.attacks] == [a.outcomes for a in without.attacks]
