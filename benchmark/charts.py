@@ -19,9 +19,9 @@ FAMILY = {
     "sample statistics": ("#b35c00", "square"),
     "weight": ("#00805e", "triangle-up"),
     "whitening": ("#b0478c", "diamond"),
-    "no statistics": ("#59636e", "cross"),
+    "no statistics": ("#454d56", "cross"),
 }
-OTHER = ("#59636e", "triangle-down")
+OTHER = ("#454d56", "triangle-down")
 #: Literal colour -> variable of the style sheet, for the SVG that stands in a page and follows its theme.
 VARIABLES = {
     PAPER: "--paper",
@@ -33,7 +33,7 @@ VARIABLES = {
     "#b35c00": "--sample",
     "#00805e": "--weight",
     "#b0478c": "--whitening",
-    "#59636e": "--plain",
+    "#454d56": "--plain",
 }
 #: Pixels a character of a label takes at 11 px, on the safe side.
 CHARACTER, LINE = 6.3, 13

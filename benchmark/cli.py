@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmark.cli_methods import VERBS, Json, print_json
 from benchmark.errors import BenchError
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ Results = Annotated[Path | None, typer.Option("--results", help="Folder of resul
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of datasets [default: BENCH_DATA].", metavar="DIR")]
 Only = Annotated[list[str] | None, typer.Option("--only", help="Just the trials that match, e.g. norm=gn; may be repeated.", metavar="KEY=VALUE")]
 Retry = Annotated[bool, typer.Option("--retry", help="Count failed trials (error, out_of_memory, timed_out) as missing.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -76,7 +75,7 @@ def plan(suite: SuiteName, results: Results = None, data: Data = None, only: Onl
 
     loaded, trials, store, made = _plan(suite, results, data, only, retry=retry)
     if as_json:
-        return _print_json(made.to_dict())
+        return print_json(made.to_dict())
     console = _console()
     console.print(announce(made), highlight=False, soft_wrap=True)
     for line in _axes(trials):
@@ -104,7 +103,7 @@ def status(
 
     _, _, store, made = _plan(suite, results, data, only)
     if as_json:
-        return _print_json(made.to_dict())
+        return print_json(made.to_dict())
     console = _console()
     console.print(announce(made), highlight=False, soft_wrap=True)
     for item in made.items:
@@ -135,7 +134,7 @@ def board(suite: SuiteName, results: Results = None, only: Only = None, as_json:
     wanted = {t.trial_id for t in select(expand(loaded), only or [])}
     made = boards(r for r in store.rows([loaded.name]) if r["trial_id"] in wanted)
     if as_json:
-        return _print_json(boards_json(made))
+        return print_json(boards_json(made))
     console = _console()
     if made:
         console.print(render(made))
@@ -167,37 +166,11 @@ def site(
 
 
 @app.command()
-def norms(as_json: Json = False) -> None:
-    """List the normalization methods, with their claims."""
-    from dataclasses import asdict
-
-    from benchmark.norms import registry
-
-    _list(registry, as_json, extra=lambda c: {"family": c.family, "equation": c.equation, "claims": asdict(c.claims)}, columns=("family", "summary", "parameters", "source"))
-
-
-@app.command()
-def attacks(as_json: Json = False) -> None:
-    """List the attacks and noises."""
-    from benchmark.attacks import registry
-
-    _list(registry, as_json, extra=lambda c: {"threat": c.threat, "size": c.size_field}, columns=("threat", "summary", "parameters", "source"))
-
-
-@app.command()
-def measures(as_json: Json = False) -> None:
-    """List the measures."""
-    from benchmark.measures import registry
-
-    _list(registry, as_json, extra=lambda _: {}, columns=("summary", "parameters", "source"))
-
-
-@app.command()
 def schema() -> None:
     """Print the JSON schema of a suite file."""
     from benchmark.suite import json_schema
 
-    _print_json(json_schema())
+    print_json(json_schema())
 
 
 @app.command()
@@ -207,7 +180,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
     found = examine(_data_dir(data))
     if as_json:
-        return _print_json(found)
+        return print_json(found)
     return show(found, _console())
 
 
@@ -259,32 +232,8 @@ def _warn(store: Store) -> None:
         print(f"bench: {path} is left out: {problem}", file=sys.stderr)  # noqa: T201
 
 
-def _list(registry: Any, as_json: bool, *, extra: Any, columns: tuple[str, ...]) -> None:
-    problems = registry.problems()
-    rows = []
-    for name in registry.names():
-        if name in problems:
-            continue
-        cls = registry.get(name)
-        parameters = {k: registry.make(name).component().params[k] for k in cls.model_fields}
-        rows.append({"name": name, "summary": cls.summary, "source": cls.source, "parameters": parameters, **extra(cls)})
-    if as_json:
-        return _print_json(rows if not problems else [*rows, *({"name": n, "problem": p} for n, p in problems.items())])
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("name", *columns):
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(", ".join(f"{k}={v}" for k, v in row[c].items()) if isinstance(row[c], dict) else str(row[c]) for c in ("name", *columns)))
-    _console().print(table)
-    for problem in problems.values():
-        print(f"bench: {problem}", file=sys.stderr)  # noqa: T201
-    return None
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
+for verb in VERBS:
+    app.command()(verb)
 
 
 def _console() -> Console:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 
 from benchmark.errors import BenchError
@@ -27,7 +28,7 @@ def select(trials: Sequence[Trial], filters: Sequence[str]) -> list[Trial]:
             near = difflib.get_close_matches(key, KEYS, 1)
             raise SelectionError(f"--only {text!r}: there is no key {key!r}; {f'did you mean {near[0]!r}?' if near else 'there are ' + ', '.join(KEYS)}")
         wanted.setdefault(key, []).append(value)
-    found = [t for t in trials if all(any(_same(value_of(t, k), v) for v in values) for k, values in wanted.items())]
+    found = [t for t in trials if all(any(_same(k, value_of(t, k), v) for v in values) for k, values in wanted.items())]
     if not found:
         have = "; ".join(f"{k}: {', '.join(sorted({str(value_of(t, k)) for t in trials}))}" for k in wanted)
         raise SelectionError(f"--only matches no trial of the suite, which has {have}")
@@ -47,7 +48,9 @@ def value_of(trial: Trial, key: str) -> object:
     return direct[key] if key in direct else getattr(trial.train, key)
 
 
-def _same(have: object, text: str) -> bool:
+def _same(key: str, have: object, text: str) -> bool:
+    if key == "norm" and "[" not in text:  # as in a suite's rules: without brackets, whatever the parameters
+        return re.sub(r"\[[^\]]*\]", "", str(have)) == text
     if isinstance(have, bool):
         return str(have).lower() == text.lower()
     if isinstance(have, int | float):

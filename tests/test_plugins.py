@@ -73,6 +73,11 @@ def test_a_label_reads_back_to_the_same_method() -> None:
     assert norms.resolve(label) == (label, components)
 
 
+def test_one_method_has_one_label() -> None:
+    assert norms.resolve("wn+none") == norms.resolve("wn")
+    assert norms.resolve("gn+ws")[0] == "ws+gn"
+
+
 def _registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> Registry[Attack]:
     folder = tmp_path / "family"
     folder.mkdir()

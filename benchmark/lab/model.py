@@ -34,7 +34,7 @@ class PixelModel(nn.Module):
         return logits
 
 
-def build(trial: Trial, *, channels: int, image_size: int, classes: int, mean: Sequence[float], std: Sequence[float]) -> tuple[nn.Module, Audit]:
+def build(trial: Trial, *, channels: int, image_size: int, classes: int, mean: Sequence[float], std: Sequence[float]) -> tuple[PixelModel, Audit]:
     """The network of `trial` for images of `channels` x `image_size` x `image_size`, and what the swap did.
 
     Seeds torch with the trial's seed: the initial weights are the same for every method. `mean` and `std`: of the pixels, a value a channel.

@@ -21,10 +21,11 @@ def resolve(text: str) -> tuple[str, tuple[Component, ...]]:
     activations = [p for p in parts if isinstance(p, ActivationNorm)]
     if len(weights) > 1 or len(activations) > 1:
         raise PluginError(f"{text!r}: '+' joins one weight method and one activation method, found {len(weights)} and {len(activations)}")
-    label = "+".join(p.label() for p in (*weights, *activations))
     if not activations:
         activations = [registry.parse("none")]  # type: ignore[list-item]
-    return label, tuple(p.component() for p in (*weights, *activations))
+    named = (*weights, *activations)
+    label = "+".join(p.label() for p in named).removesuffix("+none")  # `wn+none` is written `wn`
+    return label, tuple(p.component() for p in named)
 
 
 def split(components: tuple[Component, ...]) -> tuple[WeightNorm | None, ActivationNorm]:

@@ -47,7 +47,7 @@ def draw(context: Context, chart_id: str, title: str, caption: str, spec: Mappin
     svg = _renumbered(vl_convert.vegalite_to_svg(spec))
     base = f"charts/{chart_id}"
     context.writer.text(f"{base}.svg", svg)
-    context.writer.bytes(f"{base}.pdf", vl_convert.svg_to_pdf(svg))
+    context.writer.bytes(f"{base}.pdf", vl_convert.svg_to_pdf(flattened(svg)))
     if png:
         context.writer.bytes(f"{base}.png", vl_convert.svg_to_png(svg, scale=PNG_SCALE))
     text = json.dumps(spec, sort_keys=True, allow_nan=False).replace("</", "<\\/")
@@ -67,6 +67,24 @@ def _renumbered(svg: str) -> str:
     """Ids counted from 0: Vega counts them over all charts that a process draws."""
     ids = {name: f"{name.rstrip('0123456789')}{i}" for i, name in enumerate(dict.fromkeys(re.findall(r' id="([^"]+)"', svg)))}
     return re.sub(r'( id="|url\(#|href="#)([\w-]+)', lambda m: m[1] + ids.get(m[2], m[2]), svg)
+
+
+def flattened(svg: str) -> str:
+    """Without transparency and bold type, for PDF: svg2pdf writes several groups or fonts in an order that differs from call to call.
+
+    A translucent colour becomes the one that it makes on paper.
+    """
+
+    def opaque(tag: re.Match[str]) -> str:
+        share = float(tag[2])
+        return re.sub(r'(fill|stroke)="(#[0-9a-f]{6})"', lambda m: f'{m[1]}="{mixed(m[2], share)}"', tag[0].replace(f' opacity="{tag[2]}"', ""))
+
+    return re.sub(r'<(\w+)[^<>]* opacity="(0\.\d+)"[^<>]*>', opaque, svg).replace(' font-weight="bold"', "")
+
+
+def mixed(colour: str, share: float) -> str:
+    """`share` of a colour on white paper."""
+    return "#" + "".join(f"{round(255 + share * (int(colour[i : i + 2], 16) - 255)):02x}" for i in (1, 3, 5))
 
 
 def inline(svg: str, chart_id: str) -> str:
@@ -275,7 +293,7 @@ def trial_curves(context: Context, row: Mapping[str, Any], family: str, chart_id
     for reading in row["curves"] or []:
         if reading["value"] is not None:
             series.setdefault((reading["measure"], reading["layer"]), []).append((reading["epoch"], reading["value"]))
-    main, second = FAMILY.get(family, ("#59636e", ""))[0], "#14181d"
+    main, second = FAMILY.get(family, ("#454d56", ""))[0], "#14181d"
     groups = []
     wanted: list[tuple[str, str, list[tuple[str, str]], Callable[[float], float], bool]] = [
         ("Loss", "Training loss", [("train.loss", "training")], lambda v: v, False),

@@ -69,9 +69,9 @@ def environment() -> Environment:
         loader=FileSystemLoader(shipped("site", "templates")),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if isinstance(value, str) else value,
         trim_blocks=True,
         lstrip_blocks=True,
-        keep_trailing_newline=False,
     )
 
 

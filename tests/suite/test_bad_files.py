@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from benchmark import architectures, attacks
-from benchmark.suite import SuiteError, expand, load
+from benchmark.suite import Suite, SuiteError, expand, load
 from benchmark.suite._load import read
+from benchmark.trial import DataSpec, TrainSpec
 
 #: Four lines that are a valid suite; the tables below add to it from line 5 on.
 BASE = "suite: x\ndata: {dataset: digits}\nmodels: resnet18\nnorms: [bn, gn]\n"
-KEYS = "suite, about, data, models, norms, batch_sizes, widths, seeds, train, attacks, measures, exclude, include, overrides, limits"
-TRAIN = "epochs, optimizer, lr, momentum, weight_decay, decay, schedule, warmup, label_smoothing, clip_grad, precision, drop_last"
-DATA = "dataset, image_column, label_column, train_split, test_split, train_examples, test_examples, validation, image_size, augment, mean, std"
+KEYS = ", ".join(f.alias or key for key, f in Suite.model_fields.items())
+TRAIN = ", ".join(TrainSpec.model_fields)
+DATA = ", ".join(DataSpec.model_fields)
 NAME = "expected a name of 1 to 64 lower-case letters, digits, '-' and '_' (no path), found"
 WHERE = "expected a name such as digits or cifar10, hub:owner/name, or the path of a folder, found"
 NO_TAGS = "is not allowed; a suite holds plain text, numbers, lists and mappings"
@@ -113,7 +114,7 @@ ONE_PROBLEM = {
         f"5: include: the grid has 200,006 trials (batch_sizes 1,000 x seeds 100 x norms 2), {TOO_MANY}",
     ),
     "about of a number": ("about: 5", "5: about: expected text of at most 2000 characters, found 5"),
-    "unknown attack": ("attacks: [bmi]", "5: attacks[0]: no attack is called 'bmi'; did you mean 'bim'?"),
+    "unknown attack": ("attacks: [nois]", "5: attacks[0]: no attack is called 'nois'; did you mean 'noise'?"),
     "two names": (
         "attacks: [{bim: {}, noise: {}}]",
         "5: attacks[0]: expected the name of one attack, or one name with its parameters (`name: {parameter: value}`), found a mapping",

@@ -1,0 +1,39 @@
+"""A sample of timm's networks under every kind of method; all 127 by `tox -e sweep`."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmark.architectures import norm_problem
+from benchmark.lab.models import ModelError
+from benchmark.lab.sweep import NETWORKS, NORMS, SAMPLE, Case, missing_files, ready, sweep, table
+
+
+def test_every_file_of_timm_is_swept() -> None:
+    assert missing_files() == set()
+    assert len(set(NETWORKS)) == len(NETWORKS) >= 127
+    assert len(SAMPLE) == 12
+    assert set(SAMPLE) <= set(NETWORKS)
+    assert not [n for n in NETWORKS if norm_problem(n)]
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_sample(name: str) -> None:
+    cases = list(sweep(name))
+    assert [(c.norm, c.problem) for c in cases if c.problem] == []
+    assert [c.norm for c in cases] == list(NORMS)
+    assert {c.replaced for c in cases} != {0}
+
+
+def test_what_fails_is_told() -> None:
+    (case,) = sweep("resnet10t", ["gn[groups=64]"])
+    assert case.problem.startswith("NormSiteError: conv1.1: 64 groups do not divide")
+    with pytest.raises(ModelError, match="nasnetalarge runs at no image side|no architecture"):
+        ready("no_such_network")
+
+
+def test_table() -> None:
+    page = table([Case("resnet10t", "bn", 64, "", 1.0, 12), Case("resnet10t", "gn", 64, "ValueError: no", 1.0, 12)])
+    assert "| passes | 1 of 1 | 0 of 1 |" in page
+    assert "| resnet10t | resnet | 64 | 12 | ok | fails |" in page
+    assert "- `resnet10t` with `gn`: ValueError: no" in page

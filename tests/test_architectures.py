@@ -1,0 +1,65 @@
+"""What is known of architectures without torch is what timm has and what the builder does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import timm
+
+from benchmark.architectures import FAMILIES, FIXED, architectures, file_of, norm_problem, problem_with, stem_problem, unknown, wide_resnet, width_problem
+from benchmark.lab.models import families
+
+
+def test_names_are_timms() -> None:
+    assert set(architectures()) == set(timm.list_models())
+    for name, file in architectures().items():
+        assert timm.models.model_entrypoint(name).__module__ == f"timm.models.{file}"
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = "import sys; from benchmark.architectures import *; problem_with('resnet18', 'cifar', 2.0); norm_problem('vgg11'); print({'torch', 'timm'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+
+
+def test_families_are_those_of_the_builder() -> None:
+    assert set(FAMILIES) == set(families.FAMILIES) <= set(architectures().values())
+
+
+def test_unknown_names() -> None:
+    assert unknown("resnet18") is None
+    assert unknown("wrn-28-10") is None
+    assert "did you mean 'resnet18'" in (unknown("resnet_18") or "")
+    assert "as in 'wrn-28-10'" in (unknown("wrn-27-10") or "")
+    assert "no architecture is called 'zzz'" in (unknown("zzz") or "")
+    assert (problem_with("resnet_18", "cifar", 1) or "").startswith("no architecture")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("wrn-28-10", (28, 10)), ("wrn-10-1", (10, 1)), ("wrn-28-0", None), ("wrn-12-4", None), ("wrn-4-4", None), ("wrn-28", None), ("resnet18", None)],
+)
+def test_wide_residual_networks(name: str, expected: tuple[int, int] | None) -> None:
+    assert wide_resnet(name) == expected
+
+
+def test_stems_and_widths() -> None:
+    for name in ("resnet18", "wrn-16-4", "vgg11_bn", "convnext_atto", "swin_tiny_patch4_window7_224"):
+        assert stem_problem(name, "cifar") is None
+        assert width_problem(name, 0.25) is None
+    for name in ("levit_128s", "inception_v3"):
+        assert stem_problem(name, "native") is None
+        assert width_problem(name, 1) is None
+        assert f"{name} (timm.models.{file_of(name)}) has no stem for small images; write `stem: native`" in (stem_problem(name, "cifar") or "")
+        assert f"{name} (timm.models.{file_of(name)}) takes no width; write `widths: [1]`" in (width_problem(name, 2) or "")
+    assert "efficientnet_x_b3" in (width_problem("efficientnet_x_b3", 2) or "")
+    assert len(FIXED) == 2
+
+
+def test_networks_without_norms() -> None:
+    assert "vgg11_bn" in (norm_problem("vgg11") or "")
+    for name in ("nfnet_f0", "dm_nfnet_f0", "test_nfnet", "nf_resnet50", "resmlp_12_224"):
+        assert (norm_problem(name) or "").startswith(f"{name}: it ")
+    for name in ("resnet18", "vgg11_bn", "wrn-28-10", "mixer_s32_224"):
+        assert norm_problem(name) is None
