@@ -105,7 +105,7 @@ def test_one_command_from_suite_to_site_and_nothing_twice(place: Place) -> None:
 
 
 def test_a_broken_trial_costs_itself_and_is_told(place: Place) -> None:
-    place.environment["PYTHONPATH"] = str(SABOTEUR)
+    place.environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SABOTEUR), os.environ.get("PYTHONPATH")]))
     place.suite(norms="bn, 'saboteur[how=raise]', 'saboteur[how=segfault]', 'saboteur[how=nan]'", seeds=1)
     first = place.bench(*place.run_arguments())
     assert first.returncode == 1, first.stderr + first.stdout

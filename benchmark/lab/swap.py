@@ -138,7 +138,8 @@ def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> 
     """Replace every norm of `model` in place by the activation method of `norm`, and reparametrize weights by its weight method.
 
     `example`: images `(N, C, H, W)` as the network takes them; they are run through it once, in eval mode, to see what feeds what.
-    Raises `SwapError` where nothing would be replaced, `FlowError` where the network cannot run the example, `NormSiteError` where a method is impossible at a place.
+    Raises `SwapError` where nothing would be replaced, `FlowError` where the network cannot run the example, `NormSiteError` where a method is
+    impossible at a place.
     """
     weight, activation = split(tuple(norm))
     before = sum(p.numel() for p in model.parameters())

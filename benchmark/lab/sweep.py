@@ -2,8 +2,8 @@
 
     python -m benchmark.lab.sweep --table docs/sweep.md
 
-builds every network of `NETWORKS` on small images and swaps each of `NORMS` in; a case passes when loss, gradients, outputs in eval mode and the gradient to the
-input are finite. Exits with 1 when a case fails that `benchmark.architectures` does not refuse by name.
+builds every network of `NETWORKS` on small images and swaps each of `NORMS` in; a case passes when loss, gradients, outputs in eval mode and the
+gradient to the input are finite. Exits with 1 when a case fails that `benchmark.architectures` does not refuse by name.
 """
 
 from __future__ import annotations
@@ -248,9 +248,9 @@ def table(cases: Sequence[Case]) -> str:
     lines = [
         "# Norms in timm's networks",
         "",
-        f"One network of every file of `timm.models` and further kinds, {len(networks)} in all; each norm is swapped in, then one forward and backward pass in training,",
-        "outputs in eval mode and the gradient to the input must be finite. Written by `tox -e sweep`; networks without a normalization layer are refused by name and",
-        "not listed.",
+        f"One network of every file of `timm.models` and further kinds, {len(networks)} in all; each norm is swapped in, then one forward and backward",
+        "pass in training, outputs in eval mode and the gradient to the input must be finite. Written by `tox -e sweep`; networks without a",
+        "normalization layer are refused by name and not listed.",
         "",
         "| " + " | ".join(["norm", *norms]) + " |",
         "| --- |" + " --- |" * len(norms),
