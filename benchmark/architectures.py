@@ -73,6 +73,8 @@ def stem_problem(name: str, stem: str) -> str | None:
     """Why the architecture `name` cannot have the stem `cifar` or `native`; None where it can."""
     if stem == "native" or _adaptable(name):
         return None
+    if file_of(name) in FAMILIES:
+        return f"{name} has no stem for small images, unlike others of its family; write `stem: native`"
     return f"{name} ({_family(name)}) has no stem for small images; write `stem: native`. Families that have one: {_listed()}"
 
 
@@ -80,6 +82,8 @@ def width_problem(name: str, width: float) -> str | None:
     """Why the architecture `name` cannot have its channels multiplied by `width`; None where it can."""
     if width == 1 or _adaptable(name):
         return None
+    if file_of(name) in FAMILIES:
+        return f"{name} takes no width, unlike others of its family; write `widths: [1]`"
     return f"{name} ({_family(name)}) takes no width; write `widths: [1]`. Families that do: {_listed()}"
 
 

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from benchmark.trial import Trial
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, help="What a normalization layer does to a network: a benchmark."
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="What a normalization layer does to a network: a benchmark.",
 )
 
 SuiteName = Annotated[str, typer.Argument(help="A suite file, or the name of one in suites/ (digits, cifar, ...).", metavar="SUITE")]
@@ -184,7 +188,9 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     return show(found, _console())
 
 
-def _plan(suite: str, results: Path | None, data: Path | None, only: list[str] | None, *, retry: bool = False, download: bool = False) -> tuple[Suite, list[Trial], Store, Plan]:
+def _plan(
+    suite: str, results: Path | None, data: Path | None, only: list[str] | None, *, retry: bool = False, download: bool = False
+) -> tuple[Suite, list[Trial], Store, Plan]:
     from benchmark.plan import make
     from benchmark.select import select
     from benchmark.suite import expand, load

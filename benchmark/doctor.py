@@ -16,7 +16,21 @@ from benchmark.resources import cache_dir, checkout, default_results
 if TYPE_CHECKING:
     from rich.console import Console
 
-_LIBRARIES = ("torch", "torchvision", "timm", "foolbox", "ray", "pyarrow", "numpy", "scipy", "pillow", "pydantic", "huggingface_hub", "altair", "vl-convert-python")
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "foolbox",
+    "ray",
+    "pyarrow",
+    "numpy",
+    "scipy",
+    "pillow",
+    "pydantic",
+    "huggingface_hub",
+    "altair",
+    "vl-convert-python",
+)
 
 
 def examine(data_dir: Path | None) -> dict[str, Any]:

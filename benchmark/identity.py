@@ -68,14 +68,20 @@ class Identity:
             for name in sorted({*before, *now}):
                 if before.get(name) != now.get(name):
                     detail = f" ({before.get(name, 'none')} -> {now.get(name, 'none')})" if what == "version" else ""
-                    reasons.append(f"{name}: {what} changed{detail}" if name in before and name in now else f"{name}: {what} is {'new' if name in now else 'gone'}")
+                    reasons.append(
+                        f"{name}: {what} changed{detail}" if name in before and name in now else f"{name}: {what} is {'new' if name in now else 'gone'}"
+                    )
         return reasons
 
 
 def identity(trial: Trial, fingerprint: str | None) -> Identity:
     """The identity that `trial` has now, on data of this content (None: not known yet)."""
     modules: set[str] = set()
-    for registry, components in ((norms.registry, trial.norm), (attacks.registry, trial.attacks), (measures.registry, trial.measures)):
+    for registry, components in (
+        (norms.registry, trial.norm),
+        (attacks.registry, (*trial.attacks, *filter(None, [trial.train.adversarial]))),
+        (measures.registry, trial.measures),
+    ):
         modules |= {registry.get(c.name).__module__ for c in components}
     return Identity(
         spec=trial.trial_id,

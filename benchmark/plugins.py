@@ -153,7 +153,11 @@ class Registry(Generic[P]):
 
     def _in_module(self, module_name: str) -> type[P]:
         module = importlib.import_module(module_name)
-        own = [c for _, c in inspect.getmembers(module, inspect.isclass) if issubclass(c, self.base) and c.__module__ == module_name and not inspect.isabstract(c) and "name" in vars(c)]
+        own = [
+            c
+            for _, c in inspect.getmembers(module, inspect.isclass)
+            if issubclass(c, self.base) and c.__module__ == module_name and not inspect.isabstract(c) and "name" in vars(c)
+        ]
         if len(own) != 1:
             raise PluginError(f"{module_name} must define exactly one {self.base.__name__} with a `name`, found {len(own)}")
         return own[0]

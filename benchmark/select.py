@@ -54,5 +54,5 @@ def _same(key: str, have: object, text: str) -> bool:
     if isinstance(have, bool):
         return str(have).lower() == text.lower()
     if isinstance(have, int | float):
-        return have == number(text)
+        return bool(have == number(text))
     return str(have) == text

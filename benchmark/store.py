@@ -40,11 +40,21 @@ _ATTACK = pa.struct(
         ("outcomes", pa.binary()),
         ("seconds", pa.float64()),
         ("model_calls", pa.int64()),
+        ("largest", pa.float64()),
     ]
 )
-_READING = pa.struct(
-    [("step", pa.int64()), ("epoch", pa.float64()), ("measure", pa.string()), ("layer", pa.string()), ("value", pa.float64())]
+_ROBUSTNESS = pa.struct(
+    [
+        ("attack", pa.string()),
+        ("threat", pa.string()),
+        ("sizes", pa.list_(pa.float64())),
+        ("fell_at", pa.binary()),
+        ("area", pa.float64()),
+        ("median_size", pa.float64()),
+    ]
 )
+_HEALTH = pa.struct([("check", pa.string()), ("passed", pa.bool_()), ("evidence", pa.string())])
+_READING = pa.struct([("step", pa.int64()), ("epoch", pa.float64()), ("measure", pa.string()), ("layer", pa.string()), ("value", pa.float64())])
 
 #: One row a trial. Accuracies are shares in [0, 1], times seconds, sizes pixel space; JSON columns are canonical JSON text.
 SCHEMA = pa.schema(
@@ -77,6 +87,8 @@ SCHEMA = pa.schema(
         ("train_loss", pa.float64()),
         ("validation_accuracy", pa.float64()),
         ("attacks", pa.list_(_ATTACK)),
+        ("robustness", pa.list_(_ROBUSTNESS)),
+        ("health", pa.list_(_HEALTH)),
         ("curves", pa.list_(_READING)),
         ("audit", pa.string()),
         ("provenance", pa.string()),
@@ -90,7 +102,7 @@ SCHEMA = pa.schema(
 )
 
 #: Everything but the long columns; what planning and the terminal's boards need.
-BRIEF = tuple(n for n in SCHEMA.names if n not in {"curves", "clean_outcomes", "log", "audit"})
+BRIEF = tuple(n for n in SCHEMA.names if n not in {"curves", "clean_outcomes", "robustness", "log", "audit"})
 
 
 class StoreError(BenchError):
@@ -182,7 +194,7 @@ def to_row(suite: str, trial: Trial, identity: dict[str, Any], outcome: Outcome)
     flat = {
         n: getattr(outcome, n)
         for n in SCHEMA.names
-        if n in Outcome.model_fields and n not in {"status", "attacks", "curves", "audit", "provenance", "started"}
+        if n in Outcome.model_fields and n not in {"status", "attacks", "robustness", "health", "curves", "audit", "provenance", "started"}
     }
     return flat | {
         "suite": suite,
@@ -204,6 +216,8 @@ def to_row(suite: str, trial: Trial, identity: dict[str, Any], outcome: Outcome)
         "status": outcome.status.value,
         "clean_accuracy": outcome.clean_accuracy,
         "attacks": [a.model_dump() | {"accuracy": a.accuracy} for a in outcome.attacks],
+        "robustness": [c.model_dump() for c in outcome.robustness],
+        "health": [h.model_dump() for h in outcome.health],
         "curves": [r.model_dump() for r in outcome.curves],
         "audit": to_json(outcome.audit),
         "provenance": to_json(outcome.provenance),

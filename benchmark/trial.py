@@ -91,6 +91,8 @@ class TrainSpec(Frozen):
     """`auto`: bf16 autocast on a GPU, float32 on a CPU; the row records which."""
     drop_last: bool = True
     """Whether the last, smaller batch of an epoch is left out."""
+    adversarial: Component | None = None
+    """An attack at one size, such as `{pgd: {eps: 8/255, steps: 7}}`: every training batch is replaced by what it makes of it."""
 
 
 class Trial(Frozen):
@@ -117,7 +119,9 @@ class Trial(Frozen):
     def title(self) -> str:
         """One line for progress displays and messages."""
         width = "" if self.model.width == 1 else f" x{self.model.width:g}"
-        return f"{self.norm_label} · {self.model.name}{width} · batch {self.batch_size} · lr {self.train.lr:g} · wd {self.train.weight_decay:g} · seed {self.seed}"
+        return (
+            f"{self.norm_label} · {self.model.name}{width} · batch {self.batch_size} · lr {self.train.lr:g} · wd {self.train.weight_decay:g} · seed {self.seed}"
+        )
 
 
 def digest(value: Any) -> str:
@@ -153,9 +157,9 @@ class AttackResult(Frozen):
     attack: str
     """Name and parameters as written, without the size: `bim[steps=20]`."""
     threat: str
-    """`linf`, `l2`, `l1` for attacks within a ball; `noise` for random perturbations."""
+    """`linf`, `l2`, `l1` for attacks within a ball; `noise` for random perturbations; `corruption`; `standardised`: see `benchmark.attacks.base.Threat`."""
     size: float
-    """eps of an attack, standard deviation of a noise; in pixel space [0, 1]."""
+    """eps of an attack, standard deviation of a noise, in pixel space [0, 1]; severity of a corruption."""
     correct: int
     total: int
     outcomes: bytes
@@ -163,10 +167,37 @@ class AttackResult(Frozen):
     seconds: float
     model_calls: int
     """Forward passes times examples."""
+    largest: float | None = None
+    """Largest perturbation among the images that were scored, in the threat's norm; None where the threat is no ball."""
 
     @property
     def accuracy(self) -> float:
         return self.correct / self.total
+
+
+class RobustnessCurve(Frozen):
+    """Accuracy against size, image by image: of one attack, or of the worst case over all attacks of a threat."""
+
+    attack: str
+    """As in `AttackResult`, or `worst case`."""
+    threat: str
+    sizes: tuple[float, ...]
+    """Ascending, without 0."""
+    fell_at: bytes
+    """One byte an example in test-set order: 0 = wrong as it is, k = fell at the k-th size, len(sizes) + 1 = stood."""
+    area: float
+    """Mean accuracy over sizes from 0 to the largest (trapezoids)."""
+    median_size: float | None
+    """Size at which half of the images have fallen, interpolated; None where more than half stand at the largest."""
+
+
+class HealthCheck(Frozen):
+    """One check of whether a robustness number can be trusted."""
+
+    check: str
+    passed: bool
+    evidence: str
+    """One line: what was measured, and the limit."""
 
 
 class Reading(Frozen):
@@ -201,6 +232,9 @@ class Outcome(Frozen):
     """Mean over the last epoch."""
     validation_accuracy: float | None = None
     attacks: tuple[AttackResult, ...] = ()
+    robustness: tuple[RobustnessCurve, ...] = ()
+    health: tuple[HealthCheck, ...] = ()
+    """Checks on the attacks' numbers; empty where nothing was attacked within a ball."""
     curves: tuple[Reading, ...] = ()
     audit: dict[str, Any] = {}
     """What the swap did: see `benchmark.lab.swap.Audit`."""

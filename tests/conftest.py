@@ -33,9 +33,7 @@ def write_split(path: Path, images: np.ndarray, labels: np.ndarray, names: list[
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, "PNG")
         blobs.append({"bytes": buffer.getvalue(), "path": None})
-    table = pa.table(
-        {"img": pa.array(blobs, pa.struct([("bytes", pa.binary()), ("path", pa.string())])), "label": pa.array(labels.tolist(), pa.int64())}
-    )
+    table = pa.table({"img": pa.array(blobs, pa.struct([("bytes", pa.binary()), ("path", pa.string())])), "label": pa.array(labels.tolist(), pa.int64())})
     if names:
         feature = {"img": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": feature}})})

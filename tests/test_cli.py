@@ -56,7 +56,9 @@ class Place:
         return ["run", "small.yaml", "--results", "results", "--site", "site"]
 
     def start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen([*BENCH, *self.run_arguments()], cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(
+            [*BENCH, *self.run_arguments()], cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
 
     def plan(self) -> dict[str, Any]:
         answer = self.bench("plan", "small.yaml", "--results", "results", "--json")
@@ -210,11 +212,27 @@ def test_lists_and_schema_are_json_on_request(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["plan", "small.yaml", "--results", "results"], ["status", "small.yaml", "--why", "--results", "results"], ["site", "--results", "results", "--out", "site"]]
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["plan", "small.yaml", "--results", "results"],
+        ["status", "small.yaml", "--why", "--results", "results"],
+        ["site", "--results", "results", "--out", "site"],
+    ],
 )
 def test_what_trains_nothing_never_imports_torch_or_ray(place: Place, arguments: list[str]) -> None:
     place.suite()
-    code = f"import sys; sys.argv = {['bench', *arguments]!r}\nfrom benchmark.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\nprint([m for m in ('torch', 'timm', 'ray', 'foolbox') if m in sys.modules])"
+    code = f"""
+import sys
+sys.argv = {["bench", *arguments]!r}
+from benchmark.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print([m for m in ('torch', 'timm', 'ray', 'foolbox') if m in sys.modules])
+"""
     answer = subprocess.run([sys.executable, "-c", code], cwd=place.root, env=place.environment, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.splitlines()[-1] == "[]"

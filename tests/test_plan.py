@@ -33,7 +33,13 @@ def test_what_is_stored_is_cached_and_the_rest_missing(tmp_path: Path, data_dir:
 
 @pytest.mark.parametrize(
     ("status", "plain", "retried"),
-    [("ok", "cached", "cached"), ("diverged", "cached", "cached"), ("error", "cached", "missing"), ("timed_out", "cached", "missing"), ("killed", "missing", "missing")],
+    [
+        ("ok", "cached", "cached"),
+        ("diverged", "cached", "cached"),
+        ("error", "cached", "missing"),
+        ("timed_out", "cached", "missing"),
+        ("killed", "missing", "missing"),
+    ],
 )
 def test_failures_are_results_until_asked_again(tmp_path: Path, data_dir: Path, make_trial: MakeTrial, status: str, plain: str, retried: str) -> None:
     trials = [make_trial()]

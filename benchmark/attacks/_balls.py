@@ -1,4 +1,7 @@
-"""Steps, projections and random starts in L-infinity, L2 and L1 balls; images (N, C, H, W). Operations in foolbox's order, so that results are equal to the bit."""
+"""Steps, projections and random starts in L-infinity, L2 and L1 balls; images (N, C, H, W).
+
+Operations stand in foolbox's order, so that results are equal to the bit.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ TINY = 1e-12
 def norms(x: torch.Tensor, ball: BallName) -> torch.Tensor:
     """The norm of each image, (N, 1, 1, 1)."""
     flat = x.flatten(1)
-    found = {"linf": lambda: flat.abs().max(1).values, "l2": lambda: flat.square().sum(1).sqrt(), "l1": lambda: flat.abs().sum(1)}[ball]()
+    found = flat.abs().max(1).values if ball == "linf" else flat.square().sum(1).sqrt() if ball == "l2" else flat.abs().sum(1)
     return found.view(-1, 1, 1, 1)
 
 
@@ -46,7 +49,7 @@ def nearest_in_l1(x: torch.Tensor, origin: torch.Tensor, size: float) -> torch.T
 
 
 def sparse_step(gradient: torch.Tensor, x: torch.Tensor, share: float) -> torch.Tensor:
-    """The sign of the `share` of pixels with the largest gradients, at L1 norm 1; pixels at a bound that would leave it count as zero (Tramèr and Boneh 2019)."""
+    """The sign of the `share` of pixels with the largest gradients, at L1 norm 1; pixels that would leave [0, 1] count as zero (Tramèr and Boneh 2019)."""
     leaving = ((x <= 0) & (gradient < 0)) | ((x >= 1) & (gradient > 0))
     flat = gradient.masked_fill(leaving, 0).flatten(1)
     count = max(1, round(share * flat.shape[1]))
@@ -71,4 +74,4 @@ def _uniform(shape: torch.Size, ball: BallName, generator: torch.Generator) -> t
         return (point / point.norm())[:count].view(shape)
     gaps = torch.empty(count + 1).exponential_(generator=generator)
     signs = torch.randint(0, 2, (count,), generator=generator) * 2 - 1
-    return (signs * (gaps / gaps.sum())[:count]).view(shape)
+    return torch.mul(signs, (gaps / gaps.sum())[:count]).view(shape)

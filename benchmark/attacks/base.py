@@ -119,7 +119,9 @@ class Attack(Plugin, ABC):
 
         Replaced by attacks that gain from seeing all images at once; at most `batch_size` images may be in work together.
         """
-        for chosen in index.split(batch_size):
+        import torch
+
+        for chosen in torch.split(index, batch_size):
             images, labels = pool.at(chosen)
             yield chosen, self.perturb(model, images, labels, size, pool.generators(self.name, chosen))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from benchmark.attacks.bim import BasicIterative
 from benchmark.attacks.base import Radii, Threat
+from benchmark.attacks.bim import BasicIterative
 
 
 class BasicIterativeL2(BasicIterative):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from benchmark.attacks.pgd import ProjectedGradient
 from benchmark.attacks.base import Radii, Threat
+from benchmark.attacks.pgd import ProjectedGradient
 
 
 class ProjectedGradientL2(ProjectedGradient):

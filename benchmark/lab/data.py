@@ -214,12 +214,12 @@ def _columns(source: Source, schema: pa.Schema, path: Path) -> tuple[str, str]:
     def image_like(kind: pa.DataType) -> bool:
         return pa.types.is_binary(kind) or (pa.types.is_struct(kind) and any(kind.field(i).name == "bytes" for i in range(kind.num_fields)))
 
-    found = []
+    found: list[str] = []
     for role, chosen, fits in (("image", source.image, image_like), ("label", source.label, pa.types.is_integer)):
         candidates = [f.name for f in schema if fits(f.type)]
         if chosen is None and len(candidates) == 1:
             chosen = candidates[0]
-        if chosen not in candidates:
+        if chosen is None or chosen not in candidates:
             raise DataError(
                 f"{path}: {role} column {chosen or 'not named'}: columns that could be it are {', '.join(candidates) or 'none'} "
                 f"(of {', '.join(schema.names)}); set data.{role}_column"
@@ -306,7 +306,8 @@ def _decode_split(source: Source, files: tuple[Path, ...], image_size: int | Non
         array = np.asarray(image)
         return array[..., None] if array.ndim == 2 else array
 
-    images, labels = [], []
+    images: list[npt.NDArray[np.uint8]] = []
+    labels = []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for blobs, found in _stored(source, files):
             images.extend(pool.map(decode, blobs.to_pylist()))

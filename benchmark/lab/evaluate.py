@@ -1,28 +1,31 @@
 """Evaluation: clean accuracy, noise and attacks over the whole test set, in float32, one bit an image.
 
 An attack sees sizes in ascending order and only images that are still classified correctly: what falls at one size counts as fallen at every larger one,
-which the ball of the larger size contains. Noise is drawn for every image at every size, since no ball contains it. Random draws are seeded by trial and image, so that
-results do not depend on the batch size.
+which the ball of the larger size contains. Whatever no ball contains (noise, corruptions) is applied to every image at every size. An image falls when the
+prediction on the perturbed image itself, made here and not by the attack, is wrong, and the perturbation is within its ball and [0, 1]. Random draws are
+seeded by trial and image, so that results do not depend on how images are batched.
 """
 
 from __future__ import annotations
 
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmark.attacks import Attack
+from benchmark.attacks.base import BALLS, Attack, Pool
 from benchmark.lab.train import Tensors
+from benchmark.robustness import unpack
 from benchmark.trial import AttackResult
 
-#: Rounding that a float32 step, projection and clip may add to a perturbation.
+__all__ = ["Clean", "EvaluationError", "attack", "clean", "frozen", "pack", "pixels", "predict", "unpack"]
+
+#: Rounding that a float32 step, projection and clip may add to a perturbation; for radii above 1 relative to the radius.
 SIZE_TOLERANCE = 1e-6
 
 
@@ -41,11 +44,6 @@ class Clean:
 def pack(right: torch.Tensor) -> bytes:
     """Bool (N,) to packed bits, first image in the highest bit."""
     return np.packbits(right.numpy()).tobytes()
-
-
-def unpack(outcomes: bytes, total: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """The inverse of `pack`."""
-    return np.unpackbits(np.frombuffer(outcomes, np.uint8), count=total).astype(bool)
 
 
 @contextmanager
@@ -72,7 +70,12 @@ def frozen(model: nn.Module) -> Iterator[None]:
 def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Logits without gradient, checked to be finite: a NaN must never count as a prediction."""
     with torch.no_grad():
-        logits: torch.Tensor = model(images)
+        return _logits(model, images)
+
+
+def _logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    # Libraries multiply a single row by another kernel, which rounds differently: alone or in company, an image must get the same bits.
+    logits: torch.Tensor = model(images) if len(images) > 1 else model(images.expand(2, *images.shape[1:]))[:1]
     if not torch.isfinite(logits).all():
         raise EvaluationError("the logits are not finite")
     return logits
@@ -95,8 +98,8 @@ def clean(model: nn.Module, data: Tensors, batch_size: int) -> Clean:
     return Clean(torch.cat(right), loss / len(data.labels))
 
 
-class _Counted(nn.Module):
-    """Counts the images that go through the model."""
+class Counted(nn.Module):
+    """The model as attacks see it: counts the images that go through, and raises `EvaluationError` where logits are not finite."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -105,63 +108,139 @@ class _Counted(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.images += len(images)
-        logits: torch.Tensor = self.model(images)
-        return logits
+        return _logits(self.model, images)
 
 
 def attack(
-    model: nn.Module, method: Attack, data: Tensors, right: torch.Tensor, *, seed: int, batch_size: int, report: Callable[[float], None] = lambda _: None
+    model: nn.Module,
+    method: Attack,
+    data: Tensors,
+    right: torch.Tensor,
+    *,
+    seed: int,
+    batch_size: int,
+    data_dir: str | None = None,
+    report: Callable[[float], None] = lambda _: None,
 ) -> list[AttackResult]:
     """Perturb with one method at all its sizes. `right`: bool (N,), which images are classified correctly as they are.
 
-    `report` gets the share of the sizes that is done. Raises `EvaluationError` when logits are not finite or a perturbation leaves its ball or [0, 1].
+    `data_dir`: where attacks that read stored images find them. `report` gets the share of the work that is done. Raises `EvaluationError` when logits
+    are not finite or a perturbation leaves its ball or [0, 1].
     """
-    results = []
-    noise = method.threat == "noise"
-    standing = right.clone()
+    results: list[AttackResult] = []
+    pool = Pool(images=data.images, labels=data.labels, seed=seed, data_dir=data_dir)
+    parts = method.parts()
     with frozen(model):
-        for position, size in enumerate(method.sizes):
-            counted = _Counted(model).eval()
-            started = time.perf_counter()
-            candidates = torch.arange(len(right)) if noise else standing.nonzero().flatten()
-            survived = torch.zeros_like(right)
-            for start in range(0, len(candidates), batch_size):
-                chosen = candidates[start : start + batch_size]
-                index = chosen.to(data.labels.device)
-                images, labels = pixels(data.images[index]), data.labels[index]
-                perturbed = method.perturb(counted, images, labels, size, [_generator(seed, method, int(i)) for i in chosen]).detach()
-                _check(method, size, images, perturbed)
-                survived[chosen] = (predict(counted, perturbed).argmax(1) == labels).cpu()
-                report((position + (start + len(chosen)) / len(candidates)) / len(method.sizes))
-            standing = survived
-            results.append(
-                AttackResult(
-                    attack=method.setting,
-                    threat=method.threat,
-                    size=size,
-                    correct=int(survived.sum()),
-                    total=len(right),
-                    outcomes=pack(survived),
-                    seconds=time.perf_counter() - started,
-                    model_calls=counted.images,
-                )
-            )
+        for position, part in enumerate(parts):
+            run = _Run(model, part, pool, right, batch_size, lambda done, position=position: report((position + done) / len(parts)))  # type: ignore[misc]
+            results += run.minimal() if part.minimal else run.by_size()
     return results
 
 
-def _generator(seed: int, method: Attack, image: int) -> torch.Generator:
-    """One stream a trial's seed, method and image; the same for every norm and size."""
-    return torch.Generator().manual_seed(zlib.crc32(f"{seed}/{method.name}/{image}".encode()))
+@dataclass
+class _Run:
+    """One method over the test set."""
+
+    model: nn.Module
+    method: Attack
+    pool: Pool
+    right: torch.Tensor
+    batch_size: int
+    report: Callable[[float], None]
+
+    def by_size(self) -> list[AttackResult]:
+        results, standing = [], self.right.clone()
+        for position, size in enumerate(self.method.sizes):
+            counted, started, largest = Counted(self.model).eval(), time.perf_counter(), None
+            candidates = standing.nonzero().flatten() if self.method.threat in BALLS else torch.arange(len(self.right))
+            survived = torch.zeros_like(self.right)
+            for restart in range(self.method.attempts):
+                if not len(candidates):
+                    break
+                done = 0
+                found = self.method.examples(counted, replace(self.pool, restart=restart), candidates, size, self.batch_size)
+                for index, perturbed in _together(found, self.batch_size):
+                    largest = _larger(largest, self._check(size, index, perturbed))
+                    survived[index] = self._right(counted, index, perturbed)
+                    done += len(index)
+                    self.report((position + (restart + done / len(candidates)) / self.method.attempts) / len(self.method.sizes))
+                if done != len(candidates):
+                    raise EvaluationError(f"{self.method.setting} at {size:g} returned {done} images of {len(candidates)}")
+                candidates = survived.nonzero().flatten()
+            standing = survived
+            results.append(self._result(size, survived, started, counted, largest))
+        return results
+
+    def minimal(self) -> list[AttackResult]:
+        """One run; an image has fallen at every size that its perturbation is within. Seconds and model calls stand at the smallest size."""
+        counted, started = Counted(self.model).eval(), time.perf_counter()
+        candidates = self.right.nonzero().flatten()
+        reach = torch.where(self.right, torch.inf, 0.0).double()
+        done = 0
+        for index, perturbed in _together(self.method.examples(counted, self.pool, candidates, self.method.sizes[-1], self.batch_size), self.batch_size):
+            distances = self._check(None, index, perturbed)
+            fooled = ~self._right(counted, index, perturbed)
+            reach[index[fooled]] = distances[fooled]
+            done += len(index)
+            self.report(done / len(candidates))
+        if done != len(candidates):
+            raise EvaluationError(f"{self.method.setting} returned {done} images of {len(candidates)}")
+        results = []
+        for size in self.method.sizes:
+            within = self.right & (reach <= size)
+            results.append(self._result(size, self.right & ~within, started, counted, reach[within] if within.any() else None))
+            counted, started = Counted(self.model), time.perf_counter()
+        return results
+
+    def _right(self, counted: nn.Module, index: torch.Tensor, perturbed: torch.Tensor) -> torch.Tensor:
+        labels = self.pool.labels[index.to(self.pool.labels.device)]
+        return (predict(counted, perturbed).argmax(1) == labels).cpu()
+
+    def _check(self, size: float | None, index: torch.Tensor, perturbed: torch.Tensor) -> torch.Tensor:
+        """The size of each perturbation, float64 on the CPU; empty where the threat is no ball. `size`: its limit, None where there is none."""
+        name = self.method.setting if size is None else f"{self.method.setting} at {size:g}"
+        images, _ = self.pool.at(index)
+        if perturbed.shape != images.shape or not torch.isfinite(perturbed).all():
+            raise EvaluationError(f"{name} returned images of another shape or with non-finite pixels")
+        if self.method.threat != "standardised" and (float(perturbed.min()) < 0 or float(perturbed.max()) > 1):
+            raise EvaluationError(f"{name} left the pixel range [0, 1]")
+        if self.method.threat not in BALLS:
+            return torch.empty(0)
+        order = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}[self.method.threat]
+        distances: torch.Tensor = torch.linalg.vector_norm((perturbed.double() - images.double()).flatten(1), order, dim=1).cpu()
+        if size is not None and float(distances.max()) > size + SIZE_TOLERANCE * max(1.0, size):
+            raise EvaluationError(f"{name} returned a perturbation of size {float(distances.max()):g}")
+        return distances
+
+    def _result(self, size: float, survived: torch.Tensor, started: float, counted: Counted, distances: torch.Tensor | None) -> AttackResult:
+        return AttackResult(
+            attack=self.method.setting,
+            threat=self.method.threat,
+            size=size,
+            correct=int(survived.sum()),
+            total=len(survived),
+            outcomes=pack(survived),
+            seconds=time.perf_counter() - started,
+            model_calls=counted.images,
+            largest=None if distances is None or not len(distances) else float(distances.max()),
+        )
 
 
-def _check(method: Attack, size: float, images: torch.Tensor, perturbed: torch.Tensor) -> None:
-    if perturbed.shape != images.shape or not torch.isfinite(perturbed).all():
-        raise EvaluationError(f"{method.setting} at {size:g} returned images of another shape or with non-finite pixels")
-    if float(perturbed.min()) < 0 or float(perturbed.max()) > 1:
-        raise EvaluationError(f"{method.setting} at {size:g} left the pixel range [0, 1]")
-    if method.threat == "noise":
-        return
-    order = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}[method.threat]
-    largest = float((perturbed.double() - images.double()).flatten(1).norm(p=order, dim=1).max())
-    if largest > size + SIZE_TOLERANCE * (1 if method.threat == "linf" else max(1.0, images[0].numel() ** 0.5)):
-        raise EvaluationError(f"{method.setting} at {size:g} returned a perturbation of size {largest:g}")
+def _larger(known: torch.Tensor | None, distances: torch.Tensor) -> torch.Tensor | None:
+    if not len(distances):
+        return known
+    return distances.max()[None] if known is None else torch.maximum(known, distances.max())
+
+
+def _together(found: Iterable[tuple[torch.Tensor, torch.Tensor]], batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The same pairs of indices and images, gathered to batches worth a forward pass."""
+    indices: list[torch.Tensor] = []
+    images: list[torch.Tensor] = []
+    for index, perturbed in found:
+        indices.append(index)
+        images.append(perturbed.detach())
+        if sum(map(len, indices)) >= batch_size:
+            yield torch.cat(indices), torch.cat(images)
+            indices, images = [], []
+    if indices:
+        yield torch.cat(indices), torch.cat(images)

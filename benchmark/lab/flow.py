@@ -17,6 +17,7 @@ ACTIVATIONS = frozenset(
     ["ReLU", "ReLU6", "SiLU", "Swish", "GELU", "GELUTanh", "QuickGELU", "Hardswish", "HardSwish", "LeakyReLU", "ELU", "CELU", "SELU", "PReLU", "Mish"]
 )
 _ADDITIONS = frozenset(["add", "add_", "__add__", "__iadd__", "__radd__"])
+_PRODUCTS = frozenset(["mul", "mul_", "__mul__", "__imul__", "__rmul__"])
 _MIXING = ("conv", "linear", "matmul", "__matmul__", "bmm", "baddbmm", "einsum", "scaled_dot_product_attention")
 
 
@@ -81,6 +82,8 @@ class _Depths(TorchFunctionMode):
             depth, norm = max(marks, key=lambda mark: mark[0])
             if name in _ADDITIONS and len(marks) == 2 and norm and marks[0][0] != marks[1][0] and inputs[0].shape == inputs[1].shape:
                 self.ends.add(norm)
+            if name in _PRODUCTS:  # a gate (squeeze and excitation) is deeper than what it scales
+                norm = norm or next((n for _, n in marks if n), "")
             if name.startswith(_MIXING):
                 depth, norm = depth + 1, ""
             for tensor in tree_leaves(out):

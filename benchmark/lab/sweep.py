@@ -172,7 +172,7 @@ SAMPLE: tuple[str, ...] = (
     "regnetx_002",
     "resnet10t",
     "resnetv2_18",
-    "vgg11_bn",
+    "pvt_v2_b0",
     "vit_tiny_patch16_224",
 )
 

@@ -16,6 +16,7 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 from torch.nn import functional
 
+from benchmark.lab.adversarial import Adversary
 from benchmark.trial import Reading, TrainSpec, Trial
 
 #: Names under which timm's factory has what the suite's names mean ("sgd" there is Nesterov's).
@@ -72,9 +73,10 @@ def parameter_groups(model: nn.Module, spec: TrainSpec) -> list[dict[str, object
 
 
 def optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
-    return create_optimizer_v2(
+    made: torch.optim.Optimizer = create_optimizer_v2(
         parameter_groups(model, spec), opt=_TIMM_NAME.get(spec.optimizer, spec.optimizer), lr=spec.lr, weight_decay=0.0, momentum=spec.momentum
     )
+    return made
 
 
 def learning_rate(step: int, total: int, spec: TrainSpec) -> float:
@@ -134,6 +136,7 @@ def train(
     total = steps_an_epoch * spec.epochs
     criterion = nn.CrossEntropyLoss(label_smoothing=spec.label_smoothing)
     stepper = optimizer(model, spec)
+    adversary = Adversary(spec.adversarial) if spec.adversarial else None
     record.curves += look(0, 0)
     step = 0
     for epoch in range(1, spec.epochs + 1):
@@ -145,6 +148,8 @@ def train(
             index = chosen.to(device)
             images = augment(data.images[index].float() / 255, trial.data.augment, generator)
             labels = data.labels[index]
+            if adversary:
+                images = adversary(model, images, labels, generator)
             for group in stepper.param_groups:
                 group["lr"] = learning_rate(step, total, spec)
             with autocast(device, precision):

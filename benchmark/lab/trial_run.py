@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from benchmark import attacks, measures
+from benchmark import attacks, measures, robustness
 from benchmark.lab import data as datasets
-from benchmark.lab import evaluate
+from benchmark.lab import evaluate, health
 from benchmark.lab.measure import look
 from benchmark.lab.model import build
 from benchmark.lab.train import Diverged, Progress, Record, Tensors, optimizer, train
@@ -119,9 +119,19 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
     for component in trial.attacks:
         method = attacks.registry.from_component(component)
         results += evaluate.attack(
-            model, method, test, result.right, seed=trial.seed, batch_size=EVALUATION_BATCH, report=_attack_progress(method.name, trial, record, report)
+            model,
+            method,
+            test,
+            result.right,
+            seed=trial.seed,
+            batch_size=EVALUATION_BATCH,
+            data_dir=context.data_dir,
+            report=_attack_progress(method.name, trial, record, report),
         )
         found["attacks"] = tuple(results)
+    found["robustness"] = robustness.curves(found["clean_outcomes"], results)
+    if found["robustness"]:
+        found["health"] = health.examine(model, test, result.right, results, seed=trial.seed, batch_size=EVALUATION_BATCH)
 
 
 def _attack_progress(name: str, trial: Trial, record: Record, report: Callable[[Progress], None]) -> Callable[[float], None]:

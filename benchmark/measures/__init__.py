@@ -7,4 +7,4 @@ from benchmark.plugins import Registry
 
 __all__ = ["Measure", "Probe", "Value", "registry"]
 
-registry: Registry[Measure] = Registry("measure", "benchmark.measures", Measure, "normbench.measures")
+registry: Registry[Measure] = Registry("measure", "benchmark.measures", Measure, "normbench.measures")  # type: ignore[type-abstract]

@@ -44,9 +44,9 @@ def weights(model: nn.Module) -> Iterable[tuple[str, torch.Tensor, torch.Tensor]
 
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module, "weight"):
-            originals = module.parametrizations["weight"].parameters(recurse=False)  # type: ignore[union-attr, operator]
+            originals = module.parametrizations["weight"].parameters(recurse=False)
             raw = max(originals, key=lambda p: p.numel())  # a gain has one value a row, the direction has them all
-            yield name.removeprefix("network."), raw, module.weight  # type: ignore[misc]
+            yield name.removeprefix("network."), raw, module.weight
         elif "weight" in module._parameters and module._parameters["weight"] is not None and module._parameters["weight"].ndim >= 2:
             weight = module._parameters["weight"]
             yield name.removeprefix("network."), weight, weight

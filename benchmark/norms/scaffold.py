@@ -79,9 +79,8 @@ def scaffold(name: str, folder: Path) -> Path:
     Raises `ValueError` where the name cannot be one or is taken, `FileExistsError` where the file is there.
     """
     if not _NAME.fullmatch(name) or name in _RESERVED:
-        raise ValueError(
-            f"{name!r} cannot name a method: expected small letters and digits in words joined by '-', as in 'batch-renorm', and none of {', '.join(sorted(_RESERVED))}"
-        )
+        taken = ", ".join(sorted(_RESERVED))
+        raise ValueError(f"{name!r} cannot name a method: expected small letters and digits in words joined by '-', as in 'batch-renorm', none of {taken}")
     if name in registry.names():
         raise ValueError(f"a norm is called {name!r} already: {registry.get(name).summary}")
     stem = name.replace("-", "_")

@@ -83,7 +83,13 @@ def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
         elapsed = time.monotonic() - clock
         status, reason = _verdict(process.exitcode, elapsed, job.time_limit)
         return Outcome(
-            status=status, reason=reason, log=_last(log), epoch=int(progress.get("epoch", 0)), started=started, wall_seconds=elapsed, provenance=job.context["provenance"]
+            status=status,
+            reason=reason,
+            log=_last(log),
+            epoch=int(progress.get("epoch", 0)),
+            started=started,
+            wall_seconds=elapsed,
+            provenance=job.context["provenance"],
         )
 
 

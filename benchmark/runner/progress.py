@@ -85,10 +85,10 @@ class Lines:
         self._pace.began = time.monotonic()
         self._print(text)
 
-    def started(self, item: Item) -> None:
+    def started(self, item: Item) -> None:  # noqa: ARG002
         return None
 
-    def progress(self, item: Item, progress: dict[str, Any]) -> None:
+    def progress(self, item: Item, progress: dict[str, Any]) -> None:  # noqa: ARG002
         return None
 
     def done(self, item: Item, outcome: Outcome) -> None:
@@ -131,7 +131,9 @@ class LiveTable:
         self._pace.counts[outcome.status] += 1
         colour = _COLOURS.get(outcome.status, "red")
         mark = "✓" if outcome.status is Status.OK else "✗"
-        self._console.print(Text.assemble((f"{mark} ", colour), item.trial.title, ("  " + result_line(outcome), "dim"), (f"  {duration(outcome.wall_seconds)}", "dim")))
+        self._console.print(
+            Text.assemble((f"{mark} ", colour), item.trial.title, ("  " + result_line(outcome), "dim"), (f"  {duration(outcome.wall_seconds)}", "dim"))
+        )
 
     def _render(self) -> Group:
         pace = self._pace

@@ -1,7 +1,7 @@
 """Ray Tune as the scheduler: it places trials on CPUs, GPUs and machines; what it reports is stored before anything else happens.
 
-Ray's own resume, retries and result files are switched off: an interrupted `fit` reruns trials that had finished and ignores trials that are new. The results folder
-is the only state (see `benchmark.plan`).
+Ray's own resume, retries and result files are switched off: an interrupted `fit` reruns trials that had finished and ignores trials that are new. The
+results folder is the only state (see `benchmark.plan`).
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ def _fit(items: Sequence[Item], limits: Limits, options: Options, events: Events
         tune.with_resources(_trainable, resources),
         param_space={"work": tune.grid_search([{"index": i, "job": json.dumps(job)} for i, job in enumerate(jobs)])},
         tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.jobs, trial_name_creator=_name, trial_dirname_creator=_name),
-        run_config=tune.RunConfig(name="trials", storage_path=str(scratch), verbose=0, callbacks=[driver.callback()], failure_config=tune.FailureConfig(max_failures=0)),
+        run_config=tune.RunConfig(
+            name="trials", storage_path=str(scratch), verbose=0, callbacks=[driver.callback()], failure_config=tune.FailureConfig(max_failures=0)
+        ),
     )
     tuner.fit()
     driver.close()

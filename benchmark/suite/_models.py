@@ -11,6 +11,7 @@ from annotated_types import MaxLen
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, WithJsonSchema, WrapValidator, create_model, model_validator
 
 from benchmark import architectures, attacks, measures, norms
+from benchmark.attacks._gradient import GradientAttack
 from benchmark.plugins import Plugin, PluginError, Registry
 from benchmark.suite._problems import found, nearest
 from benchmark.suite._types import OneOrMore, allowed, axes_of, axis, one_or_more, parts, refused, refused_within, scalar, scalars, single
@@ -204,6 +205,24 @@ _AttackItem = Annotated[Component, BeforeValidator(lambda v: _component(attacks.
 _MeasureItem = Annotated[Component, BeforeValidator(lambda v: _component(measures.registry, v)), WithJsonSchema({FAMILY: "measure"})]
 
 
+def _adversary(value: Any) -> Component | None:
+    """Null, or a gradient attack at one size."""
+    if value is None:
+        return None
+    component = _component(attacks.registry, value)
+    attack = attacks.registry.from_component(component)
+    if not isinstance(attack, GradientAttack):
+        usable = "fgsm, bim, mim or pgd, or one of them in another ball such as pgd-l2"
+        raise refused_within([((component.name,), f"adversarial training needs an attack that follows gradients: {usable}; found {component.name!r}")])
+    if len(attack.sizes) != 1:
+        shown = f"expected one size such as {attack.size_field}: 8/255, found {len(attack.sizes)}"
+        raise refused_within([((component.name, attack.size_field), shown)])
+    return component
+
+
+_Adversary = Annotated[Component | None, BeforeValidator(_adversary), WithJsonSchema({"anyOf": [{FAMILY: "attack"}, {"type": "null"}]})]
+
+
 def _rule(name: str, model: Any, norm: Any) -> type[_RuleBase]:
     """Data and train scalars by their own names, and the other axes in the singular."""
     trial = Trial.model_fields
@@ -231,7 +250,7 @@ else:
     _augment = Annotated[single(DataSpec.model_fields["augment"]), AfterValidator(lambda v: tuple(sorted(set(v))))]  # applied in one order, however written
     _dataset_axis = one_or_more(Annotated[str, BeforeValidator(_dataset)])
     Data = create_model("Data", __base__=axes_of(DataSpec, "Data"), dataset=(_dataset_axis, ...), augment=(_augment, ()))
-    Train = axes_of(TrainSpec, "Train")
+    Train = create_model("Train", __base__=axes_of(TrainSpec, "Train"), adversarial=(_Adversary, None))
     Model = create_model(
         "Model",
         __base__=_ModelBase,
@@ -243,7 +262,9 @@ else:
     When = _rule("When", Annotated[str, BeforeValidator(_architecture)], _NormRule)
     Include = _rule("Include", ModelChoice, _NormItem)
     Change = create_model(
-        "Change", __base__=_RuleBase, **{key: (single(f), None) for key, f in (TrainSpec.model_fields | {"batch_size": _trial["batch_size"]}).items()}
+        "Change",
+        __base__=_RuleBase,
+        **{key: (single(f), None) for key, f in (TrainSpec.model_fields | {"batch_size": _trial["batch_size"]}).items()} | {"adversarial": (_Adversary, None)},
     )
     _limits = {key: (single(f), f.default) for key, f in Limits.model_fields.items()}
     _wanted = "a time such as 90s, 30m, 2h or a number of seconds above 0"

@@ -79,7 +79,7 @@ def test_stems_and_widths(name: str) -> None:
 def test_native_stems_take_a_width(name: str) -> None:
     narrow = network(name, stem="native", width=0.25, image_size=64)
     assert narrow.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 10)
-    assert count(narrow) < count(timm.create_model(name, num_classes=10)) / 3
+    assert count(narrow) < count(timm.create_model(name, num_classes=10)) / 2.5
 
 
 def test_every_family_is_tried() -> None:
@@ -102,7 +102,7 @@ def test_the_stem_follows_the_width() -> None:
 def test_new_convolutions_are_initialized_as_timms() -> None:
     """He's normal initialization by fan-out: variance 2 / (9 * channels)."""
     weight = network("resnet18", width=4).get_parameter("conv1.weight")
-    assert float(weight.var()) == pytest.approx(2 / (9 * 256), rel=0.05)
+    assert float(weight.detach().var()) == pytest.approx(2 / (9 * 256), rel=0.05)
 
 
 def test_plain_networks_are_timms() -> None:

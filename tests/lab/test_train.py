@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -21,8 +22,8 @@ def test_learning_rate_rises_then_falls_and_never_passes_its_peak(total: int, sc
     rates = [learning_rate(step, total, spec) for step in range(total)]
     warm = round(total * warmup)
     assert all(0 < r <= 0.3 + 1e-12 for r in rates)
-    assert all(a < b for a, b in zip(rates[:warm], rates[1:warm], strict=False))
-    assert all(a >= b for a, b in zip(rates[warm:], rates[warm + 1 :], strict=False))
+    assert all(a < b for a, b in pairwise(rates[:warm]))
+    assert all(a >= b for a, b in pairwise(rates[warm:]))
 
 
 def test_cosine_at_known_points() -> None:

@@ -1,0 +1,309 @@
+"""The site in a real browser, opened from the disk: nothing fails, nothing leaves the page, everything works by keyboard and without JavaScript."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from benchmark.board import boards, compare_entries
+from benchmark.board.comparison import against
+
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1280, "height": 900}
+
+
+def kinds(folder: Path) -> list[Path]:
+    """One page of every kind."""
+    trials = sorted((folder / "trials").glob("*.html"))
+    failed = [t for t in trials if 'class="notice"' in t.read_text()]
+    methods = [folder / "methods" / f"{n}.html" for n in ("gn", "ws-gn")]
+    return [*sorted(folder.glob("*.html")), *[m for m in methods if m.is_file()], *trials[:1], *failed[:1]]
+
+
+@contextmanager
+def opened(browser, **options) -> Iterator[tuple[object, list[str]]]:
+    """A page that notes every console message above info, every error, every request that is not for a file."""
+    context = browser.new_context(**({"viewport": DESK} | options))
+    page = context.new_page()
+    troubles: list[str] = []
+    page.on("console", lambda m: troubles.append(f"console {m.type}: {m.text}") if m.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda e: troubles.append(f"error: {e}"))
+    page.on("request", lambda r: troubles.append(f"request: {r.url}") if not r.url.startswith(("file://", "data:", "blob:")) else None)
+    page.on("requestfailed", lambda r: troubles.append(f"failed: {r.url}"))
+    page.on("dialog", lambda d: (troubles.append(f"dialog: {d.message}"), d.dismiss()))
+    try:
+        yield page, troubles
+    finally:
+        context.close()
+
+
+def visit(page, path: Path, fragment: str = "") -> None:
+    page.goto("about:blank")
+    page.goto(path.as_uri() + fragment)
+
+
+@pytest.fixture(params=["site", "hostile", "empty", "lonely"])
+def built(request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_every_kind_of_page_loads_clean_and_fits(browser, built, scheme, viewport):
+    with opened(browser, viewport=viewport, color_scheme=scheme) as (page, troubles):
+        for path in kinds(built):
+            visit(page, path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], path.name
+            assert troubles == [], path.name
+
+
+def test_no_text_of_a_chart_is_cut(browser, site):
+    with opened(browser) as (page, _):
+        for name in ("index", "accuracy", "robustness", "weight-norm"):
+            visit(page, site / f"{name}.html")
+            cut = page.evaluate(
+                """() => [...document.querySelectorAll('figure .plot > svg')].flatMap(svg => {
+                    const box = svg.closest('figure').getBoundingClientRect();
+                    return [...svg.querySelectorAll('text')].filter(t => t.textContent.trim()).map(t => [t.textContent, t.getBoundingClientRect()])
+                        .filter(([, r]) => r.right > box.right || r.left < box.left || r.bottom > box.bottom || r.top < box.top).map(([t]) => t);
+                })"""
+            )
+            assert cut == [], name
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser, built, scheme):
+    with opened(browser, color_scheme=scheme, bypass_csp=True) as (page, _):
+        for path in kinds(built):
+            visit(page, path)
+            page.evaluate(AXE)
+            found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            assert [(v["id"], [n["html"][:160] for n in v["nodes"][:3]]) for v in found["violations"]] == [], path.name
+
+
+def test_without_javascript_boards_charts_and_runs_are_there(browser, site):
+    with opened(browser, java_script_enabled=False) as (page, troubles):
+        for name in ("accuracy", "robustness", "weight-norm"):
+            visit(page, site / f"{name}.html")
+            assert page.locator("table tbody tr").count() > 5
+            assert page.locator("figure svg[role=img]").count() >= 2
+            assert page.locator("#theme").is_hidden()
+            assert page.locator("button[data-explore]").first.is_hidden()
+        visit(page, site / "runs.html")
+        assert page.locator("#runs tbody tr").count() == 46
+        assert page.locator("#controls").is_hidden()
+        visit(page, site / "compare.html")
+        assert page.get_by_text("cannot be told apart").count() > 0
+        assert troubles == []
+
+
+def test_explore_draws_a_live_chart_and_only_when_asked(browser, site):
+    with opened(browser, color_scheme="dark") as (page, troubles):
+        asked = []
+        page.on("request", lambda r: asked.append(r.url.rsplit("/", 1)[1]))
+        visit(page, site / "robustness.html")
+        assert "vega.js" not in asked
+        buttons = page.locator("button[data-explore]")
+        count = buttons.count()
+        assert count >= 3
+        for i in range(count):
+            buttons.nth(i).click()
+        page.wait_for_function(f"document.querySelectorAll('[data-live]').length === {count}")
+        assert asked.count("vega.js") == 1
+        assert page.locator("[data-live] svg").count() == count
+        assert troubles == []
+
+
+def test_the_theme_button_switches_and_is_remembered(browser, site):
+    with opened(browser, color_scheme="light") as (page, troubles):
+        visit(page, site / "index.html")
+        background = "getComputedStyle(document.documentElement).backgroundColor"
+        light = page.evaluate(background)
+        page.locator("#theme").press("Enter")
+        dark = page.evaluate(background)
+        assert dark != light
+        visit(page, site / "accuracy.html")
+        assert page.evaluate(background) == dark
+        assert troubles == []
+
+
+def test_board_filters_keep_their_state_in_the_address(browser, site):
+    with opened(browser) as (page, troubles):
+        visit(page, site / "accuracy.html")
+        page.get_by_label("Family").select_option("weight")
+        page.get_by_label("Weight decay").select_option("0.0005")
+        shown = page.locator("tr[data-family]:visible")
+        assert shown.count() == 3
+        assert all("wd 0.0005" in text for text in shown.all_text_contents())
+        address = page.url
+        assert "family=weight" in address
+        page.goto("about:blank")
+        page.goto(address)
+        assert page.locator("tr[data-family]:visible").count() == 3
+        assert page.get_by_label("Family").input_value() == "weight"
+        assert troubles == []
+
+
+# ---- the table of runs ----
+
+
+def column(page, key: str) -> list[str]:
+    keys = page.eval_on_selector_all("#runs thead th", "list => list.map(e => e.dataset.key)")
+    return page.eval_on_selector_all("#runs tbody tr", f"list => list.map(e => e.cells[{keys.index(key)}].textContent)")
+
+
+def test_runs_sort_and_filter_by_keyboard_alone(browser, site):
+    with opened(browser) as (page, troubles):
+        visit(page, site / "runs.html")
+        button = page.locator('button[data-sort="clean"]')
+        button.focus()
+        page.keyboard.press("Enter")
+        assert page.locator('th[data-key="clean"]').get_attribute("aria-sort") == "descending"
+        values = [float(v) for v in column(page, "clean") if v != "–"]
+        assert values == sorted(values, reverse=True)
+        assert column(page, "clean")[-1] == "–"
+        assert page.evaluate("document.activeElement.dataset.sort") == "clean"
+        page.keyboard.press("Enter")
+        assert page.locator('th[data-key="clean"]').get_attribute("aria-sort") == "ascending"
+        values = [float(v) for v in column(page, "clean") if v != "–"]
+        assert values == sorted(values)
+        page.locator('details[data-key="method"] summary').focus()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Space")
+        assert set(column(page, "method")) == {"bn"}
+        page.keyboard.press("Escape")
+        assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+        assert "method=bn" in page.url
+        assert page.locator("#count").inner_text() == "11 of 46 runs"
+        assert troubles == []
+
+
+def test_an_address_brings_back_the_view(browser, site):
+    with opened(browser) as (page, troubles):
+        visit(page, site / "runs.html", "#method=gn~ws%2Bgn&batch=64&sort=-clean&columns=method~clean~trial")
+        assert set(column(page, "method")) == {"gn", "ws+gn"}
+        assert page.locator("#runs thead th").count() == 3
+        first = page.locator("#runs").inner_text()
+        address = page.url
+        page.locator("#search").fill("resnet50")
+        assert page.locator("#runs").inner_text() != first
+        page.goto("about:blank")
+        page.goto(address)
+        assert page.locator("#runs").inner_text() == first
+        page.locator("#reset").click()
+        assert page.url.endswith("runs.html")
+        assert page.locator("#count").inner_text() == "46 runs"
+        assert troubles == []
+
+
+def test_an_address_from_nowhere_does_no_harm(browser, site):
+    with opened(browser) as (page, troubles):
+        visit(page, site / "runs.html", "#method=nobody&sort=-none&columns=zzz&page=-3&q=%E0%A4%A&__proto__=x")
+        assert page.locator("#runs thead th").count() > 3
+        assert troubles == []
+
+
+def test_hostile_names_survive_the_address(browser, hostile):
+    from tests.site.conftest import HOSTILE
+
+    with opened(browser) as (page, troubles):
+        visit(page, hostile / "runs.html")
+        for name in HOSTILE:
+            page.locator("#reset").click()
+            page.evaluate(
+                """name => { const box = [...document.querySelectorAll('details[data-key=method] input')].find(b => b.value === name); box.click(); }""", name
+            )
+            address = page.url
+            page.goto("about:blank")
+            page.goto(address)
+            assert (
+                page.evaluate("[...document.querySelectorAll('#runs tbody td:first-child')].map(e => e.textContent)")
+                == [name] * page.locator("#runs tbody tr").count()
+            )
+            assert page.locator("#runs tbody tr").count() >= 2
+        assert troubles == []
+
+
+def test_csv_is_the_view(browser, site):
+    with opened(browser, accept_downloads=True) as (page, troubles):
+        visit(page, site / "runs.html", "#batch=64&sort=-clean")
+        with page.expect_download() as download:
+            page.locator("#csv").click()
+        rows = list(csv.reader(io.StringIO(Path(download.value.path()).read_text())))
+        head = page.eval_on_selector_all("#runs thead button", "list => list.map(e => e.textContent)")
+        body = page.eval_on_selector_all("#runs tbody tr", "list => list.map(r => [...r.cells].map(c => c.textContent))")
+        assert rows[0] == head
+        assert rows[1:] == [["" if c == "–" else c for c in row] for row in body]
+        assert len(body) == 42
+        assert troubles == []
+
+
+# ---- compare ----
+
+
+def test_the_verdicts_are_those_of_the_boards(browser, site):
+    (board,) = boards(pq.read_table(site / "data" / "digits-resnet18-batch-64.parquet").to_pylist())
+    checked = 0
+    with opened(browser) as (page, troubles):
+        visit(page, site / "compare.html", "#a=digits-resnet18-batch-64.x&b=digits-resnet18-batch-64.x")
+        page.wait_for_selector("#result:visible")
+        data = json.loads((site / "compare" / "digits-resnet18-batch-64.js").read_text().partition(",")[2].removesuffix(");\n"))
+        page.evaluate("data => { window.found = data; }", data)
+        for a, b in itertools.permutations(board.entries, 2):
+            for metric in board.metrics:
+                ours = compare_entries(a, b, metric)
+                theirs = page.evaluate(
+                    """([a, b, key]) => {
+                        const e = id => found.entries.find(x => x.id === id), c = NB.compare(e(a), e(b), key);
+                        return [c.mean, c.low, c.high, c.p, NB.verdict(c, c.p)];
+                    }""",
+                    [a.id, b.id, metric.key],
+                )
+                expected = [ours.mean, *((ours.interval.low, ours.interval.high) if ours.interval else (None, None)), ours.p]
+                assert theirs[:4] == [None if v is None else pytest.approx(v, rel=1e-6, abs=1e-9) for v in expected]
+                assert theirs[4] == ours.verdict
+                checked += 1
+        assert checked > 500
+        reference = board.entries[0]
+        for entry, comparison in against(board, reference, board.metrics[0]):
+            visit(page, site / "compare.html", f"#a={board.slug}.{reference.id}&b={board.slug}.{entry.id}&metric=clean")
+            page.wait_for_selector("#result:visible")
+            # `against` is entry minus reference, the page first minus second
+            turned = {"higher": "lower", "lower": "higher"}
+            assert page.locator("#verdict").get_attribute("data-adjusted") == turned.get(comparison.verdict, comparison.verdict)
+        assert troubles == []
+
+
+def test_comparing_by_keyboard_keeps_the_address(browser, site):
+    with opened(browser) as (page, troubles):
+        visit(page, site / "compare.html")
+        page.wait_for_selector("#result:visible")
+        page.locator("#b").focus()
+        page.keyboard.press("End")
+        address, text = page.url, page.locator("#result").inner_text()
+        assert "&b=digits-resnet18-batch-64." in address
+        page.goto("about:blank")
+        page.goto(address)
+        page.wait_for_selector("#result:visible")
+        assert page.locator("#result").inner_text() == text
+        assert troubles == []
+
+
+def test_mcnemar_in_the_page_is_exact(browser, site):
+    import scipy.stats
+
+    with opened(browser) as (page, _):
+        visit(page, site / "compare.html")
+        for a, b in ((0, 0), (1, 0), (3, 9), (40, 61), (500, 410)):
+            expected = scipy.stats.binomtest(a, a + b).pvalue if a + b else 1.0
+            assert page.evaluate("([a, b]) => NB.mcnemar(a, b)", [a, b]) == pytest.approx(expected, rel=1e-6)
