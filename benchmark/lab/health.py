@@ -30,9 +30,11 @@ STEPS = 20
 QUERIES = 100
 #: Grey images are within this distance of every image, so that nothing should stand.
 EVERYWHERE = 0.5
-#: Share of the sample that another attack may find beyond the evaluation, or a weaker one beyond a stronger one, before the evaluation counts as weak.
-#: Honest networks show up to 2 % (images at the boundary), masked ones 10 % and more.
+#: Share of the sample that a black box may find beyond the evaluation, or a weaker attack beyond a stronger one, before the evaluation counts as weak.
+#: Honest networks show up to 2 % (images at the boundary), masked ones 6 % and more.
 SLACK = 0.04
+#: The same for DLR, which also finds what a few more steps of cross-entropy would: honest networks show up to 5 %, scaled logits 18 %.
+DLR_SLACK = 0.08
 #: Share of the sample that may stand at `EVERYWHERE`.
 LEFT = 0.05
 #: Share of the sample whose gradient may be exactly zero.
@@ -133,16 +135,16 @@ def _attacks(model: Counted, pool: Pool, sample: _Sample, results: Sequence[Atta
         yield HealthCheck(check="attacks", passed=False, evidence=f"could not be run: {' '.join(str(error).split())[:200]}")
         return
     at = f"{size * 255:.3g}/255"
-    slack = SLACK * count
 
-    def beyond(check: str, more: torch.Tensor, less: torch.Tensor, text: str) -> HealthCheck:
+    def beyond(check: str, more: torch.Tensor, less: torch.Tensor, text: str, share: float = SLACK) -> HealthCheck:
+        slack = share * count
         return HealthCheck(
             check=check,
             passed=int(less.sum()) - int(more.sum()) <= slack,
             evidence=f"{text}: {int(less.sum())} and {int(more.sum())} of {count} stand; the second may be lower by {slack:.3g}",
         )
 
-    yield beyond("cross-entropy against DLR", blind, claimed, f"at {at} the evaluation, then PGD-{STEPS} on the difference of logits ratio")
+    yield beyond("cross-entropy against DLR", blind, claimed, f"at {at} the evaluation, then PGD-{STEPS} on the difference of logits ratio", DLR_SLACK)
     yield beyond("white box against black box", black_box, claimed, f"at {at} the evaluation, then Square with {QUERIES} queries")
     yield beyond("iterative against single step", weak, strong, f"at {at} BIM-{STEPS} and FGSM")
     yield beyond("monotone in eps", strong, larger, f"BIM-{STEPS} at {min(EVERYWHERE, 2 * size) * 255:.3g}/255 and at {at}")

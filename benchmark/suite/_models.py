@@ -261,11 +261,8 @@ else:
     ModelChoice = Annotated[Model, BeforeValidator(_model_choice, json_schema_input_type=str | Model)]
     When = _rule("When", Annotated[str, BeforeValidator(_architecture)], _NormRule)
     Include = _rule("Include", ModelChoice, _NormItem)
-    Change = create_model(
-        "Change",
-        __base__=_RuleBase,
-        **{key: (single(f), None) for key, f in (TrainSpec.model_fields | {"batch_size": _trial["batch_size"]}).items()} | {"adversarial": (_Adversary, None)},
-    )
+    _changeable = {key: (single(f), None) for key, f in (TrainSpec.model_fields | {"batch_size": _trial["batch_size"]}).items()}
+    Change = create_model("Change", __base__=_RuleBase, **_changeable | {"adversarial": (_Adversary, None)})
     _limits = {key: (single(f), f.default) for key, f in Limits.model_fields.items()}
     _wanted = "a time such as 90s, 30m, 2h or a number of seconds above 0"
     _limits["time"] = (scalar(_time.annotation, tuple(_time.metadata), wanted=_wanted, read=_seconds), _time.default)

@@ -154,6 +154,14 @@ def test_whitening_by_fewer_values_than_channels_is_finite() -> None:
         assert x.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("name", ACTIVATION)
+def test_a_network_that_has_diverged_gives_no_error(name: str) -> None:
+    """The trial then ends as diverged, not as an error of a decomposition."""
+    x = images(16, CHANNELS, 4, 4)
+    x[0] = torch.inf
+    assert not layer(name)(x).isfinite().all() or name in ("dyt", "derf")
+
+
 def test_pca_signs_do_not_depend_on_the_solver() -> None:
     x = images(16, CHANNELS, 4, 4)
     assert torch.allclose(layer("bw-pca")(x), layer("bw-pca")(x.flip(0)).flip(0), atol=1e-4)

@@ -6,6 +6,7 @@ Matrix functions run in float64: eigenvalues of a float32 covariance with dead c
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -104,6 +105,15 @@ def newton(covariance: torch.Tensor, iterations: int) -> torch.Tensor:
     return p / trace.sqrt()
 
 
+def regularized(covariance: torch.Tensor, eps: float, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """`function(covariance + eps I)`, in float64. Where a network has diverged and the covariance is not finite, neither is the result
+    (decompositions would raise instead, and hide what happened)."""
+    eye = torch.eye(covariance.shape[-1], dtype=torch.float64, device=covariance.device)
+    finite = covariance.isfinite().all(-1).all(-1)[..., None, None]
+    whitening = function(torch.where(finite, covariance.double() + eps * eye, eye))
+    return torch.where(finite, whitening, torch.nan).to(covariance.dtype)
+
+
 WHITENINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"pca": pca, "zca": zca, "cd": cholesky}
 
 
@@ -132,9 +142,8 @@ class BatchWhitening(BatchLayer):
 
     def whitening(self, covariance: torch.Tensor) -> torch.Tensor:
         """`(groups, size, size)` to the same: what the centred channels are multiplied by."""
-        size = covariance.shape[-1]
-        wide = covariance.double() + self.eps * torch.eye(size, dtype=torch.float64, device=covariance.device)
-        return (newton(wide, self.iterations) if self.method == "newton" else WHITENINGS[self.method](wide)).to(covariance.dtype)
+        function = partial(newton, iterations=self.iterations) if self.method == "newton" else WHITENINGS[self.method]
+        return regularized(covariance, self.eps, function)
 
     def normalize(self, x: torch.Tensor) -> torch.Tensor:
         count = self.require_values(x)
@@ -165,6 +174,5 @@ class GroupWhitening(Layer):
     def normalize(self, x: torch.Tensor) -> torch.Tensor:
         grouped = x.reshape(x.shape[0], self.num_groups, -1)
         centred = grouped - grouped.mean(2, keepdim=True)
-        covariance = centred.double() @ centred.double().mT / centred.shape[2]
-        whitening = zca(covariance + self.eps * torch.eye(self.num_groups, dtype=torch.float64, device=x.device))
-        return (whitening.to(x.dtype) @ centred).view(x.shape)
+        covariance = centred @ centred.mT / centred.shape[2]
+        return (regularized(covariance, self.eps, zca) @ centred).view(x.shape)
