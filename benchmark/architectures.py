@@ -89,7 +89,7 @@ def width_problem(name: str, width: float) -> str | None:
 
 def norm_problem(name: str) -> str | None:
     """Why there is nothing to compare on the architecture `name`; None where a norm can be replaced."""
-    reason = REFUSED.get(name) or next((why for pattern, why in WITHOUT_NORMS.items() if re.fullmatch(pattern, name)), None)
+    reason = next((why for pattern, why in REFUSED.items() if re.fullmatch(pattern, name)), None)
     return f"{name}: {reason.format(name=name)}" if reason else None
 
 
@@ -113,12 +113,10 @@ def _listed() -> str:
 #: Networks of the families above whose shape is fixed, as patterns of names.
 FIXED = (r"efficientnet_[hx]_b\d", r"mobilenet_edgetpu_v2_.*")
 
-#: Networks without a normalization layer, as patterns of names, with what can be done.
-WITHOUT_NORMS: dict[str, str] = {
+#: Networks on which no norm can be compared, as patterns of names, with the reason.
+REFUSED: dict[str, str] = {
     r"vgg1[1369]": "it has no normalization layer; its twin with batch norm is called {name}_bn",
     r"(dm_|eca_|test_)?nfnet.*|nf_.*": "it is built to do without normalization layers (scaled weight standardization, scaled branches)",
+    r"gemma4_vit_.*_enc": "it is an encoder without a classifier",
     r"resmlp_.*": "it has no normalization layer, only scales and shifts of each channel",
 }
-
-#: Networks that a swap leaves unusable, with the reason.
-REFUSED: dict[str, str] = {}

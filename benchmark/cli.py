@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark.cli_methods import VERBS, Json, print_json
+from benchmark.cli_results import Results, open_store
+from benchmark.cli_results import app as results_app
 from benchmark.errors import BenchError
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ app = typer.Typer(
 )
 
 SuiteName = Annotated[str, typer.Argument(help="A suite file, or the name of one in suites/ (digits, cifar, ...).", metavar="SUITE")]
-Results = Annotated[Path | None, typer.Option("--results", help="Folder of results [default: results/ of the checkout, or BENCH_RESULTS].", metavar="DIR")]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of datasets [default: BENCH_DATA].", metavar="DIR")]
 Only = Annotated[list[str] | None, typer.Option("--only", help="Just the trials that match, e.g. norm=gn; may be repeated.", metavar="KEY=VALUE")]
 Retry = Annotated[bool, typer.Option("--retry", help="Count failed trials (error, out_of_memory, timed_out) as missing.")]
@@ -134,7 +135,7 @@ def board(suite: SuiteName, results: Results = None, only: Only = None, as_json:
     from benchmark.suite import expand, load
     from benchmark.terminal import render
 
-    loaded, store = load(suite), _store(results)
+    loaded, store = load(suite), open_store(results)
     wanted = {t.trial_id for t in select(expand(loaded), only or [])}
     made = boards(r for r in store.rows([loaded.name]) if r["trial_id"] in wanted)
     if as_json:
@@ -159,7 +160,7 @@ def site(
     from benchmark.pages import build
     from benchmark.resources import default_site
 
-    store = _store(results)
+    store = open_store(results)
     if only and (unknown := sorted(set(only) - set(store.suites()))):
         raise BenchError(f"no results of suite {', '.join(unknown)} in {store.root}; there are {', '.join(store.suites()) or 'none'}")
     index = build(store, out or default_site(), suites=only)
@@ -195,19 +196,9 @@ def _plan(
     from benchmark.select import select
     from benchmark.suite import expand, load
 
-    loaded, store = load(suite), _store(results)
+    loaded, store = load(suite), open_store(results)
     trials = select(expand(loaded), only or [])
     return loaded, trials, store, make(loaded.name, trials, store, _data_dir(data), retry=retry, download=download)
-
-
-def _store(results: Path | None) -> Store:
-    from benchmark.resources import default_results
-    from benchmark.store import Store, StoreError
-
-    root = (results or default_results()).absolute()
-    if root.exists() and not root.is_dir():
-        raise StoreError(f"--results {root}: expected a folder, found a file")
-    return Store(root)
 
 
 def _data_dir(data: Path | None) -> Path | None:
@@ -240,6 +231,7 @@ def _warn(store: Store) -> None:
 
 for verb in VERBS:
     app.command()(verb)
+app.add_typer(results_app, name="results")
 
 
 def _console() -> Console:

@@ -147,6 +147,11 @@ class Store:
         """The rows of `table` as dictionaries."""
         yield from self.table(suites, columns).to_pylist()
 
+    def row(self, path: Path) -> dict[str, Any] | None:
+        """All of the row in one shard; None when it cannot be read, with the reason in `problems`."""
+        table = self._read(path, SCHEMA)
+        return None if table is None or table.num_rows != 1 else dict(table.to_pylist()[0])
+
     def _read(self, path: Path, wanted: pa.Schema) -> pa.Table | None:
         try:
             content = path.read_bytes()
@@ -157,6 +162,8 @@ class Store:
                 raise StoreError(f"{what} (found {version}, this version reads {SCHEMA_VERSION})")
             if not is_sealed(content):
                 raise StoreError("its checksum does not fit its content: it was damaged or changed after it was written")
+            if missing := [n for n in wanted.names if n not in file.schema_arrow.names]:
+                raise StoreError(f"it lacks the columns {', '.join(missing)}")
             return file.read(columns=wanted.names).cast(wanted)
         except (OSError, pa.ArrowException, StoreError, ValueError) as error:
             self.problems[str(path)] = " ".join(str(error).split())[:300]

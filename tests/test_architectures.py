@@ -60,6 +60,7 @@ def test_stems_and_widths() -> None:
 
 def test_networks_without_norms() -> None:
     assert "vgg11_bn" in (norm_problem("vgg11") or "")
+    assert "without a classifier" in (norm_problem("gemma4_vit_167m_enc") or "")
     for name in ("nfnet_f0", "dm_nfnet_f0", "test_nfnet", "nf_resnet50", "resmlp_12_224"):
         assert (norm_problem(name) or "").startswith(f"{name}: it ")
     for name in ("resnet18", "vgg11_bn", "wrn-28-10", "mixer_s32_224"):

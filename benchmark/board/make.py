@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -38,26 +39,37 @@ def boards(rows: Iterable[Mapping[str, Any]]) -> list[Board]:
     `rows` are as `benchmark.store.Store.rows` gives them; without the long columns (`curves`, ...) a board has fewer metrics. A trial that stands
     in several suites counts once, with its latest result.
     """
+    reader = _Reader()
     latest: dict[str, _Reduced] = {}
     suites: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        reduced = _reduce(row)
+        reduced = reader.reduce(row)
         trial_id = reduced.run.trial_id
         suites[trial_id].add(reduced.run.suite)
         if trial_id not in latest or latest[trial_id].newer < reduced.newer:
             latest[trial_id] = reduced
-    contents: dict[str, list[str]] = defaultdict(list)
+    contents: dict[str, Counter[str]] = defaultdict(Counter)
     for reduced in latest.values():
         if reduced.content:
-            contents[reduced.board].append(reduced.content)
+            contents[reduced.spec.board][reduced.content] += 1
+    # A trial that failed before it saw its data stands with those that most trials of its kind saw.
+    usual = {board: max(sorted(seen), key=lambda c: seen[c]) for board, seen in contents.items()}
     groups: dict[tuple[str, str], list[_Reduced]] = defaultdict(list)
     for reduced in latest.values():
-        # A trial that failed before it saw its data stands with those that most trials of its kind saw.
-        seen = contents[reduced.board]
-        groups[reduced.board, reduced.content or (max(sorted(seen), key=seen.count) if seen else "")].append(reduced)
+        board = reduced.spec.board
+        groups[board, reduced.content or usual.get(board, "")].append(reduced)
     made = [_board(key, content, group, tuple(sorted({s for r in group for s in suites[r.run.trial_id]}))) for (key, content), group in groups.items()]
     made.sort(key=lambda b: (b.dataset, b.model, b.stem, b.width, b.batch_size, b.id))
     return _named_apart(made)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    """What all seeds of an entry share: its id, the key of its board, the specification without the seed."""
+
+    entry: str
+    board: str
+    spec: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +77,9 @@ class _Reduced:
     """A row, reduced to what boards need of it, so that a hundred thousand fit in memory."""
 
     run: Run
-    board: str
+    spec: _Spec
     content: str
     """Fingerprint of the dataset; empty when the trial never saw it."""
-    spec: dict[str, Any]
     metrics: tuple[Metric, ...]
     newer: tuple[Any, str]
 
@@ -91,30 +102,56 @@ def entry_id(spec: Mapping[str, Any]) -> str:
     return digest({k: v for k, v in spec.items() if k != "seed"})[:12]
 
 
-def _reduce(row: Mapping[str, Any]) -> _Reduced:
-    spec = json.loads(row["spec"])
-    parts = json.loads(row.get("identity_parts") or "{}")
-    values: dict[str, float] = {}
-    metrics: list[Metric] = []
-    if row["status"] == "ok":
-        for metric, value in _values(row):
-            if not math.isfinite(value):
-                continue
-            values[metric.key] = value
-            metrics.append(metric)
-    run = Run(
-        trial_id=row["trial_id"],
-        suite=row["suite"],
-        seed=spec["seed"],
-        status=row["status"],
-        reason=row["reason"] or "",
-        epoch=row["epoch"] or 0,
-        total=row["test_total"],
-        values=values,
-        identity=digest([parts.get(k) for k in ("code", "protocol", "versions")]),
-        images_per_second=row.get("images_per_second"),
-    )
-    return _Reduced(run, board_key(spec), parts.get("data") or "", spec, tuple(metrics), (row["started"], row["suite"]))
+class _Reader:
+    """Reads rows. Trials that differ only in their seed share one parsed specification, which is most of the work."""
+
+    def __init__(self) -> None:
+        self._specs: dict[str, _Spec] = {}
+        self._identities: dict[str, tuple[str, str]] = {}
+
+    def reduce(self, row: Mapping[str, Any]) -> _Reduced:
+        values: dict[str, float] = {}
+        metrics: list[Metric] = []
+        if row["status"] == "ok":
+            for metric, value in _values(row):
+                if math.isfinite(value):
+                    values[metric.key] = value
+                    metrics.append(metric)
+        content, versions = self._identity(row.get("identity_parts") or "{}")
+        run = Run(
+            trial_id=row["trial_id"],
+            suite=row["suite"],
+            seed=row["seed"],
+            status=row["status"],
+            reason=row["reason"] or "",
+            epoch=row["epoch"] or 0,
+            total=row["test_total"],
+            values=values,
+            identity=versions,
+            images_per_second=row.get("images_per_second"),
+        )
+        return _Reduced(run, self._spec(row["spec"], row["seed"]), content, tuple(metrics), (row["started"], row["suite"]))
+
+    def _spec(self, text: str, seed: int) -> _Spec:
+        before, found, after = text.rpartition(f'"seed":{seed},')  # the trial's own: in canonical JSON it comes after those of plug-ins
+        key = before + after if found else text
+        if key not in self._specs:
+            spec = json.loads(text)
+            del spec["seed"]
+            self._specs[key] = _Spec(entry_id(spec), board_key(spec), spec)
+        return self._specs[key]
+
+    def _identity(self, text: str) -> tuple[str, str]:
+        """Fingerprint of the data, and a digest of code, protocol and versions."""
+        key = _OWN_SPEC.sub("", text)
+        if key not in self._identities:
+            parts = json.loads(text)
+            self._identities[key] = (parts.get("data") or "", digest([parts.get(k) for k in ("code", "protocol", "versions")]))
+        return self._identities[key]
+
+
+#: The part of an identity that differs from trial to trial.
+_OWN_SPEC = re.compile(r'"spec":"[^"]*",?')
 
 
 def _values(row: Mapping[str, Any]) -> Iterable[tuple[Metric, float]]:
@@ -127,7 +164,7 @@ def _values(row: Mapping[str, Any]) -> Iterable[tuple[Metric, float]]:
         bits = np.bitwise_and.reduce([np.frombuffer(a["outcomes"], np.uint8) for a in several])
         yield worst_metric(threat, size), int(np.bitwise_count(bits).sum()) / several[0]["total"]
     for measure, (first, last) in growth(row.get("curves") or []).items():
-        yield Metric(f"growth:{measure}", "weight-norm", f"growth, {measure.removeprefix(GROWTH)}"), last / first
+        yield growth_metric(measure), last / first
 
 
 def _balls(attacks: Sequence[Mapping[str, Any]]) -> dict[tuple[str, float], list[Mapping[str, Any]]]:
@@ -142,14 +179,22 @@ def _balls(attacks: Sequence[Mapping[str, Any]]) -> dict[tuple[str, float], list
 CLEAN = Metric("clean", "clean", "clean accuracy")
 
 
+@cache
 def attack_metric(attack: str, threat: str, size: float) -> Metric:
     """The accuracy under one attack or noise at one size."""
     return Metric(f"{attack}@{size:.9g}", "robust", f"{attack} {show(size)}", attack, threat, size)
 
 
+@cache
 def worst_metric(threat: str, size: float) -> Metric:
     """The share of images that withstand every attack of the evaluation within one ball."""
     return Metric(f"worst-{threat}@{size:.9g}", "robust", f"worst case {threat} {show(size)}", "worst case", threat, size)
+
+
+@cache
+def growth_metric(measure: str) -> Metric:
+    """How much a weight norm of the whole network has grown: end over start."""
+    return Metric(f"growth:{measure}", "weight-norm", f"growth, {measure.removeprefix(GROWTH)}")
 
 
 def growth(curves: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
@@ -169,8 +214,8 @@ def growth(curves: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, float]
 def _board(key: str, content: str, group: Sequence[_Reduced], suites: tuple[str, ...]) -> Board:
     by_entry: dict[str, list[_Reduced]] = defaultdict(list)
     for reduced in group:
-        by_entry[entry_id(reduced.spec)].append(reduced)
-    specs = {k: {n: v for n, v in g[0].spec.items() if n != "seed"} for k, g in by_entry.items()}
+        by_entry[reduced.spec.entry].append(reduced)
+    specs = {k: g[0].spec.spec for k, g in by_entry.items()}
     settings = {k: _settings(s) for k, s in specs.items()}
     names = sorted({n for s in settings.values() for n in s})
     varying = [n for n in names if len({s.get(n) for s in settings.values()}) > 1]

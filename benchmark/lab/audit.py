@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from benchmark.lab.models import Request, construct
+from benchmark.lab.models import ModelError, Request, construct
 from benchmark.lab.swap import Audit, swap
 from benchmark.norms import resolve
 
@@ -53,7 +53,8 @@ def weight_cosines(network: nn.Module, channels: int, image_size: int) -> dict[s
 
     The largest of several, each with another random projection of the logits (in a large tensor any two directions may be close to orthogonal once).
     Measured in training mode, on random images, on a copy whose zeros are undone (gammas, heads and scalars
-    that start at zero would hide what is behind them). None where the gradient is zero or not finite: nothing can be said.
+    that start at zero would hide what is behind them). None where the gradient is zero or not finite: nothing can be said. Raises `ModelError` where
+    the network gives no logits.
     """
     twin = copy.deepcopy(network).train()
     cosines: dict[str, list[float | None]] = {}
@@ -62,12 +63,15 @@ def weight_cosines(network: nn.Module, channels: int, image_size: int) -> dict[s
         _undo_zeros(twin)
         weights = _weights(twin)
         logits = twin(torch.randn(EXAMPLES, channels, image_size, image_size))
+        if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+            found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise ModelError(f"{type(network).__name__} gives {found} for {EXAMPLES} images, not logits of shape ({EXAMPLES}, classes)")
         for _ in range(PROJECTIONS):
             projected = (logits * torch.randn_like(logits)).sum()
             gradients = torch.autograd.grad(projected, list(weights.values()), retain_graph=True, allow_unused=True)
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
                 cosines.setdefault(name, []).append(_cosine(weight, gradient))
-    return {name: None if None in found else max(c for c in found if c is not None) for name, found in cosines.items()}
+    return {name: None if None in each else max(c for c in each if c is not None) for name, each in cosines.items()}
 
 
 def _cosine(weight: torch.Tensor, gradient: torch.Tensor | None) -> float | None:

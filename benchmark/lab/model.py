@@ -38,7 +38,7 @@ def build(trial: Trial, *, channels: int, image_size: int, classes: int, mean: S
     """The network of `trial` for images of `channels` x `image_size` x `image_size`, and what the swap did.
 
     Seeds torch with the trial's seed: the initial weights are the same for every method. `mean` and `std`: of the pixels, a value a channel.
-    Raises `ModelError`, `SwapError` or `NormSiteError`, each naming the architecture or the place.
+    Raises `ModelError`, `SwapError`, `FlowError` or `NormSiteError`, each naming the architecture or the place.
     """
     torch.manual_seed(trial.seed)
     request = Request(
@@ -51,5 +51,6 @@ def build(trial: Trial, *, channels: int, image_size: int, classes: int, mean: S
         kwargs=trial.model.kwargs,
     )
     network = construct(request)
-    done = swap(network, trial.norm, torch.zeros(2, channels, image_size, image_size))
+    example = torch.zeros(2, channels, image_size, image_size)
+    done = swap(network, trial.norm, example)
     return PixelModel(network, mean, std), audited(network, done, channels, image_size)

@@ -59,7 +59,7 @@ NETWORKS: tuple[str, ...] = (
     "fastvit_t8",
     "focalnet_tiny_srf",
     "gcvit_xxtiny",
-    "gemma4_vit_167m_enc",
+    "gemma4_vit_167m",
     "ghostnet_050",
     "gmlp_ti16_224",
     "halonet_h1",

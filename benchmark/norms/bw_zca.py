@@ -9,6 +9,9 @@ Shapes: `(N, C, *)` to the same; `weight`, `bias`, `running_mean` are `(C,)`, `r
 Groups: of `group` channels, 16 by default, or, where 16 does not divide the channels, of the largest divisor below. A size that is asked for must
 divide.
 
+Running statistics: a covariance ages faster than a variance while the weights still move fast. With a constant learning rate eval mode may be far
+below training mode at the end; with a rate that falls to zero, or smaller groups, it is not.
+
 Invariances: each group of rows of the weights before it may be rescaled by its own factor (up to eps).
 
 Source: Huang, Yang, Lang and Deng, Decorrelated Batch Normalization, CVPR 2018; Huang, Zhao, Zhou, Zhu, Liu and Shao, An Investigation into the

@@ -10,6 +10,7 @@ from benchmark import norms
 from benchmark.pages import boards_pages, compare_page, data_page, method_pages, runs_page, trial_pages
 from benchmark.pages.context import Context
 from benchmark.pages.figures import chart_library, colours_script
+from benchmark.pages.press import Press
 from benchmark.pages.results import load
 from benchmark.pages.writer import SiteError, Writer, environment, replacing
 from benchmark.resources import shipped
@@ -45,7 +46,7 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
     something else.
     """
     results = load(store, suites)
-    with replacing(out) as folder:
+    with replacing(out) as folder, Press() as press:
         shared = {
             "site": {
                 "nav": NAVIGATION,
@@ -59,7 +60,7 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
         shutil.copytree(shipped("site", "assets"), folder / "assets", ignore=shutil.ignore_patterns(".*"))
         writer.text("assets/vega.js", chart_library())
         writer.text("assets/colours.js", colours_script())
-        context = Context(results, writer)
+        context = Context(results, writer, press)
         boards_pages.write(context)
         trial_pages.write(context)
         method_pages.write(context)

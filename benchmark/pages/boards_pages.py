@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,8 @@ from benchmark.pages.tables import BoardTable, board_table
 
 #: Boards that the overview lists; the rest stand on the pages of their dataset and architecture.
 OVERVIEW_BOARDS = 100
-#: Boards of a page that have charts: those with most trials.
-DRAWN = 4
+#: Boards that have charts, of the whole site: those with most trials, one of every dataset and architecture first.
+DRAWN = 8
 #: Members of a top group that the overview names.
 SHOWN = 4
 
@@ -57,15 +58,21 @@ TOPICS = (
 
 def write(context: Context) -> None:
     """Write index.html and the pages of every topic, one for each dataset and architecture."""
+    drawn = _drawn(context)
     for topic in TOPICS:
         if not context.combinations:
             _topic_page(context, topic, f"{topic.name}.html", [], {})
         for key, boards in context.combinations.items():
             tables = [(b, _table(context, topic, b)) for b in boards]
-            drawn = sorted(boards, key=lambda b: -sum(len(e.runs) for e in b.entries))[:DRAWN]
-            charts = {b.id: [c for c in _charts(context, topic, b) if c] for b in drawn}
+            charts = {b.id: [c for c in _charts(context, topic, b) if c] for b in boards if b.id in drawn}
             _topic_page(context, topic, f"{topic.name}{context.suffixes[key]}.html", tables, charts)
     _index(context)
+
+
+def _drawn(context: Context) -> set[str]:
+    ranked = [sorted(boards, key=lambda b: -sum(len(e.runs) for e in b.entries)) for boards in context.combinations.values()]
+    in_turn = [b.id for row in itertools.zip_longest(*ranked) for b in row if b is not None]
+    return set(in_turn[:DRAWN])
 
 
 def _topic_page(context: Context, topic: Topic, path: str, tables: Sequence[tuple[Board, BoardTable]], charts: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from benchmark.board import Board, describe, slugify
 from benchmark.pages.methods import Method, methods
+from benchmark.pages.press import Press
 from benchmark.pages.results import Results
 from benchmark.pages.writer import Writer
 
@@ -26,6 +27,7 @@ _ID = re.compile(r"[0-9a-f]{16}")
 class Context:
     results: Results
     writer: Writer
+    press: Press
 
     @cached_property
     def methods(self) -> dict[str, Method]:

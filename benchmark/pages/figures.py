@@ -20,8 +20,6 @@ from benchmark.pages.methods import FAMILIES, UNKNOWN_STYLE, key_of
 from benchmark.pages.results import Results
 from benchmark.pages.writer import printable
 
-#: Pixels in a PNG for each in the chart.
-PNG_SCALE = 2.0
 #: Growth is drawn on a logarithmic axis where it spans more than this factor.
 LOG_FROM = 3.0
 
@@ -49,7 +47,7 @@ def draw(context: Context, chart_id: str, title: str, caption: str, spec: Mappin
     context.writer.text(f"{base}.svg", svg)
     context.writer.bytes(f"{base}.pdf", vl_convert.svg_to_pdf(flattened(svg)))
     if png:
-        context.writer.bytes(f"{base}.png", vl_convert.svg_to_png(svg, scale=PNG_SCALE))
+        context.press.draw(context.writer.folder / f"{base}.svg")
     text = json.dumps(spec, sort_keys=True, allow_nan=False).replace("</", "<\\/")
     context.writer.text(f"{base}.js", f'NB.chart("{chart_id}", {text});\n')
     return Chart(

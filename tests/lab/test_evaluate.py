@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
-import foolbox
 import numpy as np
 import pytest
 import torch
@@ -13,25 +13,73 @@ from hypothesis import strategies as st
 from torch import nn
 
 from benchmark.attacks import Attack, registry
+from benchmark.attacks.base import BALLS, Pool, Threat
+from benchmark.attacks.cifar10_c import IMAGES
 from benchmark.lab import evaluate
 from benchmark.lab.evaluate import EvaluationError, attack, clean, pack, pixels, unpack
 from benchmark.lab.train import Tensors
 
+COUNT = 60
+#: Parameters that make attacks cheap enough to be run on every batch size.
+CHEAP: dict[str, dict[str, Any]] = {
+    "autoattack": {"eps": [2 / 255]},
+    "autoattack-l2": {"eps": [0.1]},
+    "cifar10-c": {"severity": [1, 2], "kinds": ["fog"]},
+    "cw-l2": {"steps": 10, "searches": 2},
+    "ddn": {"steps": 10},
+    "hopskipjump": {"steps": 1, "first_queries": 5, "most_queries": 5},
+    "bim": {"steps": 5},
+    "mim": {"steps": 5},
+    "mim-l2": {"steps": 5},
+    "pgd": {"restarts": 2, "steps": 5},
+    "square": {"queries": 30},
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
 
 class _Small(nn.Module):
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, classes: int = 5) -> None:
         super().__init__()
         torch.manual_seed(seed)
-        self.layers = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 3))
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, classes))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.layers(images)
         return logits
 
 
-def _data(count: int = 60) -> Tensors:
+def _data(count: int = COUNT) -> Tensors:
     generator = torch.Generator().manual_seed(3)
-    return Tensors(torch.randint(0, 256, (count, 1, 8, 8), generator=generator, dtype=torch.uint8), torch.randint(0, 3, (count,), generator=generator))
+    return Tensors(torch.randint(0, 256, (count, 3, 8, 8), generator=generator, dtype=torch.uint8), torch.randint(0, 5, (count,), generator=generator))
+
+
+def _learnt(seed: int = 0) -> tuple[_Small, Tensors]:
+    """A network with running statistics of its data, and data labelled by it, but for a sixth of the images."""
+    model, data = _Small(seed), _data()
+    model.train()(pixels(data.images))
+    with torch.no_grad():
+        labels = model.eval()(pixels(data.images)).argmax(1)
+    labels[::6] = (labels[::6] + 1) % 5
+    return model, Tensors(data.images, labels)
+
+
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A data folder with corrupted images in the layout of CIFAR-10-C."""
+    folder = tmp_path_factory.mktemp("stored")
+    (folder / "CIFAR-10-C").mkdir()
+    _, data = _learnt()
+    images = np.zeros((IMAGES + COUNT, 8, 8, 3), np.uint8)
+    images[:COUNT] = images[IMAGES:] = data.images.permute(0, 2, 3, 1).numpy()
+    labels = np.zeros(IMAGES + COUNT, np.uint8)
+    labels[:COUNT] = labels[IMAGES:] = data.labels.numpy()
+    np.save(folder / "CIFAR-10-C" / "fog.npy", 255 - images)
+    np.save(folder / "CIFAR-10-C" / "labels.npy", labels)
+    return str(folder)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=70))
@@ -49,33 +97,37 @@ def test_clean_counts_what_argmax_says() -> None:
 
 
 @pytest.mark.parametrize("name", registry.names())
-def test_perturbations_stay_inside_and_accuracy_never_rises(name: str) -> None:
-    """The harness itself raises where a perturbation leaves its ball or [0, 1]."""
-    model, data = _Small(), _data()
-    model.train()(pixels(data.images))  # moves the running statistics away from their start
+def test_perturbations_stay_inside_and_accuracy_never_rises(name: str, stored: str) -> None:
+    """The harness itself raises where a perturbation leaves its ball or [0, 1]; `largest` is what it measured."""
+    model, data = _learnt()
     right = clean(model, data, 60).right
+    assert int(right.sum()) == 50
     state = {k: v.clone() for k, v in model.state_dict().items()}
-    results = attack(model, registry.make(name), data, right, seed=0, batch_size=16)
+    results = attack(model, registry.make(name, CHEAP.get(name)), data, right, seed=0, batch_size=16, data_dir=stored)
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
-    assert [r.size for r in results] == sorted(r.size for r in results)
     assert all(unpack(r.outcomes, r.total).sum() == r.correct for r in results)
-    if registry.get(name).threat != "noise":
-        counts = [int(right.sum()), *(r.correct for r in results)]
+    assert results[-1].correct < 50, "nothing fell: the attack was not tested"
+    if registry.get(name).threat in BALLS:
+        assert [r.size for r in results] == sorted(r.size for r in results)
+        counts = [50, *(r.correct for r in results)]
         assert counts == sorted(counts, reverse=True)
+        assert all(r.largest <= r.size + 1e-6 * max(1, r.size) for r in results if r.largest is not None)
+        assert not any((unpack(r.outcomes, r.total) & ~right.numpy()).any() for r in results)
 
 
 @pytest.mark.parametrize("name", registry.names())
-def test_results_do_not_depend_on_the_batch_size(name: str) -> None:
-    model, data = _Small(1), _data()
+def test_results_do_not_depend_on_the_batch_size(name: str, stored: str) -> None:
+    model, data = _learnt(1) if name != "cifar10-c" else _learnt()
     right = clean(model, data, 60).right
-    outcomes = [[r.outcomes for r in attack(model, registry.make(name), data, right, seed=5, batch_size=size)] for size in (1, 7, 64)]
-    assert outcomes[0] == outcomes[1] == outcomes[2]
+    method = registry.make(name, CHEAP.get(name))
+    outcomes = [[r.outcomes for r in attack(model, method, data, right, seed=5, batch_size=size, data_dir=stored)] for size in (1, 7, 64, 256)]
+    assert outcomes[0] == outcomes[1] == outcomes[2] == outcomes[3]
 
 
 def test_noise_has_the_size_that_it_says_and_is_paired_over_sizes_and_models() -> None:
     method = registry.make("noise", {"std": [0.05, 0.1]})
-    images = torch.full((200, 1, 8, 8), 0.5)
+    images = torch.full((200, 3, 8, 8), 0.5)
     draws = [method.perturb(_Small(), images, torch.zeros(200), size, [torch.Generator().manual_seed(i) for i in range(200)]) - 0.5 for size in method.sizes]
     assert float(draws[0].std()) == pytest.approx(0.05, rel=0.03)
     assert torch.allclose(2 * draws[0], draws[1], atol=1e-6)
@@ -101,31 +153,24 @@ def test_bim_on_a_linear_two_class_model_succeeds_exactly_beyond_the_margin(seed
     assert torch.equal(fooled[~near], (eps > reach)[~near])
 
 
-def test_bim_is_foolboxs() -> None:
-    model, data = _Small(2).eval(), _data()
-    images = pixels(data.images)
-    ours = registry.make("bim", {"steps": 5, "step_size": 0.01}).perturb(model, images, data.labels, 0.03, [])
-    theirs = foolbox.attacks.LinfBasicIterativeAttack(abs_stepsize=0.01, steps=5)
-    _, clipped, _ = theirs(foolbox.PyTorchModel(model, bounds=(0, 1)), images, data.labels, epsilons=0.03)
-    assert torch.equal(ours, clipped)
-
-
 class _Rogue(Attack):
     """Does what it is told, which may be wrong."""
 
     name: ClassVar[str] = "rogue"
-    threat = "linf"  # type: ignore[assignment]
+    threat: ClassVar[Threat] = "linf"
     size_field: ClassVar[str] = "eps"
     eps: tuple[float, ...] = (0.1,)
     do: str
 
     def perturb(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, size: float, generators: list[torch.Generator]) -> torch.Tensor:
-        return {"far": lambda x: (x + 0.2).clamp(0, 1), "out": lambda x: x + 0.05, "nan": lambda x: x * float("nan"), "small": lambda x: x[:, :, 1:]}[self.do](images)
+        return {"far": lambda x: (x + 0.2).clamp(0, 1), "out": lambda x: x + 0.05, "nan": lambda x: x * float("nan"), "small": lambda x: x[:, :, 1:]}[self.do](
+            images
+        )
 
 
 @pytest.mark.parametrize(("do", "message"), [("far", "size 0.2"), ("out", "pixel range"), ("nan", "non-finite"), ("small", "another shape")])
 def test_an_attack_that_breaks_the_rules_is_an_error(do: str, message: str) -> None:
-    images = torch.full((4, 1, 8, 8), 250, dtype=torch.uint8)
+    images = torch.full((4, 3, 8, 8), 250, dtype=torch.uint8)
     images[..., 0] = 100
     data = Tensors(images, torch.zeros(4, dtype=torch.int64))
     with pytest.raises(EvaluationError, match=message):
@@ -161,3 +206,64 @@ def test_unpack_gives_test_set_order() -> None:
     right = torch.tensor([True, False, False, True, True, False, True, False, True])
     assert np.array_equal(unpack(pack(right), 9), right.numpy())
     assert evaluate.pack(right)[0] == 0b10011010
+
+
+class _Forgetful(_Rogue):
+    def examples(self, model: nn.Module, pool: Pool, index: torch.Tensor, size: float, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        yield index[1:], pool.at(index[1:])[0]
+
+
+def test_an_attack_that_loses_images_is_an_error() -> None:
+    model, data = _learnt()
+    with pytest.raises(EvaluationError, match="returned 49 images of 50"):
+        attack(model, _Forgetful(do="far"), data, clean(model, data, 60).right, seed=0, batch_size=64)
+
+
+class _Liar(Attack):
+    """Returns the images as they are: whatever an attack believes, the harness looks for itself."""
+
+    name: ClassVar[str] = "liar"
+    threat: ClassVar[Threat] = "l2"
+    size_field: ClassVar[str] = "eps"
+    minimal: ClassVar[bool] = True
+    eps: tuple[float, ...] = (0.1,)
+
+    def perturb(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, size: float, generators: list[torch.Generator]) -> torch.Tensor:
+        return images
+
+
+def test_only_what_fools_counts() -> None:
+    model, data = _learnt()
+    right = clean(model, data, 60).right
+    (result,) = attack(model, _Liar(), data, right, seed=0, batch_size=64)
+    assert unpack(result.outcomes, 60).tolist() == right.tolist()
+    assert result.largest is None
+
+
+class _Jump(_Liar):
+    """Sets the first pixel to 1 for images of class 0, and to 0.4 for the others."""
+
+    eps: tuple[float, ...] = (0.5, 0.7, 1.5)
+
+    def perturb(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, size: float, generators: list[torch.Generator]) -> torch.Tensor:
+        moved = images.clone()
+        moved[:, 0, 0, 0] = torch.where(labels == 0, 1.0, 0.4)
+        return moved
+
+
+class _FirstPixel(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        value = images[:, 0, 0, 0]
+        return torch.stack([0.5 - value, value - 0.5], 1)
+
+
+def test_minimal_attacks_are_scored_by_distance() -> None:
+    """Images of class 0 start at 0 and fall by moving 1, that of class 1 starts at 1 and falls by moving 0.6; the last one is wrong as it is."""
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    images[2:, 0, 0, 0] = 255
+    data = Tensors(images, torch.tensor([0, 0, 1, 0]))
+    right = clean(_FirstPixel(), data, 4).right
+    results = attack(_FirstPixel(), _Jump(), data, right, seed=0, batch_size=3)
+    assert [unpack(r.outcomes, 4).tolist() for r in results] == [[True, True, True, False], [True, True, False, False], [False] * 4]
+    assert [r.largest for r in results] == [None, pytest.approx(0.6), pytest.approx(1.0)]
+    assert [r.model_calls for r in results][1:] == [0, 0]

@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmark.lab.audit import audit, weight_cosines
 from benchmark.lab.flow import FlowError, trace
-from benchmark.lab.models import Request, construct
+from benchmark.lab.models import ModelError, Request, construct
 from benchmark.lab.swap import Audit, SwapError, kind, swap
 from benchmark.norms import NormSiteError, resolve
 from benchmark.norms.layers.base import Affine
@@ -242,6 +242,12 @@ def test_cosines_leave_the_network_alone() -> None:
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_networks_without_logits_are_refused() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    with pytest.raises(ModelError, match=r"Sequential gives \(4, 4, 30, 30\) for 4 images, not logits"):
+        weight_cosines(model, 3, 32)
 
 
 def test_no_norm_is_a_scale_and_a_shift() -> None:

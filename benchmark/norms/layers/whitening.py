@@ -13,8 +13,9 @@ import torch
 
 from benchmark.norms.layers.base import BatchLayer, Layer, per_channel
 
-#: Eigenvalues closer than this share of the largest count as equal: their eigenvectors have no direction of their own, and no gradient.
-SAME_EIGENVALUE = 1e-9
+#: Eigenvalues closer than this share of the largest count as equal (a float32 covariance tells no closer ones apart): their eigenvectors have no
+#: direction of their own, and no gradient.
+SAME_EIGENVALUE = 1e-7
 
 
 class _InverseRoot(torch.autograd.Function):
