@@ -87,8 +87,10 @@ def width_problem(name: str, width: float) -> str | None:
     return f"{name} ({_family(name)}) takes no width; write `widths: [1]`. Families that do: {_listed()}"
 
 
-def norm_problem(name: str) -> str | None:
-    """Why there is nothing to compare on the architecture `name`; None where a norm can be replaced."""
+def norm_problem(name: str, method: str | None = None) -> str | None:
+    """Why there is nothing to compare on the architecture `name`, or nothing with the activation method `method`; None where there is."""
+    if method in ("none", "skipinit") and re.fullmatch(NEEDS_A_NORM, name):
+        return f"{name}: its convolutions have rows of unit variance, which without a norm (here {method!r}) overflow"
     reason = next((why for pattern, why in REFUSED.items() if re.fullmatch(pattern, name)), None)
     return f"{name}: {reason.format(name=name)}" if reason else None
 
@@ -120,3 +122,6 @@ REFUSED: dict[str, str] = {
     r"gemma4_vit_.*_enc": "it is an encoder without a classifier",
     r"resmlp_.*": "it has no normalization layer, only scales and shifts of each channel",
 }
+
+#: Networks of weight-standardized convolutions that only their norms keep finite, as a pattern of names.
+NEEDS_A_NORM = r"resnetv2_\d+x\d_bit"

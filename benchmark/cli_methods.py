@@ -48,7 +48,7 @@ def audit(
 ) -> None:
     """Say what a swap does to an architecture: what is replaced, kept and why, and which weights end up scale-invariant."""
     from benchmark.architectures import architectures, stem_problem, width_problem
-    from benchmark.norms import NormSiteError, resolve
+    from benchmark.norms import resolve
 
     if stem not in {"cifar", "native"}:
         raise BenchError(f"--stem {stem!r}: expected cifar or native")
@@ -63,12 +63,10 @@ def audit(
     resolve(norm)
 
     from benchmark.lab.audit import audit as examine
-    from benchmark.lab.models import ModelError
-    from benchmark.lab.swap import SwapError
 
     try:
         done = examine(model, norm, stem="cifar" if stem == "cifar" else "native", width=width, image_size=image_size)
-    except (ModelError, SwapError, NormSiteError) as error:
+    except ValueError as error:  # ModelError, SwapError, FlowError, NormSiteError: each names the place
         raise BenchError(str(error)) from error
     if as_json:
         return print_json(done.model_dump(mode="json"))
@@ -110,7 +108,10 @@ def new(
     root = checkout()
     if folder is None and root is None:
         raise BenchError("this is an installed package, not a checkout: say with --folder where the file should go")
-    path = scaffold(name, folder or Path(str(root)) / "benchmark" / "norms")
+    try:
+        path = scaffold(name, folder or Path(str(root)) / "benchmark" / "norms")
+    except (ValueError, FileExistsError) as error:
+        raise BenchError(str(error)) from error
     print(f"wrote {path}; next: bench check norm {name}")  # noqa: T201
 
 

@@ -63,5 +63,7 @@ def test_networks_without_norms() -> None:
     assert "without a classifier" in (norm_problem("gemma4_vit_167m_enc") or "")
     for name in ("nfnet_f0", "dm_nfnet_f0", "test_nfnet", "nf_resnet50", "resmlp_12_224"):
         assert (norm_problem(name) or "").startswith(f"{name}: it ")
+    assert "overflow" in (norm_problem("resnetv2_50x1_bit", "none") or "")
+    assert norm_problem("resnetv2_50x1_bit", "bn") is norm_problem("resnetv2_50x1_bit") is norm_problem("resnet18", "none") is None
     for name in ("resnet18", "vgg11_bn", "wrn-28-10", "mixer_s32_224"):
         assert norm_problem(name) is None

@@ -39,9 +39,9 @@ class Chart:
     """Family, its class in the style sheet, its shape."""
 
 
-def draw(context: Context, chart_id: str, title: str, caption: str, spec: Mapping[str, Any], families: Iterable[str] = (), *, png: bool = True) -> Chart:
+def draw(context: Context, chart_id: str, title: str, caption: str, spec: dict[str, Any], families: Iterable[str] = (), *, png: bool = True) -> Chart:
     """Draw `spec` and write its downloads under `charts/`. A PNG takes three times as long as all the rest."""
-    spec = printable(dict(spec))  # one control character would abort the process inside vl-convert
+    spec = printable(spec)  # one control character would abort the process inside vl-convert
     svg = _renumbered(vl_convert.vegalite_to_svg(spec))
     base = f"charts/{chart_id}"
     context.writer.text(f"{base}.svg", svg)

@@ -213,6 +213,10 @@ def check(suite: Suite, sound: set[str]) -> list[Finding]:
         for name, width in dict.fromkeys((t.model.name, t.model.width) for t in trials):
             if message := architectures.width_problem(name, width):
                 findings.append(Finding(("widths",), message))
+    if {"models", "norms"} <= sound:
+        for name, method in dict.fromkeys((t.model.name, t.norm[-1].name) for t in trials):
+            if message := architectures.norm_problem(name, method):
+                findings.append(Finding(("norms",), message))
     if "data" in sound:
         findings += [f for data in dict.fromkeys(t.data for t in trials) for f in _data_problems(data)]
     if {"data", "batch_sizes"} <= sound:

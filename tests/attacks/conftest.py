@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import cache
 
@@ -60,7 +61,8 @@ def _trained(norm: str) -> nn.Module:
 
 @pytest.fixture(scope="session")
 def trained() -> Trained:
-    return _trained
+    """Gives a copy of its own to everyone who asks for a norm."""
+    return lambda norm: copy.deepcopy(_trained(norm))
 
 
 @pytest.fixture(scope="session")

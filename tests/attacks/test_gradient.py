@@ -65,7 +65,7 @@ def test_images_that_are_not_fooled_end_where_they_do_without_early_exit(name: s
         parameter.requires_grad_(False)
     method, index = registry.make(name), right_of(model, data).nonzero().flatten()
     pool = Pool(images=data.images, labels=data.labels, seed=4)
-    size = method.sizes[len(method.sizes) // 2] * (8 if method.threat == "linf" else 1)
+    size = {"linf": 0.06, "l2": 0.25, "l1": 1.0}[method.threat]
     images, labels = pool.at(index)
     full = method.perturb(model, images, labels, size, pool.generators(method.name, index))
     found = list(method.examples(model, pool, index, size, batch_size=16))
@@ -76,7 +76,7 @@ def test_images_that_are_not_fooled_end_where_they_do_without_early_exit(name: s
         stands_early, stands_full = model(early).argmax(1) == labels, model(full).argmax(1) == labels
     assert torch.equal(early[stands_early], full[stands_early])
     assert not (stands_early & ~stands_full).any()
-    assert 0 < int(stands_early.sum()) < len(index) or name.startswith(("fgsm-l1", "bim-l1", "fgsm"))
+    assert 0 < int(stands_early.sum()) < len(index)
 
 
 class _Watched(nn.Module):
@@ -93,11 +93,10 @@ def test_batches_are_refilled_and_never_too_large(trained: Trained, test_images:
     model = _Watched(trained("bn"))
     index = torch.arange(len(test_images.labels))
     pool = Pool(images=test_images.images, labels=test_images.labels, seed=0)
-    list(registry.make("bim", {"steps": 10}).examples(model, pool, index, 0.1, batch_size=64))
+    list(registry.make("bim", {"steps": 10}).examples(model, pool, index, 0.2, batch_size=64))
     assert max(model.batches) == 64
-    full = len(index) // 64 * 64
     assert sum(b >= 56 for b in model.batches) * 56 > 0.6 * sum(model.batches)
-    assert sum(model.batches) < 0.7 * 10 * full
+    assert sum(model.batches) < 0.6 * 10 * len(index)
 
 
 def test_early_exit_and_survivors_give_the_accuracies_of_foolbox(trained: Trained, test_images: Tensors) -> None:

@@ -268,3 +268,8 @@ def test_a_missing_file_names_its_neighbour(tmp_path: Path, monkeypatch: pytest.
         assert str(caught.value) == message
     with pytest.raises(SuiteError, match=r"digit: there is no suite of this name in suites and .*suites; did you mean 'digits'\?"):
         load("digit")
+
+
+def test_a_network_that_needs_a_norm_is_refused_without_one() -> None:
+    text = "suite: x\ndata: {dataset: digits}\nmodels: [{name: resnetv2_50x1_bit, stem: native}]\nnorms: [bn, none]\n"
+    assert messages(text) == [f"f.yaml:4: norms: {architectures.norm_problem('resnetv2_50x1_bit', 'none')}"]

@@ -1,0 +1,108 @@
+"""The health checks: masked networks raise a flag, honest ones of eight norms do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from benchmark.attacks import registry
+from benchmark.lab.evaluate import attack
+from benchmark.lab.health import examine
+from benchmark.lab.train import Tensors
+from benchmark.trial import AttackResult, HealthCheck
+from tests.attacks.conftest import Trained, right_of
+
+CHECKS = [
+    "finite logits",
+    "logits, not probabilities",
+    "eval mode",
+    "deterministic",
+    "independent of batch mates",
+    "gradients",
+    "cross-entropy against DLR",
+    "white box against black box",
+    "iterative against single step",
+    "monotone in eps",
+    "nothing stands everywhere",
+    "within eps",
+]
+
+
+def _evaluate(model: nn.Module, data: Tensors, right: torch.Tensor) -> list[AttackResult]:
+    return attack(model, registry.make("bim", {"eps": ["8/255", "16/255", "32/255"], "steps": 10}), data, right, seed=0, batch_size=256)
+
+
+def _examine(model: nn.Module, data: Tensors) -> tuple[HealthCheck, ...]:
+    right = right_of(model, data)
+    return examine(model, data, right, _evaluate(model, data, right), seed=0, batch_size=256)
+
+
+@pytest.mark.parametrize("norm", ["bn", "ln", "gn", "in", "ws", "wn", "cwn", "none"])
+def test_honest_networks_raise_no_flag(norm: str, trained: Trained, test_images: Tensors) -> None:
+    model = trained(norm)
+    assert float(right_of(model, test_images).double().mean()) > 0.85
+    found = _examine(model, test_images)
+    assert [c.check for c in found] == CHECKS
+    assert [f"{c.check}: {c.evidence}" for c in found if not c.passed] == []
+
+
+class _Wrapped(nn.Module):
+    def __init__(self, model: nn.Module, forward: Callable[[nn.Module, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.model, self.change = model, forward
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.change(self.model, images)
+
+
+MASKS: dict[str, tuple[Callable[[nn.Module, torch.Tensor], torch.Tensor], set[str]]] = {
+    "logits x 100": (lambda m, x: 100 * m(x), {"gradients", "cross-entropy against DLR", "white box against black box", "nothing stands everywhere"}),
+    "softmax outputs": (lambda m, x: m(x).softmax(1), {"logits, not probabilities"}),
+    "quantised inputs": (lambda m, x: m((8 * x).round() / 8), {"gradients", "nothing stands everywhere"}),
+    "a random layer": (lambda m, x: m(x + 0.1 * torch.randn_like(x)), {"deterministic"}),
+    "the batch's mean": (lambda m, x: m(x - x.mean(0) / 2), {"independent of batch mates"}),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_masked_networks_raise_flags(mask: str, trained: Trained, test_images: Tensors) -> None:
+    forward, expected = MASKS[mask]
+    torch.manual_seed(0)
+    found = {c.check: c for c in _examine(_Wrapped(trained("gn"), forward).eval(), test_images)}
+    assert expected <= {name for name, c in found.items() if not c.passed}
+    assert all(c.evidence for c in found.values())
+
+
+def test_scaled_logits_look_robust_to_cross_entropy_alone(trained: Trained, test_images: Tensors) -> None:
+    """What the flag is about: the same predictions, and a robust accuracy that is an artefact."""
+    plain, scaled = trained("gn"), _Wrapped(trained("gn"), lambda m, x: 100 * m(x)).eval()
+    right = right_of(plain, test_images)
+    assert torch.equal(right_of(scaled, test_images), right)
+    assert _evaluate(scaled, test_images, right)[-1].accuracy > _evaluate(plain, test_images, right)[-1].accuracy + 0.4
+
+
+def test_a_network_left_in_training_mode_or_without_finite_logits_raises_a_flag(trained: Trained, test_images: Tensors) -> None:
+    class Stubborn(nn.Dropout):
+        def train(self, mode: bool = True) -> Stubborn:
+            return super().train(True)
+
+    model = nn.Sequential(trained("gn"), Stubborn(0.0))
+    right = right_of(trained("gn"), test_images)
+    failed = {c.check: c.evidence for c in examine(model, test_images, right, [], seed=0, batch_size=64) if not c.passed}
+    assert failed == {"eval mode": "in training mode: 1"}
+    broken = _Wrapped(trained("gn"), lambda m, x: m(x) / 0).eval()
+    checks = examine(broken, test_images, right, [], seed=0, batch_size=64)
+    assert not checks[0].passed
+    assert checks[0].check == "finite logits"
+
+
+def test_without_a_linf_attack_the_checks_bring_their_own(trained: Trained, test_images: Tensors) -> None:
+    model = trained("bn")
+    right = right_of(model, test_images)
+    results = attack(model, registry.make("pgd-l2", {"eps": [0.5]}), test_images, right, seed=0, batch_size=256)
+    found = examine(model, test_images, right, results, seed=0, batch_size=256)
+    assert all(c.passed for c in found)
+    assert examine(model, test_images, torch.zeros_like(right), results, seed=0, batch_size=256)[0].check == "sample"
