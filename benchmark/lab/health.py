@@ -162,13 +162,13 @@ def _attacks(model: Counted, pool: Pool, sample: _Sample, results: Sequence[Atta
 
 
 def _claim(results: Sequence[AttackResult], index: torch.Tensor) -> tuple[float, torch.Tensor] | None:
-    """The L-infinity size at which the worst case over the evaluation's attacks is nearest to half of the sample, and who stands there."""
+    """The L-infinity size at which the worst case over the attacks is nearest to half of the sample (the largest of several), and who stands there."""
     standing: dict[float, torch.Tensor] = {}
     for result in results:
         if result.threat == "linf":
             right = torch.from_numpy(unpack(result.outcomes, result.total))[index]
             standing[result.size] = standing.get(result.size, torch.ones_like(right)) & right
-    return min(standing.items(), key=lambda item: abs(float(item[1].double().mean()) - 0.5), default=None)
+    return min(standing.items(), key=lambda item: (abs(float(item[1].double().mean()) - 0.5), -item[0]), default=None)
 
 
 def _own_claim(stands, everyone: torch.Tensor) -> tuple[float, torch.Tensor]:  # type: ignore[no-untyped-def]

@@ -53,6 +53,7 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
                 "trials": f"{results.table.num_rows:,}",
                 "version": results.version,
                 "date": results.date,
+                "problems": len(results.problems),
                 "normbench": benchmark.__version__,
             }
         }

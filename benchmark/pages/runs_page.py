@@ -76,7 +76,7 @@ def _metrics(runs: Sequence[tuple[Board, Entry, Run]]) -> list[Metric]:
             counts[metric.key] += sum(metric.key in e.cells for e in board.entries)
     chosen = sorted(by_key, key=lambda k: (k != "clean", -counts[k], k))[:METRICS]
     order = {"clean": 0, "robust": 1, "weight-norm": 2}
-    return sorted((by_key[k] for k in chosen), key=lambda m: (order[m.group], m.attack, m.size or 0, m.key))
+    return sorted((by_key[k] for k in chosen), key=lambda m: (order[m.group], m.attack, m.size or 0, m.key != "growth:weight-norm.raw", m.key))
 
 
 def _category(key: str, label: str, values: Sequence[Any], shown: bool) -> dict[str, Any]:

@@ -80,15 +80,29 @@ NB.runs = function (data) {
       view.sort(function (a, b) { return c.values[a] < c.values[b] ? -sign : c.values[a] > c.values[b] ? sign : a - b; });
       return;
     }
-    var keys = Float64Array.from(view, function (row) { return at[row]; });
-    var order = Uint32Array.from(view, function (_, i) { return i; });
-    order.sort(function (a, b) {
-      var x = keys[a], y = keys[b];
-      if (x !== x) return y !== y ? a - b : 1; /* missing values last, whichever way */
-      if (y !== y) return -1;
-      return x === y ? a - b : (x - y) * sign;
+    view = Array.from(ordered(view, at, down));
+  }
+  /* Radix sort on the bits of doubles: stable, so ties keep their order; missing values last, whichever way. */
+  function ordered(rows, at, down) {
+    var n = rows.length, doubles = new Float64Array(1), words = new Uint32Array(doubles.buffer), low = new Uint32Array(n), high = new Uint32Array(n), i;
+    for (i = 0; i < n; i++) {
+      var value = at[rows[i]];
+      doubles[0] = value === 0 ? 0 : value; /* no negative zero */
+      var flip = words[1] >>> 31 ? 0xffffffff : 0, l = words[0] ^ flip, h = words[1] ^ (flip || 0x80000000);
+      low[i] = value !== value ? 0xffffffff : down ? ~l : l;
+      high[i] = value !== value ? 0xffffffff : down ? ~h : h;
+    }
+    var from = Uint32Array.from(rows, function (_, k) { return k; }), to = new Uint32Array(n);
+    [[low, 0], [low, 16], [high, 0], [high, 16]].forEach(function (digit) {
+      var word = digit[0], shift = digit[1], starts = new Uint32Array(65537), k;
+      for (k = 0; k < n; k++) starts[((word[k] >>> shift) & 0xffff) + 1]++;
+      for (k = 0; k < 65536; k++) starts[k + 1] += starts[k];
+      for (k = 0; k < n; k++) to[starts[(word[from[k]] >>> shift) & 0xffff]++] = from[k];
+      var swap = from;
+      from = to;
+      to = swap;
     });
-    view = Array.from(order, function (i) { return view[i]; });
+    return from.map(function (k) { return rows[k]; });
   }
   /* ---- drawing ---- */
   function draw() {

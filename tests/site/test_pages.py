@@ -170,6 +170,7 @@ def test_an_unreadable_result_is_named(tmp_path):
     (tmp_path / "results" / "demo" / "0123456789abcdef.parquet").write_bytes(b"PAR1 nothing")
     index = build(store, tmp_path / "site")
     assert "demo/0123456789abcdef.parquet" in (index.parent / "data.html").read_text()
+    assert "1 stored result could not be read" in index.read_text()
 
 
 def test_downloads_hold_what_the_boards_show(site, tmp_path):
