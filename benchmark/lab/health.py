@@ -22,7 +22,7 @@ from benchmark.robustness import unpack
 from benchmark.trial import AttackResult, HealthCheck
 
 #: Images that are looked at.
-SAMPLE = 128
+SAMPLE = 64
 #: Sizes that are tried where the evaluation has no L-infinity attack.
 SIZES = tuple(k / 255 for k in (1, 2, 4, 8, 16, 32))
 STEPS = 20

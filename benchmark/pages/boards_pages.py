@@ -17,7 +17,7 @@ from benchmark.pages.tables import BoardTable, board_table
 #: Boards that the overview lists; the rest stand on the pages of their dataset and architecture.
 OVERVIEW_BOARDS = 100
 #: Boards that have charts, of the whole site: those with most trials, one of every dataset and architecture first.
-DRAWN = 5
+DRAWN = 4
 #: Members of a top group that the overview names.
 SHOWN = 4
 

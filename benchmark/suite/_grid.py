@@ -12,6 +12,7 @@ from typing import Any
 from benchmark import architectures, attacks
 from benchmark.suite._models import NormChoice, NormPattern, Suite
 from benchmark.suite._problems import Finding, Location, found
+from benchmark.suite._types import axes as axes_in
 from benchmark.suite._types import scalars
 from benchmark.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
 
@@ -63,7 +64,7 @@ def blocks(suite: Suite) -> list[_Block]:
     axes: dict[str, Sequence[Any]] = {"seed": suite.seeds}
     axes |= {key: getattr(suite.data, key) for key in scalars(DataSpec)}
     axes |= {key: getattr(suite, AXES[key]) for key in ("model", "width", "batch_size", "norm")}
-    axes |= {key: getattr(suite.train, key) for key in scalars(TrainSpec)}
+    axes |= {key: getattr(suite.train, key) for key in axes_in(TrainSpec)}
     axes = {key: _distinct(values) for key, values in axes.items()}
     included = [_Block(axes | {k: _distinct(v) for k, v in rule.named().items()}, ("include", i)) for i, rule in enumerate(suite.include)]
     return [_Block(axes, ()), *included]
@@ -108,7 +109,7 @@ def trials_of(block: _Block, suite: Suite) -> Iterator[Trial]:
     """The trials of a product, in order. Specifications that are equal are one object."""
 
     def specs(model: Any, section: Any) -> list[Any]:
-        keys = list(scalars(model))
+        keys = axes_in(model)
         fixed = {k: getattr(section, k) for k in model.model_fields if k not in keys}
         return [model(**fixed, **dict(zip(keys, values, strict=True))) for values in itertools.product(*(block.axes[k] for k in keys))]
 

@@ -250,7 +250,7 @@ else:
     _augment = Annotated[single(DataSpec.model_fields["augment"]), AfterValidator(lambda v: tuple(sorted(set(v))))]  # applied in one order, however written
     _dataset_axis = one_or_more(Annotated[str, BeforeValidator(_dataset)])
     Data = create_model("Data", __base__=axes_of(DataSpec, "Data"), dataset=(_dataset_axis, ...), augment=(_augment, ()))
-    Train = create_model("Train", __base__=axes_of(TrainSpec, "Train"), adversarial=(_Adversary, None))
+    Train = create_model("Train", __base__=axes_of(TrainSpec, "Train"), adversarial=(one_or_more(_Adversary), (None,)))
     Model = create_model(
         "Model",
         __base__=_ModelBase,

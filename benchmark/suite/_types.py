@@ -147,6 +147,11 @@ def scalars(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {name: f for name, f in model.model_fields.items() if is_scalar(f.annotation)}
 
 
+def axes(model: type[BaseModel]) -> list[str]:
+    """The fields that are axes of the grid: scalars, and `adversarial`, an attack."""
+    return [name for name in model.model_fields if name in scalars(model) or name == "adversarial"]
+
+
 def axes_of(model: type[BaseModel], name: str) -> type[Frozen]:
     """The class of a section of a suite file: the fields of `model`, its scalars as axes."""
     fields: dict[str, Any] = {}
