@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.board import Board, Entry, Metric
+from benchmark.plugins import show
 
 #: What stands under every set of boards, so that no number is read for more than it is.
 NOTE = (
@@ -37,30 +38,51 @@ def _tables(board: Board) -> list[Table | Text]:
     if clean or not (robust or weights):
         made.append(_table("Accuracy, %", board, clean, clean[0] if clean else None))
     if by := board.headline("robust"):
-        made.append(_table(f"Robust accuracy, % (sizes in pixel space; ranked by {escape(by.label)})", board, robust, by))
+        made.append(_table(f"Robust accuracy, % (sizes in pixel space; ranked by {escape(by.label)})", board, _telling(robust), by))
     if weights:
         made.append(_table("Weight norm, end / start", board, weights, None))
     return made
 
 
+def _telling(metrics: Sequence[Metric]) -> list[Metric]:
+    """What fits a terminal: where several attacks share a threat, their worst case stands for them."""
+    covered = {m.threat for m in metrics if m.attack == "worst case"}
+    return [m for m in metrics if m.threat not in covered or m.attack == "worst case"]
+
+
+def _heading(metric: Metric) -> str:
+    """On lines of its own, to be narrow: `worst`, `linf`, `8/255`."""
+    if metric.group == "clean":
+        return "Clean"
+    if metric.size is None:
+        return metric.label
+    name = f"worst\n{metric.threat}" if metric.attack == "worst case" else metric.attack.partition("[")[0]
+    return f"{name}\n{show(metric.size)}"
+
+
 def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric | None) -> Table:
     by = ranked or (metrics[0] if metrics else None)
-    table = Table(title=title, title_justify="left", title_style="", box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(title=title, title_justify="left", title_style="", box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     if ranked:
-        table.add_column("Rank", justify="right")
+        table.add_column("Rank", justify="right", no_wrap=True)
     table.add_column("Method", no_wrap=True)
     for metric in metrics:
-        table.add_column(Text("Clean" if metric.group == "clean" else metric.label), justify="right")
-    table.add_column("Seeds", justify="right")
-    table.add_column("Failed")
+        table.add_column(Text(_heading(metric)), justify="right", no_wrap=True)
+    table.add_column("Seeds", justify="right", no_wrap=True)
+    failing = any(entry.failed for entry in board.entries)
+    if failing:
+        table.add_column("Failed")
     for entry in board.standings(by) if by else board.entries:
         cells: list[str | Text] = []
         if ranked:
             cell = entry.cells.get(ranked.key)
             cells.append(cell.rank.text if cell and cell.rank else "–")
         cells.append(Text(entry.label))
-        cells += [entry.cells[m.key].display if m.key in entry.cells else "–" for m in metrics]
-        cells += [str(len(entry.runs)), Text(_failures(entry), style="red")]
+        # the interval stands where the ranks are from; elsewhere it would not fit
+        cells += [(c.display if m == ranked or not ranked else m.display(c.value)) if (c := entry.cells.get(m.key)) else "–" for m in metrics]
+        cells.append(str(len(entry.runs)))
+        if failing:
+            cells.append(Text(_failures(entry), style="red"))
         table.add_row(*cells)
     return table
 
