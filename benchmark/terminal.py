@@ -39,6 +39,7 @@ def _tables(board: Board) -> list[Table | Text]:
         made.append(_table("Accuracy, %", board, clean, clean[0] if clean else None))
     if by := board.headline("robust"):
         made.append(_table(f"Robust accuracy, % (sizes in pixel space; ranked by {escape(by.label)})", board, _telling(robust), by))
+    made += [Text(f"⚑ {e.label}: health checks that did not pass: {e.flags}", style="yellow") for e in board.entries if e.flags]
     if weights:
         made.append(_table("Weight norm, end / start", board, weights, None))
     return made
@@ -77,7 +78,7 @@ def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric |
         if ranked:
             cell = entry.cells.get(ranked.key)
             cells.append(cell.rank.text if cell and cell.rank else "–")
-        cells.append(Text(entry.label))
+        cells.append(Text(f"{entry.label} ⚑" if entry.flags else entry.label))
         # the interval stands where the ranks are from; elsewhere it would not fit
         cells += [(c.display if m == ranked or not ranked else m.display(c.value)) if (c := entry.cells.get(m.key)) else "–" for m in metrics]
         cells.append(str(len(entry.runs)))

@@ -74,4 +74,5 @@ def _uniform(shape: torch.Size, ball: BallName, generator: torch.Generator) -> t
         return (point / point.norm())[:count].view(shape)
     gaps = torch.empty(count + 1).exponential_(generator=generator)
     signs = torch.randint(0, 2, (count,), generator=generator) * 2 - 1
-    return torch.mul(signs, (gaps / gaps.sum())[:count]).view(shape)
+    point: torch.Tensor = torch.mul(signs, (gaps / gaps.sum())[:count])
+    return point.view(shape)

@@ -110,6 +110,8 @@ class Run:
     identity: str = ""
     """Hash of what else decides a result (code, libraries, data), the same for trials that may be averaged."""
     images_per_second: float | None = None
+    flags: tuple[str, ...] = ()
+    """Health checks on its robustness numbers that did not pass."""
 
     @property
     def ok(self) -> bool:
@@ -146,6 +148,12 @@ class Entry:
         for run in self.failed:
             kinds[run.status] = kinds.get(run.status, 0) + 1
         return ", ".join(f"{n} of {len(self.runs)} {kind.replace('_', ' ')}" for kind, n in sorted(kinds.items()))
+
+    @property
+    def flags(self) -> str:
+        """Empty when the robustness numbers of all trials passed their health checks, else such as `gradients in 2 of 3`."""
+        checks = dict.fromkeys(check for run in self.runs for check in run.flags)
+        return ", ".join(f"{check} in {sum(check in r.flags for r in self.runs)} of {len(self.runs)}" for check in checks)
 
     @property
     def mixed(self) -> bool:

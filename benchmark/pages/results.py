@@ -82,7 +82,7 @@ def load(store: Store, suites: Sequence[str] | None) -> Results:
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
     """Rows for boards: without long columns, and of the curves only what boards read, filtered while still in columns."""
-    light = table.drop_columns([c for c in ("curves", "clean_outcomes", "log", "audit", "provenance") if c in table.column_names])
+    light = table.drop_columns([c for c in ("curves", "clean_outcomes", "robustness", "log", "audit", "provenance") if c in table.column_names])
     for start in range(0, table.num_rows, BATCH):
         part = light.slice(start, BATCH)
         curves = [_whole_network(c) for c in table.column("curves").slice(start, BATCH).chunks]

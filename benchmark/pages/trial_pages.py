@@ -58,6 +58,7 @@ def _page(context: Context, board: Board, entry: Entry, trial_id: str, strip: St
         siblings_strip=strip,
         charts=[chart] if chart else [],
         attacks=[_attack(a) for a in row["attacks"] or []],
+        health=row["health"] or [],
         command=_command(row, context.varying(row["suite"])),
         run=_run(row),
         provenance=list(_flat(json.loads(row["provenance"] or "{}"))),

@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.pages import build
 from benchmark.store import Store
-from benchmark.trial import Status, Trial
+from benchmark.trial import HealthCheck, Status, Trial
 from tests.site import synthetic
 
 #: Debian's, found by name; browsers that playwright would download are not used.
@@ -35,7 +35,8 @@ HOSTILE = (
 
 
 def fill(root: Path, trials: list[Trial], suite: str = "demo") -> Store:
-    """A store of synthetic outcomes; spectral norm with weight decay diverges, batch norm at batch size 1 is an error."""
+    """A store of synthetic outcomes; spectral norm with weight decay diverges, batch norm at batch size 1 is an error, and one run of
+    `none` fails a health check."""
     store = Store(root)
     for trial in trials:
         if trial.norm_label == "sn" and trial.train.weight_decay:
@@ -44,6 +45,9 @@ def fill(root: Path, trials: list[Trial], suite: str = "demo") -> Store:
             outcome = synthetic.failure(trial, Status.ERROR, "Expected more than 1 value per channel")
         else:
             outcome = synthetic.outcome(trial)
+            masked = trial.norm_label == "none" and trial.seed == 1
+            check = HealthCheck(check="gradients", passed=not masked, evidence="40 of 64 images have a zero gradient")
+            outcome = outcome.model_copy(update={"health": (check,)})
         store.write(suite, trial, synthetic.identity(trial), outcome)
     return store
 

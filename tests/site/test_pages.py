@@ -338,3 +338,13 @@ def test_nice_ends_hold_the_range(low, high):
     bottom, top = nice(low, high)
     assert bottom <= low <= high <= top
     assert bottom < top
+
+
+def test_a_failed_health_check_is_a_flag_on_the_board_with_its_evidence_on_the_trial(site):
+    board = re.sub(r"\s+", " ", (site / "robustness.html").read_text())
+    flagged = re.findall(r'<th scope="row">(?:(?!</th>).)*⚑(?:(?!</th>).)*</th>', board)
+    assert flagged
+    assert all("none" in cell and "gradients in 1 of 3" in cell for cell in flagged)
+    evidence = [p for p in (site / "trials").glob("*.html") if "⚑ no" in p.read_text()]
+    assert evidence
+    assert all("40 of 64 images have a zero gradient" in p.read_text() for p in evidence)
