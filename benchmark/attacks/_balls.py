@@ -70,8 +70,9 @@ def _uniform(shape: torch.Size, ball: BallName, generator: torch.Generator) -> t
     if ball == "linf":
         return torch.rand(shape, generator=generator) * 2 - 1
     if ball == "l2":  # the first n of n + 2 coordinates of a point on the sphere (Voelker et al. 2017)
-        point = torch.randn(count + 2, generator=generator)
-        return (point / point.norm())[:count].view(shape)
+        normal = torch.randn(count + 2, generator=generator)
+        on_sphere: torch.Tensor = normal / torch.linalg.vector_norm(normal)
+        return on_sphere[:count].view(shape)
     gaps = torch.empty(count + 1).exponential_(generator=generator)
     signs = torch.randint(0, 2, (count,), generator=generator) * 2 - 1
     point: torch.Tensor = torch.mul(signs, (gaps / gaps.sum())[:count])
