@@ -88,20 +88,21 @@ def identity(trial: Trial, fingerprint: str | None) -> Identity:
         data=fingerprint,
         code={name: source_digest(name) for name in sorted(closure(frozenset(modules)))},
         protocol=PROTOCOL,
-        versions=library_versions(),
+        versions=library_versions() | ({"pyautoattack": _version("pyautoattack")} if any(c.name.startswith("autoattack") for c in trial.attacks) else {}),
     )
 
 
 @cache
 def library_versions() -> dict[str, str]:
     """Installed versions of the libraries that decide numbers, without importing them; a build tag (`+cpu`) is left out."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name).partition("+")[0]
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+    return {name: _version(name) for name in LIBRARIES}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name).partition("+")[0]
+    except PackageNotFoundError:
+        return "absent"
 
 
 @cache

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.board.stats import Interval, ranks, t_interval, wilson
-from benchmark.board.types import Board, Cell, Entry, Metric, Point, Run, describe
+from benchmark.board.types import BALLS, Board, Cell, Entry, Metric, Point, Run, describe
 from benchmark.plugins import show
 from benchmark.trial import digest
 
@@ -172,7 +172,7 @@ def _balls(attacks: Sequence[Mapping[str, Any]]) -> dict[tuple[str, float], list
     """Attacks within one ball, where there are several with outcomes of the same images."""
     found: dict[tuple[str, float], list[Mapping[str, Any]]] = defaultdict(list)
     for a in attacks:
-        if a["threat"] != "noise" and a.get("outcomes"):
+        if a["threat"] in BALLS and a.get("outcomes"):
             found[a["threat"], a["size"]].append(a)
     return {k: v for k, v in found.items() if len(v) > 1 and len({(a["total"], len(a["outcomes"])) for a in v}) == 1}
 
@@ -227,7 +227,7 @@ def _board(key: str, content: str, group: Sequence[_Reduced], suites: tuple[str,
             m.group != "clean",
             m.group != "robust",
             m.attack == "worst case",
-            m.threat == "noise",
+            m.threat not in BALLS,
             m.attack,
             m.size or 0,
             m.key != "growth:weight-norm.raw",
