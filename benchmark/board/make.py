@@ -341,6 +341,8 @@ def _named_apart(made: Sequence[Board]) -> list[Board]:
         if len(namesakes) > 1:
             if len({b.test_total for b in namesakes}) == len(namesakes):
                 title += f" · {board.test_total or 'no'} test images"
+            elif len({b.suites for b in namesakes}) == len(namesakes):
+                title += f" · suite {', '.join(board.suites)}"
             elif len({_attacks(b) for b in namesakes}) == len(namesakes):
                 title += f" · {_attacks(board) or 'no attacks'}"
             else:

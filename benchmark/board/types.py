@@ -185,6 +185,12 @@ class Board:
     entries: tuple[Entry, ...]
     suites: tuple[str, ...]
 
+    @property
+    def prominence(self) -> tuple[bool, int]:
+        """What to show first: a board with intervals before one without, then the one with more finished trials."""
+        finished = [len(e.runs) - len(e.failed) for e in self.entries]
+        return any(n >= 3 for n in finished), sum(finished)
+
     def of(self, group: Group) -> tuple[Metric, ...]:
         return tuple(m for m in self.metrics if m.group == group)
 

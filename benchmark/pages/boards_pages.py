@@ -70,7 +70,7 @@ def write(context: Context) -> None:
 
 
 def _drawn(context: Context) -> set[str]:
-    ranked = [sorted(boards, key=lambda b: -sum(len(e.runs) for e in b.entries)) for boards in context.combinations.values()]
+    ranked = [sorted(boards, key=lambda b: b.prominence, reverse=True) for boards in context.combinations.values()]
     in_turn = [b.id for row in itertools.zip_longest(*ranked) for b in row if b is not None]
     return set(in_turn[:DRAWN])
 
@@ -131,7 +131,7 @@ def _charts(context: Context, topic: Topic, board: Board) -> Iterator[Chart | No
 
 
 def _index(context: Context) -> None:
-    boards = sorted(context.results.boards, key=lambda b: -sum(len(e.runs) for e in b.entries))
+    boards = sorted(context.results.boards, key=lambda b: b.prominence, reverse=True)
     context.writer.page(
         "index.html",
         "index.html",

@@ -41,7 +41,7 @@ class Context:
     def combinations(self) -> dict[tuple[str, str], list[Board]]:
         """Boards by dataset and architecture, the one with the lead board first."""
         found: dict[tuple[str, str], list[Board]] = defaultdict(list)
-        for board in self.results.boards:
+        for board in sorted(self.results.boards, key=lambda b: b.prominence, reverse=True):
             found[board.dataset, board.model].append(board)
         lead = self.results.lead()
         first = (lead.dataset, lead.model) if lead else None

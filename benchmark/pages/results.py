@@ -69,8 +69,8 @@ class Results:
         return f"{latest:%Y-%m-%d}" if latest else ""
 
     def lead(self) -> Board | None:
-        """The board with the most finished trials: the one to open with."""
-        return max(self.boards, key=lambda b: sum(len(e.runs) - len(e.failed) for e in b.entries), default=None)
+        """The board to open with."""
+        return max(self.boards, key=lambda b: b.prominence, default=None)
 
 
 def load(store: Store, suites: Sequence[str] | None) -> Results:
