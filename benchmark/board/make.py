@@ -129,6 +129,7 @@ class _Reader:
             values=values,
             identity=versions,
             images_per_second=row.get("images_per_second"),
+            invariant=row.get("invariant") or "",
             flags=tuple(h["check"] for h in row.get("health") or () if not h["passed"]),
         )
         return _Reduced(run, self._spec(row["spec"], row["seed"]), content, tuple(metrics), (row["started"], row["suite"]))

@@ -112,6 +112,8 @@ class Run:
     identity: str = ""
     """Hash of what else decides a result (code, libraries, data), the same for trials that may be averaged."""
     images_per_second: float | None = None
+    invariant: str = ""
+    """How many of its weight tensors are scale-invariant, as measured at the start: `20 of 21`; empty where that is not known."""
     flags: tuple[str, ...] = ()
     """Health checks on its robustness numbers that did not pass."""
 
@@ -156,6 +158,11 @@ class Entry:
         """Empty when the robustness numbers of all trials passed their health checks, else such as `gradients in 2 of 3`."""
         checks = dict.fromkeys(check for run in self.runs for check in run.flags)
         return ", ".join(f"{check} in {sum(check in r.flags for r in self.runs)} of {len(self.runs)}" for check in checks)
+
+    @property
+    def invariant(self) -> str:
+        """How many weight tensors are scale-invariant; several where its trials differ."""
+        return ", ".join(dict.fromkeys(run.invariant for run in self.runs if run.invariant))
 
     @property
     def mixed(self) -> bool:

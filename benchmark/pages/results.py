@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,7 +87,21 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
     for start in range(0, table.num_rows, BATCH):
         part = light.slice(start, BATCH)
         curves = [_whole_network(c) for c in table.column("curves").slice(start, BATCH).chunks]
-        yield from part.append_column("curves", pa.chunked_array(curves, table.schema.field("curves").type)).to_pylist()
+        part = part.append_column("curves", pa.chunked_array(curves, table.schema.field("curves").type))
+        yield from part.append_column("invariant", _invariant(table.column("audit").slice(start, BATCH))).to_pylist()
+
+
+def _invariant(audits: pa.ChunkedArray) -> pa.Array:
+    """How many weight tensors are scale-invariant, `20 of 21`, empty where it was not measured. Each distinct audit is read once."""
+    encoded = audits.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    texts = []
+    for text in encoded.dictionary.to_pylist():
+        audit = json.loads(text or "{}")
+        measured = audit.get("scale_invariant") is not None and audit.get("weights")
+        texts.append(f"{len(audit['scale_invariant'])} of {audit['weights']}" if measured else "")
+    return pa.array(texts, pa.string()).take(encoded.indices) if texts else pa.nulls(len(audits), pa.string())
 
 
 def _whole_network(curves: pa.ListArray) -> pa.ListArray:

@@ -87,6 +87,8 @@ class BoardTable:
     groups: tuple[tuple[Row, ...], ...]
     ranked: bool
     change: bool
+    invariant: bool
+    """Whether a column says how many weight tensors are scale-invariant."""
     settings: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -117,6 +119,7 @@ def board_table(
         groups=tuple(tuple(g) for g in _tied(rows, metric, ranked)),
         ranked=ranked,
         change=against is not None,
+        invariant=metric is not None and metric.group == "weight-norm" and any(e.invariant for e in ordered),
         settings=tuple(name for name, _ in board.entries[0].settings) if board.entries else (),
         notes=tuple(notes),
     )

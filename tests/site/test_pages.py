@@ -348,3 +348,10 @@ def test_a_failed_health_check_is_a_flag_on_the_board_with_its_evidence_on_the_t
     evidence = [p for p in (site / "trials").glob("*.html") if "⚑ no" in p.read_text()]
     assert evidence
     assert all("40 of 64 images have a zero gradient" in p.read_text() for p in evidence)
+
+
+def test_the_weight_norm_board_says_which_weights_its_statement_is_about(site):
+    board = (site / "weight-norm.html").read_text()
+    assert "Scale-invariant weights" in board
+    assert ">2 of 3</td>" in board
+    assert "Scale-invariant weights" not in (site / "accuracy.html").read_text()
