@@ -51,7 +51,8 @@ TOPICS = (
         "Weight norms",
         "How the weights grow in training: L2 norm of all weights at the end, divided by that at the start. Raw is what the optimizer moves, effective is "
         "what the layer multiplies with. Growth is neither good nor bad, so there are no ranks; accuracy stands beside it. A weight "
-        "is scale-invariant where rescaling it changes nothing (measured before training: |cos(w, gradient)| < 1e-4): only of these does theory say that they grow.",
+        "is scale-invariant where rescaling it changes nothing (measured before training: |cos(w, gradient)| < 1e-4): only of these does theory say "
+        "that they grow.",
         "growth of the weights",
     ),
 )
