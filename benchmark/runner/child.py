@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import io
 import multiprocessing
 import os
 import signal
@@ -108,6 +109,9 @@ def _child(connection: Connection, job: dict[str, Any], log: str) -> None:
     with Path(log).open("a", buffering=1) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(line_buffering=True)  # what was printed last must be in the log when the process is ended
         connection.send(("started", None))
         faulthandler.enable(file)
         faulthandler.dump_traceback_later(job["time_limit"], exit=True, file=file)  # works inside a stuck C call too
