@@ -27,7 +27,7 @@ from benchmark.trial import PROTOCOL, Trial, digest
 
 LIBRARIES = ("torch", "timm", "foolbox", "numpy", "pillow")
 #: Class variables that describe a plug-in and decide nothing.
-_PROSE = {"summary", "source", "claims", "equation", "family"}
+_PROSE = {"summary", "source", "claims", "equation", "family", "cost"}
 #: Finding and naming plug-ins decides nothing either.
 _MACHINERY = {"benchmark.plugins", "benchmark.trial", "benchmark.resources", "benchmark.errors"}
 

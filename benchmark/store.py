@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from benchmark.errors import BenchError
 from benchmark.trial import Outcome, Trial
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _VERSION_KEY = b"normbench.schema_version"
 _SEAL_KEY = b"normbench.sha256"
 _NO_SEAL = b"0" * 64
@@ -71,6 +71,7 @@ SCHEMA = pa.schema(
         ("norm", pa.string()),
         ("batch_size", pa.int64()),
         ("seed", pa.int64()),
+        ("stage", pa.string()),
         ("epochs", pa.int64()),
         ("optimizer", pa.string()),
         ("lr", pa.float64()),
@@ -90,6 +91,8 @@ SCHEMA = pa.schema(
         ("robustness", pa.list_(_ROBUSTNESS)),
         ("health", pa.list_(_HEALTH)),
         ("curves", pa.list_(_READING)),
+        ("measure_seconds", pa.string()),
+        ("attempts", pa.int64()),
         ("audit", pa.string()),
         ("provenance", pa.string()),
         ("started", pa.timestamp("ms", tz="UTC")),
@@ -201,7 +204,7 @@ def to_row(suite: str, trial: Trial, identity: dict[str, Any], outcome: Outcome)
     flat = {
         n: getattr(outcome, n)
         for n in SCHEMA.names
-        if n in Outcome.model_fields and n not in {"status", "attacks", "robustness", "health", "curves", "audit", "provenance", "started"}
+        if n in Outcome.model_fields and n not in {"status", "attacks", "robustness", "health", "curves", "measure_seconds", "audit", "provenance", "started"}
     }
     return flat | {
         "suite": suite,
@@ -216,6 +219,7 @@ def to_row(suite: str, trial: Trial, identity: dict[str, Any], outcome: Outcome)
         "norm": trial.norm_label,
         "batch_size": trial.batch_size,
         "seed": trial.seed,
+        "stage": trial.stage,
         "epochs": trial.train.epochs,
         "optimizer": trial.train.optimizer,
         "lr": trial.train.lr,
@@ -226,6 +230,7 @@ def to_row(suite: str, trial: Trial, identity: dict[str, Any], outcome: Outcome)
         "robustness": [c.model_dump() for c in outcome.robustness],
         "health": [h.model_dump() for h in outcome.health],
         "curves": [r.model_dump() for r in outcome.curves],
+        "measure_seconds": to_json(outcome.measure_seconds),
         "audit": to_json(outcome.audit),
         "provenance": to_json(outcome.provenance),
         "started": datetime.fromtimestamp(outcome.started, UTC),

@@ -107,6 +107,8 @@ class Trial(Frozen):
     batch_size: PositiveInt
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     train: TrainSpec
+    stage: Literal["final", "tuning"] = "final"
+    """`tuning`: one candidate of a search over settings; it is judged on held-out training images alone and never sees a test image."""
     attacks: tuple[Component, ...] = ()
     measures: tuple[Component, ...] = ()
 
@@ -149,6 +151,8 @@ class Status(StrEnum):
     TIMED_OUT = "timed_out"
     ERROR = "error"
     KILLED = "killed"
+    STOPPED = "stopped"
+    """A candidate of a tuning search that its scheduler gave up early."""
 
 
 class AttackResult(Frozen):
@@ -236,6 +240,10 @@ class Outcome(Frozen):
     health: tuple[HealthCheck, ...] = ()
     """Checks on the attacks' numbers; empty where nothing was attacked within a ball."""
     curves: tuple[Reading, ...] = ()
+    measure_seconds: dict[str, float] = {}
+    """What each measure cost, by name."""
+    attempts: int = 1
+    """How often the trial was started until it ended like this."""
     audit: dict[str, Any] = {}
     """What the swap did: see `benchmark.lab.swap.Audit`."""
     provenance: dict[str, Any] = {}

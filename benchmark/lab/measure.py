@@ -3,36 +3,130 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from benchmark.measures import Measure, Probe
-from benchmark.trial import Reading
+from benchmark.lab.swap import Audit
+from benchmark.measures import Measure, NormLayer, Probe, Step, StepMeasure, Value
+from benchmark.measures._weights import layer_of, raw_weights
+from benchmark.trial import Reading, TrainSpec
 
 
-def look(measures: Sequence[Measure], probe: Probe, *, step: int, epoch: int, epochs: int) -> list[Reading]:
-    """The readings of every measure that is due: before training (epoch 0), every so many epochs, and after the last."""
-    readings = []
-    for measure in measures:
-        if epoch % measure.every and epoch != epochs:
-            continue
-        with undisturbed(probe.model):
-            readings += [
-                Reading(step=step, epoch=epoch, measure=v.quantity, layer=v.layer, value=v.value if math.isfinite(v.value) else None)
-                for v in measure.read(probe)
-            ]
-    return readings
+def norm_layers(model: nn.Module, audit: Audit, prefix: str = "network") -> dict[str, NormLayer]:
+    """The layers that a swap put into `model.network`, by place."""
+    return {r.name: NormLayer(module=model.get_submodule(f"{prefix}.{r.name}"), axis=r.axis, channels=r.channels) for r in audit.replaced}
+
+
+def invariant_layers(audit: Audit) -> frozenset[str]:
+    """The layers whose weight the audit measured to be scale-invariant."""
+    return frozenset(layer_of(p) for p in audit.scale_invariant or ())
+
+
+@dataclass
+class Watched:
+    """A step that is being followed."""
+
+    measures: list[StepMeasure]
+    step: int
+    epoch: int
+    fraction: float
+    before: dict[str, torch.Tensor]
+    gradient: dict[str, torch.Tensor]
+    closes: list[StepMeasure]
+    """Those whose last step of this epoch it is."""
+
+
+@dataclass
+class Observer:
+    """Everything that looks at a trial while it trains. `also`: further readings after an epoch (validation)."""
+
+    measures: Sequence[Measure]
+    probe: Probe
+    spec: TrainSpec
+    also: Callable[[int, int], list[Reading]] = lambda step, epoch: []  # noqa: ARG005
+    seconds: dict[str, float] = field(default_factory=dict)
+    _sums: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
+
+    def look(self, step: int, epoch: int) -> list[Reading]:
+        """The readings of every measure that is due: before training (epoch 0), every so many epochs, and after the last."""
+        readings = []
+        for measure in self.measures:
+            if not self._due(measure, epoch):
+                continue
+            started = time.perf_counter()
+            with undisturbed(self.probe.model, self.probe.optimizer):
+                readings += [_reading(v, step, epoch) for v in measure.read(self.probe)]
+            self._spent(measure, started)
+        return readings + self.also(step, epoch)
+
+    def before(self, step: int, epoch: int, steps_an_epoch: int) -> Watched | None:
+        """What must be kept of the step that comes, between its backward pass and its update; None where nobody follows it. `step` counts from 0."""
+        within = step % steps_an_epoch
+        following = [m for m in self.measures if isinstance(m, StepMeasure) and within < m.steps and (epoch == 1 or self._due(m, epoch))]
+        if not following:
+            return None
+        weights = {layer: raw for layer, _, raw in raw_weights(self.probe.model) if raw.grad is not None}
+        return Watched(
+            measures=following,
+            step=step + 1,
+            epoch=epoch,
+            fraction=epoch - 1 + (within + 1) / steps_an_epoch,
+            before={k: w.detach().clone() for k, w in weights.items()},
+            gradient={k: w.grad.detach().clone() for k, w in weights.items() if w.grad is not None},
+            closes=[m for m in following if within + 1 == min(m.steps, steps_an_epoch)],
+        )
+
+    def after(self, watched: Watched) -> list[Reading]:
+        """Show a step to those who follow it; the readings of those for whom it is the last of the epoch."""
+        weights = {layer: raw.detach() for layer, _, raw in raw_weights(self.probe.model)}
+        decay = {id(p): group["weight_decay"] for group in self.probe.optimizer.param_groups for p in group["params"]}
+        group = self.probe.optimizer.param_groups[0]
+        step = Step(
+            before=watched.before,
+            gradient=watched.gradient,
+            after={k: weights[k] for k in watched.before},
+            lr=float(group["lr"]),
+            momentum=float(group.get("momentum") or 0.0),
+            weight_decay={layer: float(decay.get(id(raw), 0.0)) for layer, _, raw in raw_weights(self.probe.model)},
+            optimizer=self.spec.optimizer,
+            invariant=self.probe.invariant,
+        )
+        readings = []
+        for measure in watched.measures:
+            started = time.perf_counter()
+            for v in measure.follow(step):
+                self._sums.setdefault((measure.name, v.quantity, v.layer), []).append(v.value)
+            if measure in watched.closes:
+                for key in [k for k in self._sums if k[0] == measure.name]:
+                    values = self._sums.pop(key)
+                    readings.append(_reading(Value(key[1], key[2], math.fsum(values) / len(values)), watched.step, watched.fraction))
+            self._spent(measure, started)
+        return readings
+
+    def _due(self, measure: Measure, epoch: int) -> bool:
+        return epoch % measure.every == 0 or epoch == self.spec.epochs
+
+    def _spent(self, measure: Measure, started: float) -> None:
+        self.seconds[measure.name] = self.seconds.get(measure.name, 0.0) + time.perf_counter() - started
+
+
+def _reading(value: Value, step: int, epoch: float) -> Reading:
+    return Reading(step=step, epoch=epoch, measure=value.quantity, layer=value.layer, value=value.value if math.isfinite(value.value) else None)
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards modes, parameters, gradients, buffers and random streams are what they were."""
+def undisturbed(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Iterator[None]:
+    """Eval mode inside; afterwards modes, parameters, gradients, buffers, the optimizer and random streams are what they were."""
     modes = {m: m.training for m in model.modules()}
     parameters = {p: (p.detach().clone(), p.grad, p.requires_grad) for p in model.parameters()}
     buffers = {b: b.clone() for b in model.buffers()}
+    state = deepcopy(optimizer.state_dict()) if optimizer else None
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=cuda):
         for parameter in parameters:
@@ -48,5 +142,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
                     parameter.grad = grad
                 for buffer, value in buffers.items():
                     buffer.copy_(value)
+            if optimizer and state:
+                optimizer.load_state_dict(state)
             for module, mode in modes.items():
                 module.training = mode

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmark.lab.adversarial import Adversary
+from benchmark.lab.measure import Observer
 from benchmark.trial import Reading, TrainSpec, Trial
 
 #: Names under which timm's factory has what the suite's names mean ("sgd" there is Nesterov's).
@@ -120,13 +121,14 @@ def train(
     data: Tensors,
     *,
     precision: str,
-    look: Callable[[int, int], list[Reading]],
+    stepper: torch.optim.Optimizer,
+    observer: Observer,
     report: Callable[[Progress], None],
     record: Record,
 ) -> None:
     """Train in place, filling `record` as it goes, so that what was measured before a failure is kept.
 
-    `look(step, epoch)` is called before the first step and after every epoch. Raises `Diverged`.
+    `stepper`: see `optimizer`. `observer` looks before the first step and after every epoch, and is shown the steps that it asks for. Raises `Diverged`.
     """
     spec, device = trial.train, data.images.device
     count = len(data.labels)
@@ -135,9 +137,8 @@ def train(
         raise ValueError(f"batch_size {trial.batch_size} is larger than the {count} training images, and drop_last leaves no batch")
     total = steps_an_epoch * spec.epochs
     criterion = nn.CrossEntropyLoss(label_smoothing=spec.label_smoothing)
-    stepper = optimizer(model, spec)
     adversary = Adversary(spec.adversarial) if spec.adversarial else None
-    record.curves += look(0, 0)
+    record.curves += observer.look(0, 0)
     step = 0
     for epoch in range(1, spec.epochs + 1):
         model.train()
@@ -157,10 +158,13 @@ def train(
                 loss = criterion(logits.float(), labels)
             stepper.zero_grad(set_to_none=True)
             loss.backward()
+            watched = observer.before(step, epoch, steps_an_epoch)
             if spec.clip_grad is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), spec.clip_grad)
             stepper.step()
             step += 1
+            if watched:
+                record.curves += observer.after(watched)
             seen += len(labels)
             summed += loss.detach() * len(labels)
             right += (logits.detach().argmax(1) == labels).sum()
@@ -187,7 +191,7 @@ def train(
         if not math.isfinite(mean_loss):
             raise Diverged(epoch)
         record.epoch, record.loss = epoch, mean_loss
-        record.curves += look(step, epoch)
+        record.curves += observer.look(step, epoch)
         report(Progress(epoch=epoch, epochs=spec.epochs, loss=mean_loss, accuracy=accuracy, images_per_second=record.images / record.seconds))
 
 

@@ -17,7 +17,7 @@ import torch
 from benchmark import attacks, measures, robustness
 from benchmark.lab import data as datasets
 from benchmark.lab import evaluate, health
-from benchmark.lab.measure import look
+from benchmark.lab.measure import Observer, invariant_layers, norm_layers
 from benchmark.lab.model import build
 from benchmark.lab.train import Diverged, Progress, Record, Tensors, optimizer, train
 from benchmark.measures import Probe
@@ -25,6 +25,8 @@ from benchmark.trial import AttackResult, Outcome, Reading, Status, Trial
 
 #: Training images that measures look at; the first ones, which are balanced over the classes in the datasets that ship.
 PROBE_IMAGES = 256
+#: Test images that measures may judge a changed network by.
+PROBE_TEST_IMAGES = 1000
 #: Images an evaluation step; robust accuracies do not depend on it.
 EVALUATION_BATCH = 500
 LOG_LINES = 30
@@ -88,25 +90,31 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)
 
+    stepper = optimizer(model, trial.train)
     probe = Probe(
         model=model,
         images=evaluate.pixels(training.images[:PROBE_IMAGES]),
         labels=training.labels[:PROBE_IMAGES],
-        optimizer=optimizer(model, trial.train),
+        optimizer=stepper,
+        batch_size=min(trial.batch_size, PROBE_IMAGES, len(training.labels)),
+        seed=trial.seed,
+        norms=norm_layers(model, audit),
+        invariant=invariant_layers(audit),
+        test_images=None if trial.stage == "tuning" else evaluate.pixels(test.images[:PROBE_TEST_IMAGES]),
+        test_labels=None if trial.stage == "tuning" else test.labels[:PROBE_TEST_IMAGES],
     )
-    chosen = [measures.registry.from_component(c) for c in trial.measures]
     validation = _on_device(dataset.validation, device) if dataset.validation is not None else None
 
-    def observe(step: int, epoch: int) -> list[Reading]:
-        readings = look(chosen, probe, step=step, epoch=epoch, epochs=trial.train.epochs)
-        if validation is not None and epoch:
-            held_out = evaluate.clean(model, validation, EVALUATION_BATCH)
-            accuracy = float(held_out.right.double().mean())
-            found["validation_accuracy"] = accuracy
-            readings.append(Reading(step=step, epoch=epoch, measure="validation.accuracy", value=accuracy))
-        return readings
+    def validate(step: int, epoch: int) -> list[Reading]:
+        if validation is None or not epoch:
+            return []
+        held_out = evaluate.clean(model, validation, EVALUATION_BATCH)
+        found["validation_accuracy"] = accuracy = float(held_out.right.double().mean())
+        return [Reading(step=step, epoch=epoch, measure="validation.accuracy", value=accuracy)]
 
-    train(model, trial, training, precision=precision, look=observe, report=report, record=record)
+    observer = Observer([measures.registry.from_component(c) for c in trial.measures], probe, trial.train, validate)
+    found["measure_seconds"] = observer.seconds
+    train(model, trial, training, precision=precision, stepper=stepper, observer=observer, report=report, record=record)
 
     result = evaluate.clean(model, test, EVALUATION_BATCH)
     found |= {

@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from benchmark.lab import data
-from benchmark.lab.measure import look, undisturbed
+from benchmark.lab.measure import Observer, undisturbed
 from benchmark.lab.trial_run import Context, run
-from benchmark.measures import Probe, registry
-from benchmark.trial import Outcome
+from benchmark.measures import Measure, Probe, registry
+from benchmark.trial import Outcome, Reading, TrainSpec
 from tests.conftest import MakeTrial
 
 
@@ -22,8 +22,12 @@ def _probe(model: nn.Module) -> Probe:
     return Probe(model=model, images=torch.rand(4, 3, 8, 8), labels=torch.zeros(4, dtype=torch.int64), optimizer=torch.optim.SGD(model.parameters(), 0.1))
 
 
+def _look(measure: Measure, probe: Probe, epoch: int = 0, epochs: int = 1) -> list[Reading]:
+    return Observer([measure], probe, TrainSpec(epochs=epochs)).look(0, epoch)
+
+
 def _read(model: nn.Module) -> dict[tuple[str, str], float]:
-    readings = look([registry.make("weight-norm")], _probe(model), step=0, epoch=0, epochs=1)
+    readings = _look(registry.make("weight-norm"), _probe(model))
     return {(r.measure, r.layer): r.value for r in readings if r.value is not None}
 
 
@@ -54,7 +58,7 @@ def test_raw_is_what_is_trained_and_effective_what_is_applied() -> None:
 
 def test_a_measure_is_taken_before_training_every_so_often_and_at_the_end() -> None:
     measure, probe = registry.make("weight-norm", {"every": 3}), _probe(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)))
-    assert [epoch for epoch in range(9) if look([measure], probe, step=0, epoch=epoch, epochs=8)] == [0, 3, 6, 8]
+    assert [epoch for epoch in range(9) if _look(measure, probe, epoch, 8)] == [0, 3, 6, 8]
 
 
 def test_whatever_a_measure_does_is_undone() -> None:

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from benchmark.lab.measure import Observer
 from benchmark.lab.train import Diverged, Record, Tensors, augment, batches, learning_rate, optimizer, parameter_groups, train
-from benchmark.trial import TrainSpec
+from benchmark.measures import Probe
+from benchmark.trial import TrainSpec, Trial
 from tests.conftest import MakeTrial
 
 
@@ -106,9 +108,15 @@ def _data() -> Tensors:
     return Tensors(torch.randint(0, 256, (40, 1, 4, 4), generator=generator, dtype=torch.uint8), torch.arange(40) % 3)
 
 
+def _run(model: nn.Module, trial: Trial, record: Record) -> None:
+    data, stepper = _data(), optimizer(model, trial.train)
+    observer = Observer([], Probe(model=model, images=torch.zeros(1, 3, 8, 8), labels=data.labels[:1], optimizer=stepper), trial.train)
+    train(model, trial, data, precision="float32", stepper=stepper, observer=observer, report=lambda p: None, record=record)
+
+
 def _train(model: nn.Module, make_trial: MakeTrial, **settings: object) -> Record:
     record = Record()
-    train(model, make_trial(**settings), _data(), precision="float32", look=lambda s, e: [], report=lambda p: None, record=record)
+    _run(model, make_trial(**settings), record)
     return record
 
 
@@ -127,7 +135,7 @@ def test_methods_with_one_seed_see_the_same_batches(make_trial: MakeTrial) -> No
 def test_divergence_ends_with_the_epoch_and_keeps_what_was_measured(make_trial: MakeTrial) -> None:
     record = Record()
     with pytest.raises(Diverged, match="epoch 1"):
-        train(_Seen(scale=1e38), make_trial(lr=1000.0, epochs=3), _data(), precision="float32", look=lambda s, e: [], report=lambda p: None, record=record)
+        _run(_Seen(scale=1e38), make_trial(lr=1000.0, epochs=3), record)
     assert record.epoch == 0
     assert [r.value for r in record.curves if r.measure == "train.loss"] == [None]
 
