@@ -25,8 +25,10 @@ from benchmark import norms
 from benchmark.attacks import registry
 from benchmark.lab import data as datasets
 from benchmark.lab import evaluate
+from benchmark.lab.measure import Observer
 from benchmark.lab.model import build
-from benchmark.lab.train import Record, Tensors, train
+from benchmark.lab.train import Record, Tensors, optimizer, train
+from benchmark.measures import Probe
 from benchmark.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
 
 STEPS = 20
@@ -93,7 +95,9 @@ def prepare(case: Case, data_dir: Path | None) -> tuple[nn.Module, Tensors]:
         train=TrainSpec(epochs=case.epochs, lr=0.1, weight_decay=5e-4, warmup=0.1, adversarial=adversarial),
     )
     model, _ = build(trial, channels=loaded.channels, image_size=loaded.image_size, classes=len(loaded.classes), mean=loaded.mean, std=loaded.std)
-    train(model, trial, training, precision="float32", look=lambda _step, _epoch: [], report=lambda _progress: None, record=Record())
+    stepper = optimizer(model, trial.train)
+    observer = Observer([], Probe(model=model, images=evaluate.pixels(training.images[:1]), labels=training.labels[:1], optimizer=stepper), trial.train)
+    train(model, trial, training, precision="float32", stepper=stepper, observer=observer, report=lambda _progress: None, record=Record())
     return model.eval(), test
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import benchmark
 from benchmark import norms
-from benchmark.pages import boards_pages, compare_page, data_page, method_pages, runs_page, trial_pages
+from benchmark.pages import boards_pages, compare_page, data_page, drawings, method_pages, runs_page, trial_pages
 from benchmark.pages.context import Context
 from benchmark.pages.figures import chart_library, colours_script
 from benchmark.pages.press import Press
@@ -69,4 +69,5 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
         runs_page.write(context)
         data_page.write(context)
         writer.page("contribute.html", "contribute.html", title="Contribute", example_file=EXAMPLE, example=_example())
+    drawings.clean()
     return out.resolve() / "index.html"

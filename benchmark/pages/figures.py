@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from benchmark.board import Board, Comparison, Entry, Metric, against
 from benchmark.charts import FAMILY, GHOST, VARIABLES, Axis, Line, Mark, facets, fit, forest, panels, scatter
+from benchmark.pages import drawings
 from benchmark.pages.context import Context
 from benchmark.pages.methods import FAMILIES, UNKNOWN_STYLE, key_of
 from benchmark.pages.results import Results
@@ -42,10 +43,10 @@ class Chart:
 def draw(context: Context, chart_id: str, title: str, caption: str, spec: dict[str, Any], families: Iterable[str] = (), *, png: bool = True) -> Chart:
     """Draw `spec` and write its downloads under `charts/`. A PNG takes three times as long as all the rest."""
     spec = printable(spec)  # one control character would abort the process inside vl-convert
-    svg = _renumbered(vl_convert.vegalite_to_svg(spec))
+    svg = _renumbered(drawings.svg(spec))
     base = f"charts/{chart_id}"
     context.writer.text(f"{base}.svg", svg)
-    context.writer.bytes(f"{base}.pdf", vl_convert.svg_to_pdf(flattened(svg)))
+    context.writer.bytes(f"{base}.pdf", drawings.pdf(flattened(svg)))
     if png:
         context.press.draw(context.writer.folder / f"{base}.svg")
     text = json.dumps(spec, sort_keys=True, allow_nan=False).replace("</", "<\\/")

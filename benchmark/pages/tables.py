@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +12,11 @@ from typing import Any
 from benchmark.board import Board, Cell, Entry, Metric, Run
 from benchmark.pages.context import Context
 from benchmark.pages.methods import Method, key_of
+from benchmark.plugins import show
 
+#: What the metric over all attacks of a threat calls its attack.
+WORST = "worst case"
+_BREAKS = re.compile(r"(?<=[\[,])(?! )")
 #: Drawing width of an interval, in units of its view box.
 WIDTH, MARGIN = 176, 5
 
@@ -77,6 +83,14 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Head:
+    """Columns of one attack: its name with the unit, in pieces between which a line may break, and its sizes."""
+
+    pieces: tuple[str, ...]
+    sizes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class BoardTable:
     """`board`: what `Context.board_view` says. One board ordered by one metric. Each group of rows is tied: no member lies wholly below the group's first."""
 
@@ -95,6 +109,21 @@ class BoardTable:
     @property
     def rows(self) -> list[Row]:
         return [row for group in self.groups for row in group]
+
+    @property
+    def heads(self) -> list[Head]:
+        """The columns after the first, by attack; none where they are no attacks."""
+        sized = self.columns[1:]
+        if any(m.size is None for m in sized):
+            return []
+        grouped = itertools.groupby(sized, key=lambda m: (m.attack, m.threat, m.unit))
+        return [
+            Head(
+                tuple(_BREAKS.split(f"{attack}{f' {threat}' if attack == WORST else ''}, {unit}")),
+                tuple(show(m.size) for m in metrics),
+            )
+            for (attack, threat, unit), metrics in grouped
+        ]
 
 
 def board_table(

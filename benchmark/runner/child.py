@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import io
-import multiprocessing
 import os
 import signal
 import sys
@@ -23,6 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from benchmark.runner import warm
 from benchmark.trial import Outcome, Status, Trial
 
 #: Seconds that a child has to end by itself at its time limit before it is killed.
@@ -46,8 +46,7 @@ class Job:
 def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
     """Run a job in a child process to its end, whatever that is. `report` gets the child's progress as dictionaries."""
     started, clock = time.time(), time.monotonic()
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmark.lab.trial_run", "foolbox"])
+    context = warm.context()
     receiver, sender = context.Pipe(duplex=True)
     with tempfile.TemporaryDirectory(prefix="normbench-") as folder:
         log = Path(folder) / "log"

@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmark.errors import BenchError
 from benchmark.plan import Item
+from benchmark.runner import warm
 from benchmark.runner.child import Job, supervise
 from benchmark.trial import Limits, Outcome, Status
 
@@ -77,7 +78,8 @@ def _ray(options: Options) -> Iterator[Any]:
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     where: dict[str, Any] = {"address": options.address} if options.address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    ray.init(logging_level=logging.ERROR, log_to_driver=False, configure_logging=False, **where)
+    environment = {"worker_process_setup_hook": f"{warm.__name__}.start"}
+    ray.init(logging_level=logging.ERROR, log_to_driver=False, configure_logging=False, runtime_env=environment, **where)
     try:
         yield ray
     finally:

@@ -1,0 +1,23 @@
+"""Imported by fork servers alone (see `benchmark.runner.warm`): everything that a trial imports, and what it computes once a process."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import pkgutil
+
+import foolbox  # noqa: F401
+import torch
+
+from benchmark import architectures, attacks, measures, norms
+from benchmark.lab import trial_run  # noqa: F401
+from benchmark.norms import layers
+
+for package in (norms, layers, attacks, measures):
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        with contextlib.suppress(Exception):  # a broken plug-in is reported by the trial that wants it
+            importlib.import_module(module.name)
+architectures.architectures()
+with contextlib.suppress(RuntimeError), torch.no_grad():
+    torch.set_num_threads(1)
+    torch.nn.functional.conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 3, 3))

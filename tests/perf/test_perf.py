@@ -1,0 +1,36 @@
+"""Every bench runs at its smallest size and prints what it promises; nothing here judges how fast."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PERF = Path(__file__).parents[2] / "perf"
+BENCHES = sorted(p.name for p in PERF.glob("*.py") if not p.name.startswith("_"))
+NEEDS_BROWSER = {"site_scale.py"}
+
+
+def test_there_are_benches_and_each_has_its_table() -> None:
+    assert len(BENCHES) >= 3
+    readme = (PERF / "README.md").read_text()
+    assert [name for name in BENCHES if f"## {name}" not in readme] == []
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_bench_runs_at_its_smallest_size(name: str) -> None:
+    if name in NEEDS_BROWSER and not shutil.which("chromium"):
+        pytest.skip("no chromium")
+    done = subprocess.run([sys.executable, str(PERF / name), "--smoke", "--json"], capture_output=True, text=True, cwd=PERF.parent)
+    assert done.returncode == 0, done.stderr[-2000:]
+    cases = [json.loads(line) for line in done.stdout.splitlines()]
+    assert cases
+    for case in cases:
+        assert {"case", "ours", "peer", "unit", "ratio"} <= set(case)
+        assert case["ours"] > 0
+        assert case["peer"] > 0
