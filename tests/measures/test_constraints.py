@@ -50,7 +50,8 @@ def test_the_formula_is_the_rank_that_is_missing(norm: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("norm", "number"), [("bn", lambda d, n: 2 * d), ("ln", lambda d, n: 2 * n), ("in", lambda d, n: 2 * d * n), ("none", lambda d, n: 0), ("wn", lambda d, n: 0)]
+    ("norm", "number"),
+    [("bn", lambda d, n: 2 * d), ("ln", lambda d, n: 2 * n), ("in", lambda d, n: 2 * d * n), ("none", lambda d, n: 0), ("wn", lambda d, n: 0)],
 )
 def test_every_layer_of_a_network_has_its_number(norm: str, number: object) -> None:
     probe = probe_of(norm, batch_size=8)
