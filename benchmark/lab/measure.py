@@ -13,14 +13,32 @@ import torch
 from torch import nn
 
 from benchmark.lab.swap import Audit
-from benchmark.measures import Measure, NormLayer, Probe, Step, StepMeasure, Value
+from benchmark.measures import Constraints, Measure, NormLayer, Probe, Step, StepMeasure, Value
 from benchmark.measures._weights import layer_of, raw_weights
-from benchmark.trial import Reading, TrainSpec
+from benchmark.norms import split
+from benchmark.norms.check import evaluate, sizes_of
+from benchmark.trial import Component, Reading, TrainSpec
 
 
 def norm_layers(model: nn.Module, audit: Audit, prefix: str = "network") -> dict[str, NormLayer]:
     """The layers that a swap put into `model.network`, by place."""
     return {r.name: NormLayer(module=model.get_submodule(f"{prefix}.{r.name}"), axis=r.axis, channels=r.channels) for r in audit.replaced}
+
+
+def constraints(model: nn.Module, audit: Audit, norm: Sequence[Component], examples: int, prefix: str = "network") -> dict[str, Constraints]:
+    """What the methods of `norm` claim about every place that the swap changed and the network reaches, in a batch of `examples`."""
+    weight, activation = split(tuple(norm))
+    found = {}
+    for r in audit.replaced:
+        if r.positions:
+            layer = NormLayer(module=model.get_submodule(f"{prefix}.{r.name}"), axis=r.axis, channels=r.channels).layer
+            number = evaluate(activation.claims.constraints, sizes_of(layer, d=r.channels, n=examples, p=r.positions))
+            found[r.name] = Constraints(number=number, values=examples * r.channels * r.positions)
+    for w in audit.wrapped:
+        assert weight is not None  # noqa: S101 - what else wrapped it
+        number = evaluate(weight.claims.constraints, sizes_of(model.get_submodule(f"{prefix}.{w.name}"), d=w.shape[0], n=1, p=1))
+        found[w.name] = Constraints(number=number, values=math.prod(w.shape))
+    return found
 
 
 def invariant_layers(audit: Audit) -> frozenset[str]:

@@ -17,7 +17,7 @@ import torch
 from benchmark import attacks, measures, robustness
 from benchmark.lab import data as datasets
 from benchmark.lab import evaluate, health
-from benchmark.lab.measure import Observer, invariant_layers, norm_layers
+from benchmark.lab.measure import Observer, constraints, invariant_layers, norm_layers
 from benchmark.lab.model import build
 from benchmark.lab.train import Diverged, Progress, Record, Tensors, optimizer, train
 from benchmark.measures import Probe
@@ -99,6 +99,7 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
         batch_size=min(trial.batch_size, PROBE_IMAGES, len(training.labels)),
         seed=trial.seed,
         norms=norm_layers(model, audit),
+        constraints=constraints(model, audit, trial.norm, trial.batch_size),
         invariant=invariant_layers(audit),
         test_images=None if trial.stage == "tuning" else evaluate.pixels(test.images[:PROBE_TEST_IMAGES]),
         test_labels=None if trial.stage == "tuning" else test.labels[:PROBE_TEST_IMAGES],

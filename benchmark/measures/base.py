@@ -42,6 +42,14 @@ class NormLayer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Constraints:
+    """How many equations a normalized tensor obeys in training, and how many values it has."""
+
+    number: int
+    values: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Probe:
     """What a measure may look at; the same images at every call and for every method.
 
@@ -59,6 +67,8 @@ class Probe:
     """The trial's, for draws of a measure's own: `torch.Generator().manual_seed(probe.seed)`."""
     norms: Mapping[str, NormLayer] = field(default_factory=dict)
     """Normalization layers by place, in the order of the network."""
+    constraints: Mapping[str, Constraints] = field(default_factory=dict)
+    """On the outputs of normalization layers for a whole batch of the trial, and on normalized weights, by place: the method's claims, evaluated."""
     invariant: frozenset[str] = frozenset()
     """Layers (names as in `Value.layer`) whose weight was measured scale-invariant before training."""
     test_images: torch.Tensor | None = None

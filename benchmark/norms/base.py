@@ -89,7 +89,8 @@ class Claims:
     sphere: which part of the output (gamma 1, beta 0) has a norm that does not depend on the input: a `channel` over the batch, a channel of an
         `instance`, a `group` of channels of an example, a whole `sample`, a `position`; of a weight method, a `row` of the weight; the finest one.
     constraints: how many constraints the normalized output obeys (the constraint number: what the rank of the layer's Jacobian lacks), as a
-        formula in d channels, n examples, p positions and g groups (the layer's `num_groups`), e.g. `2*d`; d rows of the weight for a weight method.
+        formula in d channels, n examples, p positions and g groups (the layer's `num_groups`, or `chunks(n)`), e.g. `2*d`; d rows of the weight for a
+        weight method.
         Sphere and constraints are those of the layer where no activation follows.
     true_gradient: is the gradient the derivative of the output? False where a part of the dependence is left out on purpose.
     errors: situations in which a layer in training raises ValueError instead of giving finite outputs and gradients.

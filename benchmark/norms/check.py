@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,6 +128,12 @@ def evaluate(formula: str, sizes: dict[str, int]) -> int:
         return round(value(ast.parse(formula, mode="eval")))
     except SyntaxError as error:
         raise ValueError(f"constraints {formula!r}: {error.msg}") from error
+
+
+def sizes_of(module: nn.Module, *, d: int, n: int, p: int) -> dict[str, int]:
+    """What the names in a formula of `Claims.constraints` are for `module`, a layer or a module with a wrapped weight."""
+    chunks: Callable[[int], int] | None = getattr(module, "chunks", None)
+    return {"d": d, "n": n, "p": p, "g": chunks(n) if chunks else getattr(module, "num_groups", 1)}
 
 
 class _Bench:
@@ -376,7 +383,7 @@ def _sphere(method: Norm) -> str:
 
 def _constraints(method: Norm) -> tuple[int, dict[str, int]]:
     bench = _Bench(_tiny(method), small=True, activated=False)
-    sizes = {"d": bench.channels, "n": bench.examples, "p": bench.side**2, "g": getattr(bench.module, "num_groups", 1)}
+    sizes = sizes_of(bench.module, d=bench.channels, n=bench.examples, p=bench.side**2)
     at, function = (bench.raw, bench.effective) if bench.weighted else (bench.x(), bench.layer)
     jacobian = torch.autograd.functional.jacobian(function, at)  # type: ignore[no-untyped-call]
     values = torch.linalg.svdvals(jacobian.reshape(-1, at.numel()))

@@ -26,8 +26,12 @@ class GhostBatchNorm(BatchNorm):
         super().__init__(channels, eps=eps, momentum=momentum, affine=affine)
         self.size = size
 
+    def chunks(self, examples: int) -> int:
+        """How many parts of a batch have their own statistics."""
+        return max(1, examples // self.size)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        count = max(1, x.shape[0] // self.size)
+        count = self.chunks(x.shape[0])
         if not self.training or count == 1:
             return super().forward(x)
         cuts = [self.size * i for i in range(1, count)]
