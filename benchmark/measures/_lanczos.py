@@ -47,12 +47,9 @@ def lanczos(times: Callable[[torch.Tensor], torch.Tensor], start: torch.Tensor, 
         w = w - basis[: k + 1].mT @ (basis[: k + 1] @ w)
         beside.append(float(w.double().norm()))
         size = max(map(abs, (*diagonal, *beside)))
-        expected = torch.zeros(k, dtype=start.dtype, device=start.device)
-        expected[k - 1 :] = beside[k - 1]
-        if k and (apart := float((met[:k] - expected).abs().max())) > SYMMETRIC[start.dtype] * size:
-            raise AsymmetryError(
-                f"the products are not those of a symmetric matrix: {apart:.1e} apart at size {size:.1e}; a layer's second derivative is wrong"
-            )
+        if k and (apart := _asymmetry(met, beside[k - 1])) > SYMMETRIC[start.dtype] * size:
+            message = f"the products are not those of a symmetric matrix: {apart:.1e} apart at size {size:.1e}"
+            raise AsymmetryError(f"{message}; a layer's second derivative is wrong or missing")
         if k + 1 == steps or beside[-1] <= EXHAUSTED[start.dtype] * size:
             break
         basis[k + 1] = w / beside[-1]
@@ -60,3 +57,10 @@ def lanczos(times: Callable[[torch.Tensor], torch.Tensor], start: torch.Tensor, 
     off = torch.tensor(beside[:-1], dtype=torch.float64)
     values, vectors = torch.linalg.eigh(t + torch.diag(off, 1) + torch.diag(off, -1))
     return Spectrum(values, vectors[0].square(), beside[-1] * vectors[-1].abs())
+
+
+def _asymmetry(met: torch.Tensor, before: float) -> float:
+    """How far the products of a new image A q_k with q_1, ..., q_k are from 0, ..., 0, `before`, and its own."""
+    expected = torch.zeros_like(met[:-1])
+    expected[-1] = before
+    return float((met[:-1] - expected).abs().max())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -99,9 +101,7 @@ def test_without_invariant_weights_only_the_reference_is_looked_at() -> None:
 def test_accuracies_are_those_of_the_test_images_where_there_are_any() -> None:
     model = network("bn")
     plain = probe(model)
-    with_test = Probe(
-        model=model, images=plain.images, labels=plain.labels, optimizer=plain.optimizer, test_images=plain.images, test_labels=plain.labels * 0 + 9
-    )
+    with_test = dataclasses.replace(plain, test_images=plain.images, test_labels=plain.labels * 0 + 9)
     clean = [next(v.value for v in Rescaling(images=12).read(p) if v.quantity == "rescaling.clean@1") for p in (plain, with_test)]
     assert clean[0] > 0
     assert clean[1] == 0
