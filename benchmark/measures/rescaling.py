@@ -42,7 +42,7 @@ class Rescaling(EndMeasure):
     (2) Three further copies, treated alike: the invariant weights times 0.1, times 10, and, where single rows turn out to be invariant, each row
     times its own random factor between 0.1 and 10 (rows: |cos(w_i, gradient)| < 1e-6 in float64 in training mode, for every row of the layer).
     (3) On each: accuracy on the first `images` test images (training images where the trial may not see test images), accuracy under the package's BIM at
-    one `eps` in pixel space, and the logits.
+    one `eps` in pixel space (images that are right before and after it), and the logits.
 
     `layers` and `row-layers`: how many layers were rescaled as a whole and by rows. `clean@F` and `bim@F`: accuracies at the factor F (`1`: the reference,
     `0.1`, `10`, `rows`). `logits@F`: largest change of a logit against the reference, as a share of its largest logit. `logits@reference`: the same
@@ -91,7 +91,9 @@ class Rescaling(EndMeasure):
         from benchmark.attacks.bim import BasicIterative
 
         attack = BasicIterative(eps=(self.eps,), steps=self.steps)
-        return _accuracy(_logits(model, attack.perturb(model, images, labels, self.eps, [])), labels)
+        right = _logits(model, images).argmax(1) == labels
+        stood = _logits(model, attack.perturb(model, images, labels, self.eps, [])).argmax(1) == labels
+        return float((right & stood).double().mean())
 
 
 def _copy(model: nn.Module) -> nn.Module:
