@@ -123,15 +123,16 @@ def check(
 ) -> None:
     """Hold a method's claims against measurements, then train it for a moment. Exit code 1 when something does not hold."""
     _only_norms(kind)
-    from benchmark.norms import registry
+    from benchmark.norms import NormModifier, registry
     from benchmark.norms.check import check as measure
 
-    rows = measure(registry.parse(name))
+    method = registry.parse(name)
+    rows = measure(method)
     trained = None
     if smoke:
         from benchmark.smoke import smoke_trial
 
-        trained = smoke_trial(name)
+        trained = smoke_trial(f"bn+{name}" if isinstance(method, NormModifier) else name)
     good = all(r.ok for r in rows) and (trained is None or trained.status == "ok")
     if as_json:
         print_json(

@@ -101,7 +101,7 @@ class Trial(Frozen):
     data: DataSpec
     model: ModelSpec
     norm: tuple[Component, ...]
-    """At most one weight method, then exactly one activation method."""
+    """At most one weight method, then exactly one activation method, then at most one modifier."""
     norm_label: str
     """As people write it: `ws+gn[groups=8]`."""
     batch_size: PositiveInt
@@ -247,7 +247,7 @@ class Outcome(Frozen):
     audit: dict[str, Any] = {}
     """What the swap did: see `benchmark.lab.swap.Audit`."""
     provenance: dict[str, Any] = {}
-    """Commit, package versions, device, precision."""
+    """Commit, package versions, device, precision; in `measure_errors` a line for each measure that failed, by name."""
     started: float = 0.0
     """Unix time."""
     wall_seconds: float = 0.0

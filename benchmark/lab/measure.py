@@ -19,6 +19,9 @@ from benchmark.norms import split
 from benchmark.norms.check import evaluate, sizes_of
 from benchmark.trial import Component, Reading, TrainSpec
 
+#: Characters of an error's line.
+ERROR_LENGTH = 300
+
 
 def norm_layers(model: nn.Module, audit: Audit, prefix: str = "network") -> dict[str, NormLayer]:
     """The layers that a swap put into `model.network`, by place."""
@@ -26,8 +29,8 @@ def norm_layers(model: nn.Module, audit: Audit, prefix: str = "network") -> dict
 
 
 def constraints(model: nn.Module, audit: Audit, norm: Sequence[Component], examples: int, prefix: str = "network") -> dict[str, Constraints]:
-    """What the methods of `norm` claim about every place that the swap changed and the network reaches, in a batch of `examples`."""
-    weight, activation = split(tuple(norm))
+    """What the methods of `norm` claim about every place that the swap changed and the network reaches, in a batch of `examples`; before a modifier."""
+    weight, activation, _ = split(tuple(norm))
     found = {}
     for r in audit.replaced:
         if r.positions:
@@ -69,6 +72,8 @@ class Observer:
     spec: TrainSpec
     also: Callable[[int, int], list[Reading]] = lambda step, epoch: []  # noqa: ARG005
     seconds: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    """The first failure of each measure that raised, in a line; a measure that fails costs its own readings and nothing else."""
     _sums: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
 
     def look(self, step: int, epoch: int) -> list[Reading]:
@@ -77,10 +82,9 @@ class Observer:
         for measure in self.measures:
             if not self._due(measure, epoch):
                 continue
-            started = time.perf_counter()
-            with undisturbed(self.probe.model, self.probe.optimizer):
-                readings += [_reading(v, step, epoch) for v in measure.read(self.probe)]
-            self._spent(measure, started)
+            with self._charged(measure, epoch), undisturbed(self.probe.model, self.probe.optimizer):
+                for v in measure.read(self.probe):
+                    readings.append(_reading(v, step, epoch))  # noqa: PERF401 - what was read before a failure is kept
         return readings + self.also(step, epoch)
 
     def before(self, step: int, epoch: int, steps_an_epoch: int) -> Watched | None:
@@ -117,20 +121,26 @@ class Observer:
         )
         readings = []
         for measure in watched.measures:
-            started = time.perf_counter()
-            for v in measure.follow(step):
-                self._sums.setdefault((measure.name, v.quantity, v.layer), []).append(v.value)
+            with self._charged(measure, watched.epoch):
+                for v in measure.follow(step):
+                    self._sums.setdefault((measure.name, v.quantity, v.layer), []).append(v.value)
             if measure in watched.closes:
                 for key in [k for k in self._sums if k[0] == measure.name]:
                     values = self._sums.pop(key)
                     readings.append(_reading(Value(key[1], key[2], measure.summarize(key[1], values)), watched.step, watched.fraction))
-            self._spent(measure, started)
         return readings
 
     def _due(self, measure: Measure, epoch: int) -> bool:
-        return epoch % measure.every == 0 or epoch == self.spec.epochs
+        return epoch == self.spec.epochs or (measure.every > 0 and epoch % measure.every == 0)
 
-    def _spent(self, measure: Measure, started: float) -> None:
+    @contextmanager
+    def _charged(self, measure: Measure, epoch: int) -> Iterator[None]:
+        """What happens inside is timed, and a failure noted."""
+        started = time.perf_counter()
+        try:
+            yield
+        except Exception as error:  # a measure is foreign code, and the trial's other results stand without it
+            self.errors.setdefault(measure.name, f"epoch {epoch}: {type(error).__name__}: {' '.join(str(error).split())}"[:ERROR_LENGTH])
         self.seconds[measure.name] = self.seconds.get(measure.name, 0.0) + time.perf_counter() - started
 
 
@@ -143,7 +153,7 @@ def undisturbed(model: nn.Module, optimizer: torch.optim.Optimizer | None = None
     """Eval mode inside; afterwards modes, parameters, gradients, buffers, the optimizer and random streams are what they were."""
     modes = {m: m.training for m in model.modules()}
     parameters = {p: (p.detach().clone(), p.grad, p.requires_grad) for p in model.parameters()}
-    buffers = {b: b.clone() for b in model.buffers()}
+    buffers = [(module, name, b, b.clone()) for module in model.modules() for name, b in module._buffers.items() if b is not None]
     state = deepcopy(optimizer.state_dict()) if optimizer else None
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=cuda):
@@ -158,7 +168,8 @@ def undisturbed(model: nn.Module, optimizer: torch.optim.Optimizer | None = None
                     parameter.requires_grad_(needs)
                     parameter.copy_(value)
                     parameter.grad = grad
-                for buffer, value in buffers.items():
+                for module, name, buffer, value in buffers:
+                    module._buffers[name] = buffer  # spectral normalization puts new tensors in the place of its vectors
                     buffer.copy_(value)
             if optimizer and state:
                 optimizer.load_state_dict(state)

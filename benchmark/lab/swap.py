@@ -135,13 +135,13 @@ def kind(module: nn.Module) -> str | None:
 
 
 def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> Audit:
-    """Replace every norm of `model` in place by the activation method of `norm`, and reparametrize weights by its weight method.
+    """Replace every norm of `model` in place by the activation method of `norm`, as its modifier changes it, and reparametrize weights by its weight method.
 
     `example`: images `(N, C, H, W)` as the network takes them; they are run through it once, in eval mode, to see what feeds what.
     Raises `SwapError` where nothing would be replaced, `FlowError` where the network cannot run the example, `NormSiteError` where a method is
     impossible at a place.
     """
-    weight, activation = split(tuple(norm))
+    weight, activation, modifier = split(tuple(norm))
     before = sum(p.numel() for p in model.parameters())
     sites = {name: module for name, module in model.named_modules() if kind(module)}
     if not sites and weight is None:
@@ -174,12 +174,13 @@ def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> 
         _copy_affine(old, layer, one=activation.own_branch_start and site.ends_branch)
         if absorbed is not None and not fused:
             new[id(absorbed)] = nn.Identity()
-        new[id(old)] = _dress(old, layer, None if absorbed is not None else fused).train(old.training)
+        placed = modifier.modify(layer) if modifier else layer
+        new[id(old)] = _dress(old, placed, None if absorbed is not None else fused).train(old.training)
         replaced.append(
             Replaced(
                 name=name,
                 before=type(old).__name__,
-                after=type(layer).__name__,
+                after=type(layer).__name__ + (f" + {type(placed).__name__}" if modifier else ""),
                 channels=site.channels,
                 axis=_axis(old),
                 positions=flow.positions.get(name, 0),

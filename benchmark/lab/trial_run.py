@@ -114,7 +114,7 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
         return [Reading(step=step, epoch=epoch, measure="validation.accuracy", value=accuracy)]
 
     observer = Observer([measures.registry.from_component(c) for c in trial.measures], probe, trial.train, validate)
-    found["measure_seconds"] = observer.seconds
+    found["measure_seconds"], found["provenance"]["measure_errors"] = observer.seconds, observer.errors
     train(model, trial, training, precision=precision, stepper=stepper, observer=observer, report=report, record=record)
 
     result = evaluate.clean(model, test, EVALUATION_BATCH)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmark.measures.base import Constraints, Measure, NormLayer, Probe, Step, StepMeasure, Value
+from benchmark.measures.base import Constraints, EndMeasure, Measure, NormLayer, Probe, Step, StepMeasure, Value
 from benchmark.plugins import Registry
 
-__all__ = ["Constraints", "Measure", "NormLayer", "Probe", "Step", "StepMeasure", "Value", "registry"]
+__all__ = ["Constraints", "EndMeasure", "Measure", "NormLayer", "Probe", "Step", "StepMeasure", "Value", "registry"]
 
 registry: Registry[Measure] = Registry("measure", "benchmark.measures", Measure, "normbench.measures")  # type: ignore[type-abstract]

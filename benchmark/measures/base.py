@@ -1,9 +1,10 @@
 """The contract of a measure: a look at a network in training that leaves no trace on it.
 
 One file each. A `Measure` is shown the network before the first step and then as often as the suite says; a `StepMeasure` is also shown some optimizer
-steps as they happen. The harness (`benchmark.lab.measure`) puts parameters, buffers, gradients, modes, the optimizer's state and random streams back
-afterwards, and records what each measure cost; a test over the registry holds trials with and without each measure bit-identical. Import torch inside
-methods, not at the top of the file; what several measures need lives in files that start with `_`.
+steps as they happen; an `EndMeasure` is shown the trained network alone. The harness (`benchmark.lab.measure`) puts parameters, buffers, gradients, modes,
+the optimizer's state and random streams back afterwards, records what each measure cost, and where one raises notes its first error and goes on without it;
+a test over the registry holds trials with and without each measure bit-identical. Import torch inside methods, not at the top of the file; what several
+measures need lives in files that start with `_`. A quantity that is sampled at fixed coordinates has them behind an `@`: `surface.loss@-1,0.5`.
 """
 
 from __future__ import annotations
@@ -113,6 +114,12 @@ class Measure(Plugin, ABC):
     @abstractmethod
     def read(self, probe: Probe) -> Iterable[Value]:
         """The values now. `quantity` starts with the measure's name: `weight-norm.raw`."""
+
+
+class EndMeasure(Measure):
+    """A measure about the trained network, or too costly to repeat. `every`: 0 looks after the last epoch alone."""
+
+    every: Annotated[int, Field(ge=0)] = 0
 
 
 class StepMeasure(Measure):

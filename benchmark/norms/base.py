@@ -1,8 +1,8 @@
 """The contract of a normalization method.
 
-One file a method. An `ActivationNorm` builds a layer for one place in a network; a `WeightNorm` reparametrizes a weight. Both state
-their claims, and one test measures every claim of every registered method. Import torch inside methods, not at the top of the file;
-own layers live in `benchmark/norms/layers/` and are imported where they are built.
+One file a method. An `ActivationNorm` builds a layer for one place in a network, a `WeightNorm` reparametrizes a weight, a `NormModifier` changes what
+an activation method gives. All state their claims, and one test measures every claim of every registered method. Import torch inside methods, not at the
+top of the file; own layers live in `benchmark/norms/layers/` and are imported where they are built.
 
 A layer built by `ActivationNorm.layer` maps `(N, C, *)` to the same shape, C on axis 1, and has, where it is affine, parameters `weight` and
 `bias` of shape `(C,)` starting at 1 and 0 (the swap copies those of the layer it replaces). It computes in float32 under autocast, keeps float64,
@@ -75,8 +75,9 @@ Situation = Literal["one example", "one position", "one value", "constant input"
 class Claims:
     """What a method promises; each field is measured by `benchmark.norms.check`, in float64, at default parameters.
 
-    For an activation method the layer's output is meant, for a weight method the output of a convolution with the wrapped weight; "the weight
-    before it" is the convolution that feeds the layer, or the raw weight that is wrapped.
+    For an activation method the layer's output is meant, for a weight method the output of a convolution with the wrapped weight, for a modifier the
+    output of `none` as modified; "the weight before it" is the convolution that feeds the layer, or the raw weight that is wrapped. Where a method draws
+    random numbers, everything is meant for given draws.
 
     weight_scale: does the output stay when the weight before it is rescaled? `row`: each output channel by its own positive
         factor; `block`: each group of consecutive channels by one; `tensor`: the whole weight by one; `none`.
@@ -92,6 +93,7 @@ class Claims:
         formula in d channels, n examples, p positions and g groups (the layer's `num_groups`, or `chunks(n)`), e.g. `2*d`; d rows of the weight for a
         weight method.
         Sphere and constraints are those of the layer where no activation follows.
+    random: does a forward in training draw random numbers?
     true_gradient: is the gradient the derivative of the output? False where a part of the dependence is left out on purpose.
     errors: situations in which a layer in training raises ValueError instead of giving finite outputs and gradients.
     """
@@ -106,6 +108,7 @@ class Claims:
     stateful: bool
     sphere: Literal["channel", "instance", "group", "sample", "position", "row", "none"]
     constraints: str
+    random: bool = False
     true_gradient: bool = True
     errors: tuple[Situation, ...] = ()
 
@@ -114,7 +117,7 @@ Family = Literal["batch statistics", "sample statistics", "weight", "whitening",
 
 
 class Norm(Plugin, ABC):
-    """What activation and weight methods share."""
+    """What activation methods, weight methods and modifiers share."""
 
     family: ClassVar[Family]
     claims: ClassVar[Claims]
@@ -149,3 +152,11 @@ class WeightNorm(Norm):
     @abstractmethod
     def wrap(self, module: nn.Linear | nn.Conv2d) -> None:
         """Reparametrize `module.weight`, `(out, in, *)`, in place, by `torch.nn.utils.parametrize`."""
+
+
+class NormModifier(Norm):
+    """Changes what an activation method gives, whichever it is: `bn+noise`."""
+
+    @abstractmethod
+    def modify(self, layer: nn.Module) -> nn.Module:
+        """A module around `layer`, which is its attribute `norm`; maps `(N, C, *)` to the same shape."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from benchmark.norms.base import ActivationNorm, Claims, Norm, Site, WeightNorm
+from benchmark.norms.base import ActivationNorm, Claims, Norm, NormModifier, Site, WeightNorm
+from benchmark.norms.layers.base import Affine
 
 #: Stands for eps -> 0; torch's batch norm refuses 0.
 TINY_EPS = 1e-12
@@ -47,6 +49,7 @@ class Measured:
     stateful: bool
     sphere: str
     constraints: int
+    random: bool
     sizes: dict[str, int]
     """What d, n, p and g were when the constraints were counted."""
     true_gradient: bool
@@ -137,10 +140,10 @@ def sizes_of(module: nn.Module, *, d: int, n: int, p: int) -> dict[str, int]:
 
 
 class _Bench:
-    """A method at work: `run` maps a raw weight and an input to outputs, with the same state before every call.
+    """A method at work: `run` maps a raw weight and an input to outputs, with the same state and random stream before every call.
 
     For an activation method the input `z` goes through a 3x3 convolution with the raw weight and then the layer; for a weight method, through a
-    convolution with the wrapped weight.
+    convolution with the wrapped weight; for a modifier, through a convolution and then the modified `none`.
 
     activated: methods with an activation of their own have it. spread: parameters are moved off the values that they start at, which hide
     what they do. settled: the layer has trained on other data before, long enough for schedules to be over.
@@ -162,8 +165,7 @@ class _Bench:
         self.dtype = dtype
         self.raw = self.normal(self.channels, 6, 3, 3) / 7
         self.z = self.normal(self.examples, 6, self.side, self.side)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded():
             self.module = self._build(method, activated)
         if spread and not self.weighted:
             with torch.no_grad():
@@ -185,6 +187,8 @@ class _Bench:
             activated = activated and method.own_activation
             site = Site(name="check", channels=self.channels, eps=1e-5, momentum=0.5, positions=self.side**2, activated=activated, ends_branch=True)
             return method.layer(site).to(self.dtype)
+        if isinstance(method, NormModifier):
+            return method.modify(Affine(self.channels)).to(self.dtype)
         conv = nn.Conv2d(6, self.channels, 3, padding=1, bias=False, dtype=self.dtype)
         conv.weight.data.copy_(self.raw)
         if isinstance(method, WeightNorm):
@@ -203,11 +207,13 @@ class _Bench:
     def run(self, raw: torch.Tensor | None = None, z: torch.Tensor | None = None) -> torch.Tensor:
         """Outputs in training, from the same state each time."""
         module = copy.deepcopy(self.module).train()
-        return self.forward(module, self.raw if raw is None else raw, self.z if z is None else z)
+        with seeded():
+            return self.forward(module, self.raw if raw is None else raw, self.z if z is None else z)
 
     def layer(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs of the layer alone in training, from the same state each time."""
-        return copy.deepcopy(self.module).train()(x)  # type: ignore[no-any-return]
+        with seeded():
+            return copy.deepcopy(self.module).train()(x)  # type: ignore[no-any-return]
 
     def effective(self, raw: torch.Tensor) -> torch.Tensor:
         """The weight that a wrapped convolution uses, from the same state each time."""
@@ -218,6 +224,14 @@ class _Bench:
             return self.forward(module, raw, window).flatten(1).mT
         module.get_parameter(raw_name(module)).data.copy_(raw)
         return module.weight.detach().flatten(1)  # type: ignore[operator]
+
+
+@contextmanager
+def seeded(seed: int = 0) -> Iterator[None]:
+    """torch's global stream starts at `seed`, and goes on afterwards as if nothing had been."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def raw_name(module: nn.Module) -> str:
@@ -269,6 +283,7 @@ def measure(method: Norm) -> Measured:
         stateful=_stateful(plain),
         sphere=_sphere(method),
         constraints=constraints,
+        random=_random(plain),
         sizes=sizes,
         true_gradient=_true_gradient(method),
         errors=refused,
@@ -350,6 +365,15 @@ def _stateful(bench: _Bench) -> bool:
     before = _buffers(module)
     module(bench.x() + 1)
     return any(not torch.equal(a, b) for a, b in zip(before, module.buffers(), strict=True))
+
+
+def _random(bench: _Bench) -> bool:
+    outputs = []
+    for seed in (0, 1):
+        module = copy.deepcopy(bench.module).train()
+        with seeded(seed):
+            outputs.append(module(bench.x()))
+    return not torch.equal(outputs[0], outputs[1])
 
 
 def _reading_is_free(bench: _Bench) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 
 from benchmark.board import Entry, slugify
-from benchmark.norms import Norm, registry
+from benchmark.norms import Norm, NormModifier, registry
 from benchmark.plugins import PluginError, show
 
 #: Family -> class in the style sheet, shape in charts. The colours stand in `site/assets/style.css` and `benchmark/charts.py`.
@@ -26,7 +26,7 @@ UNKNOWN_STYLE = ("plain", "triangle-down")
 
 @dataclass(frozen=True)
 class Method:
-    """A method as results name it: one component, or a weight method and an activation method."""
+    """A method as results name it: one component, or a weight method, an activation method and a modifier."""
 
     key: str
     """Names of the components without parameters, as in `ws+gn`."""
@@ -39,6 +39,11 @@ class Method:
     @property
     def css(self) -> str:
         return FAMILIES.get(self.family, UNKNOWN_STYLE)[0]
+
+    @property
+    def written(self) -> str:
+        """As a suite names it: a modifier stands behind an activation method."""
+        return f"bn+{self.key}" if len(self.names) == 1 and any(issubclass(c, NormModifier) for c in self.cards) else self.key
 
     @property
     def summary(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark import architectures, attacks
+from benchmark import architectures, attacks, norms
 from benchmark.suite._models import NormChoice, NormPattern, Suite
 from benchmark.suite._problems import Finding, Location, found
 from benchmark.suite._types import axes as axes_in
@@ -215,7 +215,7 @@ def check(suite: Suite, sound: set[str]) -> list[Finding]:
             if message := architectures.width_problem(name, width):
                 findings.append(Finding(("widths",), message))
     if {"models", "norms"} <= sound:
-        for name, method in dict.fromkeys((t.model.name, t.norm[-1].name) for t in trials):
+        for name, method in dict.fromkeys((t.model.name, norms.activation_of(t.norm)) for t in trials):
             if message := architectures.norm_problem(name, method):
                 findings.append(Finding(("norms",), message))
     if "data" in sound:

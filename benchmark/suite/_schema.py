@@ -38,7 +38,9 @@ def json_schema() -> dict[str, Any]:
     for rule in ("When", "Include", "Change"):  # None stands for a key that is not given; null is no value of it
         for parameter in definitions[rule]["properties"].values():
             parameter.pop("default")
-    definitions["Norm"] = {"anyOf": [{"enum": norms.registry.names()}, {"type": "string", "pattern": r"[\[+]"}], "description": "`gn[groups=8]`, `ws+gn`"}
+    broken = norms.registry.problems()
+    alone = [n for n in norms.registry.names() if n in broken or not issubclass(norms.registry.get(n), norms.NormModifier)]
+    definitions["Norm"] = {"anyOf": [{"enum": alone}, {"type": "string", "pattern": r"[\[+]"}], "description": "`gn[groups=8]`, `ws+gn`, `bn+noise`"}
     for family, registry in (("Attack", attacks.registry), ("Measure", measures.registry)):
         definitions[family] = _plugins(registry, definitions)
     return schema

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -13,7 +15,9 @@ from torch.nn.utils import parametrizations
 from benchmark.lab import data
 from benchmark.lab.measure import Observer, undisturbed
 from benchmark.lab.trial_run import Context, run
-from benchmark.measures import Measure, Probe, registry
+from benchmark.measures import EndMeasure, Measure, Probe, Step, StepMeasure, Value, registry
+from benchmark.norms import WeightNorm
+from benchmark.norms import registry as norms
 from benchmark.trial import Outcome, Reading, TrainSpec
 from tests.conftest import MakeTrial
 
@@ -61,6 +65,61 @@ def test_raw_is_what_is_trained_and_effective_what_is_applied() -> None:
 def test_a_measure_is_taken_before_training_every_so_often_and_at_the_end() -> None:
     measure, probe = registry.make("weight-norm", {"every": 3}), _probe(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)))
     assert [epoch for epoch in range(9) if _look(measure, probe, epoch, 8)] == [0, 3, 6, 8]
+
+
+class Late(EndMeasure):
+    name: ClassVar[str] = "late"
+    cost: ClassVar[str] = "none"
+
+    def read(self, probe: Probe) -> Iterable[Value]:
+        yield Value("late.one", "", 1.0)
+
+
+class Faulty(StepMeasure):
+    name: ClassVar[str] = "weight-norm"
+    cost: ClassVar[str] = "none"
+
+    def read(self, probe: Probe) -> Iterable[Value]:
+        yield Value("weight-norm.first", "", 1.0)
+        probe.model.train()
+        raise NotImplementedError("derivative for\nsuch a layer is not implemented")
+
+    def follow(self, step: Step) -> Iterable[Value]:
+        yield Value("weight-norm.step", "", 1.0)
+        raise ValueError("second value")
+
+
+def test_a_measure_of_the_end_is_taken_at_the_end() -> None:
+    probe = _probe(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)))
+    assert [epoch for epoch in range(9) if _look(Late(), probe, epoch, 8)] == [8]
+    assert [epoch for epoch in range(9) if _look(Late(every=3), probe, epoch, 8)] == [0, 3, 6, 8]
+
+
+def test_a_measure_that_fails_costs_its_own_readings_alone(make_trial: MakeTrial, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _outcome(make_trial, data_dir, ("weight-norm",), "bn")
+    monkeypatch.setitem(registry._loaded, "weight-norm", Faulty)
+    outcome = _outcome(make_trial, data_dir, ("weight-norm",), "bn")
+    assert outcome.provenance["measure_errors"] == {"weight-norm": "epoch 0: NotImplementedError: derivative for such a layer is not implemented"}
+    assert whole.provenance["measure_errors"] == {}
+    assert {(r.epoch, r.measure) for r in outcome.curves if r.measure.startswith("weight")} == {
+        *((epoch, "weight-norm.first") for epoch in range(3)),
+        *((epoch, "weight-norm.step") for epoch in (1.0, 2.0)),
+    }
+    assert outcome.measure_seconds["weight-norm"] > 0
+    assert outcome.test_loss == whole.test_loss
+    assert [a.outcomes for a in outcome.attacks] == [a.outcomes for a in whole.attacks]
+
+
+def test_buffers_that_are_replaced_are_put_back() -> None:
+    conv = nn.Conv2d(3, 4, 3)
+    method = norms.parse("sn")
+    assert isinstance(method, WeightNorm)
+    method.wrap(conv)
+    before = {k: v.clone() for k, v in conv.state_dict().items()}
+    with undisturbed(conv):
+        conv.train()(torch.rand(2, 3, 8, 8))
+        assert not all(torch.equal(v, before[k]) for k, v in conv.state_dict().items())
+    assert all(torch.equal(v, before[k]) for k, v in conv.state_dict().items())
 
 
 def test_whatever_a_measure_does_is_undone() -> None:

@@ -236,10 +236,14 @@ def test_combinations() -> None:
     assert (label, [c.name for c in components]) == ("ws+gn[groups=8]", ["ws", "gn"])
     assert [c.name for c in resolve("wn")[1]] == ["wn", "none"]
     assert resolve("bn + wn")[0] == "wn+bn"
+    assert resolve("noise[mean=1] + bn + ws")[0] == "ws+bn+noise[mean=1]"
+    assert [c.name for c in resolve("none+noise")[1]] == ["none", "noise"]
     assert resolve("lp-bn[p=inf]")[1][0].params["p"] == "inf"
     for text, message in [
         ("bn+gn", "joins one weight method"),
         ("ws+wn+bn", "joins one weight method"),
+        ("bn+noise+noise", "found 0, 1 and 2"),
+        ("ws+noise", r"noise modifies an activation method, which must be named, for example ws\+bn\+noise"),
         ("gn[group=8]", "did you mean 'groups'"),
         ("lp-bn[p=0.5]", "p"),
     ]:

@@ -192,7 +192,8 @@ REPLACED = {
     "no norms": (4, "norms: []", "norms: expected at least one value, found an empty list"),
     "unknown norm": (4, "norms: [bn, gnn]", "norms[1]: no norm is called 'gnn'; did you mean 'gn'?"),
     "norm as a mapping": (4, "norms: {gn: {groups: 8}}", "norms: expected a norm such as bn, gn[groups=8] or ws+gn, found a mapping"),
-    "two norms joined": (4, "norms: bn+gn", "norms: 'bn+gn': '+' joins one weight method and one activation method, found 0 and 2"),
+    "two norms joined": (4, "norms: bn+gn", "norms: 'bn+gn': '+' joins one weight method, one activation method and one modifier, found 0, 2 and 0"),
+    "a modifier of nothing": (4, "norms: [noise]", "norms[0]: 'noise': noise modifies an activation method, which must be named, for example bn+noise"),
     "norms missing": (4, "", "the key 'norms' is missing"),
 }  # fmt: skip
 
