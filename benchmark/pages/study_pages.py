@@ -15,7 +15,7 @@ from benchmark.pages.results import Results
 from benchmark.studies import Cell, Section, Study, Table, asked
 from benchmark.studies.base import gather
 
-#: Sections of all studies that have charts; those of a question's first suites come first.
+#: Sections that have charts, of the whole site: the first of every study come first.
 DRAWN = 12
 #: Trials of a suite above which curves are not read: studies then rest on the numbers of its boards.
 CURVES = 5000
@@ -65,12 +65,11 @@ def write(context: Context, made: Sequence[Study]) -> None:
         while f"{path}.html" in paths.values():
             path += "-x"
         paths[id(study)] = f"{path}.html"
-    left = DRAWN
-    for study in made:
-        sections = []
-        for i, section in enumerate(study.sections):
-            sections.append(_section(context, section, f"{paths[id(study)].removesuffix('.html')}-{i}", drawn=left > 0))
-            left -= 1
+    in_turn = sorted((i, number) for number, study in enumerate(made) for i in range(len(study.sections)))
+    drawn = set(in_turn[:DRAWN])
+    for number, study in enumerate(made):
+        base = paths[id(study)].removesuffix(".html")
+        sections = [_section(context, section, f"{base}-{i}", drawn=(i, number) in drawn) for i, section in enumerate(study.sections)]
         others = [(s.suite, paths[id(s)], s is study) for s in made if s.name == study.name]
         context.writer.page("study.html", paths[id(study)], title=study.title, study=study, sections=sections, suites=others)
     context.writer.page("studies.html", "studies.html", title="Studies", studies=[(s, paths[id(s)]) for s in made])

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from benchmark.studies._stats import DRAWS, Array, Estimate, Resampled, resample, slope
+from benchmark.studies._stats import DRAWS, Array, Estimate, Resampled, slope
 from benchmark.studies.base import Record, grouped, varied
 
 Design = Literal["sgd", "norm"]
@@ -100,9 +100,8 @@ class Readings:
         return sum(edge for *_, edge in self.best) * 2 >= len(self.best)
 
 
-def read(grid: Grid, outcome: Callable[[Record], float | None], sense: str) -> Readings:
-    """The contrasts of one outcome, of which more is better, on a grid."""
-    resampled = resample(grid.values(outcome))
+def read(grid: Grid, resampled: Resampled, sense: str) -> Readings:
+    """The contrasts of one outcome, of which more is better, on a grid; `resampled` from its values (`Grid.values`)."""
     matching = grid.matching(sense)
     return Readings(resampled, _neighbours(resampled, matching), _matched(resampled, matching), *_best(grid, resampled, sense))
 

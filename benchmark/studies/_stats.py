@@ -14,8 +14,8 @@ from benchmark.board.stats import CONFIDENCE, Interval
 
 Array = npt.NDArray[np.float64]
 
-#: Times that seeds are drawn again. The ends of a 95 % interval then move by about 2 % of its length with other draws.
-DRAWS = 4000
+#: Times that seeds are drawn again. The ends of a 95 % interval then move by about 3 % of its length with other draws.
+DRAWS = 2000
 #: Degrees of freedom below which there is no interval: those of three seeds.
 LEAST = 2
 TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)

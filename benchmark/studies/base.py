@@ -10,15 +10,19 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
+from itertools import islice
 from typing import Any, ClassVar, Literal, TypeVar
 
 from benchmark import norms
 from benchmark.board import Board, Metric, Run, boards
 from benchmark.plugins import Plugin, PluginError
 from benchmark.studies._stats import Estimate
+
+#: Failed trials that a section lists, and sections of a page.
+FAILURES, SECTIONS = 40, 20
 
 Verdict = Literal["yes", "no", "cannot be told"]
 Curve = tuple[tuple[float, float], ...]
@@ -96,7 +100,7 @@ class Evidence:
     metrics: Mapping[str, Metric]
     """What `Run.values` holds, by key."""
     boards: tuple[Board, ...] = ()
-    """The boards that these trials stand on."""
+    """The boards that these trials stand on, those with the most finished trials first."""
 
     @cached_property
     def settings(self) -> dict[str, tuple[Record, ...]]:
@@ -106,9 +110,10 @@ class Evidence:
 
     def robust(self, records: Iterable[Record]) -> Metric | None:
         """The robust accuracy to look at: the worst case over attacks within a ball, else one attack, else a noise; at the size at which trials differ most."""
-        ids = {r.board for r in records}
-        metrics = [m for b in self.boards if b.id in ids and (m := b.headline("robust"))]
-        return max(metrics, key=lambda m: sum(m.key in r.run.values for r in self.records)) if metrics else None
+        given = list(records)
+        ids = {r.board for r in given}
+        metrics = {m.key: m for b in self.boards if b.id in ids and (m := b.headline("robust"))}
+        return max(metrics.values(), key=lambda m: sum(m.key in r.run.values for r in given), default=None)
 
     def quantities(self, *prefixes: str) -> list[str]:
         """Recorded quantities whose names start with one of `prefixes`, sorted."""
@@ -197,6 +202,8 @@ class Study:
     method: str
     """How the numbers are made, in a few sentences."""
     sections: tuple[Section, ...]
+    more: bool = False
+    """Whether there were more than `SECTIONS`."""
 
 
 class Question(Plugin, ABC):
@@ -212,13 +219,15 @@ class Question(Plugin, ABC):
         """Whether the trials have the shape that the question needs. Curves may be missing here."""
 
     @abstractmethod
-    def sections(self, found: Evidence) -> Iterable[Section]:
+    def sections(self, found: Evidence) -> Iterator[Section]:
         """The answer for each dataset and architecture."""
 
     def study(self, found: Evidence) -> Study | None:
         """The answer; None where there was nothing to say after all."""
-        sections = tuple(self.sections(found))
-        return Study(self.name, found.suite, self.title, self.summary, self.method, sections) if sections else None
+        every = self.sections(found)
+        sections = tuple(islice(every, SECTIONS))
+        more = next(every, None) is not None
+        return Study(self.name, found.suite, self.title, self.summary, self.method, sections, more) if sections else None
 
 
 def evidence(rows: Iterable[Mapping[str, Any]], suite: str | None = None) -> Evidence:
@@ -241,10 +250,11 @@ def gather(suite: str, made: Sequence[Board], rows: Iterable[Mapping[str, Any]],
         records.append(Record(run, spec, board, row.get("validation_accuracy"), channels, invariant, _curves(row.get("curves") or (), prefixes)))
     present = {r.board for r in records}
     records.sort(key=lambda r: (r.norm, r.run.seed, r.run.trial_id))
-    own = tuple(b for b in made if b.id in present)
+    own = tuple(sorted((b for b in made if b.id in present), key=lambda b: b.prominence, reverse=True))
     return Evidence(suite, tuple(records), {m.key: m for b in own for m in b.metrics}, own)
 
 
+@lru_cache(1024)
 def _audited(text: str) -> tuple[tuple[int, ...], frozenset[str]]:
     audit = json.loads(text)
     channels = tuple(place["channels"] for place in audit.get("replaced") or ())
@@ -270,10 +280,6 @@ def failures(records: Iterable[Record], places: Callable[[Record], Sequence[str]
     more = f" {len(lost) - FAILURES} more stand in the table of all runs." if len(lost) > FAILURES else ""
     title = f"Trials without a number: {len(lost)}"
     return (Table(title, f"They are in no mean above.{more}", ("Method", *heads, "Seed", "What happened"), rows, frozenset({len(heads) + 1})),)
-
-
-#: Failed trials that a page lists.
-FAILURES = 40
 
 
 def percent(value: float) -> str:

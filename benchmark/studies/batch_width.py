@@ -10,7 +10,7 @@ Source: Sun et al. 2020, section 2.2 and conclusion.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from benchmark.board import Metric
 from benchmark.charts import Axis, Mark, fit, forest
 from benchmark.studies._charts import Series, Tile, around, beside, curves, heat
 from benchmark.studies._grid import Grid, Readings, grids, norm_batch, read
-from benchmark.studies._stats import Estimate
+from benchmark.studies._stats import Estimate, resample
 from benchmark.studies.base import Cell, Evidence, Figure, Question, Record, Row, Section, Table, Verdict, failures, points
 
 #: How a width is counted. The first decides; the second shows whether the answer hangs on it.
@@ -48,7 +48,7 @@ class BatchWidth(Question):
     def fits(self, found: Evidence) -> bool:
         return any(_shaped(records) for records in found.settings.values())
 
-    def sections(self, found: Evidence) -> Iterable[Section]:
+    def sections(self, found: Evidence) -> Iterator[Section]:
         for heading, records in found.settings.items():
             if _shaped(records) and (made := grids(records)):
                 yield _section(found, heading, records, made)
@@ -77,7 +77,8 @@ def verdict(readings: Readings) -> Verdict:
 
 def _section(found: Evidence, heading: str, records: Sequence[Record], made: Sequence[Grid]) -> Section:
     robust = found.robust(records)
-    clean = {sense: [read(g, _clean, sense) for g in made] for sense in SENSES}
+    resampled = [resample(g.values(_clean)) for g in made]
+    clean = {sense: [read(g, r, sense) for g, r in zip(made, resampled, strict=True)] for sense in SENSES}
     decided = [(g, r, verdict(r)) for g, r in zip(made, clean["first"], strict=True)]
     claims = [d for d in decided if d[0].batch_statistics] or decided
     drawn = sorted(zip(made, clean["first"], strict=True), key=lambda pair: (not pair[0].batch_statistics, pair[0].design))[:DRAWN]
@@ -146,7 +147,7 @@ def _others(found: Evidence, made: Sequence[Grid], robust: Metric | None) -> Tab
     rows: list[Row] = []
     for title, outcome, factor in outcomes:
         for grid in made:
-            readings = read(grid, outcome, "first")
+            readings = read(grid, resample(grid.values(outcome)), "first")
             if readings.neighbours or readings.matched:
                 rows.append((Cell(title), Cell(grid.label), *(_signed(e, factor) for e in (readings.neighbours, readings.matched))))
     if not rows:

@@ -8,7 +8,7 @@ Source: Carlini et al. 2019, On Evaluating Adversarial Robustness (several attac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -41,7 +41,7 @@ class BimWorstCase(Question):
     def fits(self, found: Evidence) -> bool:
         return any(_metrics(b) for b in found.boards)
 
-    def sections(self, found: Evidence) -> Iterable[Section]:
+    def sections(self, found: Evidence) -> Iterator[Section]:
         for board in found.boards:
             if both := _metrics(board):
                 entries = [e for e in board.entries if all(m.key in e.cells for m in both)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -78,7 +78,7 @@ class Paper(Question):
     def fits(self, found: Evidence) -> bool:
         return any(_columns(found, b) for b in found.boards)
 
-    def sections(self, found: Evidence) -> Iterable[Section]:
+    def sections(self, found: Evidence) -> Iterator[Section]:
         for board in found.boards:
             if columns := _columns(found, board):
                 yield _section(found, board, columns)

@@ -9,7 +9,7 @@ Source: Huang et al. 2020, An Investigation into the Stochasticity of Batch Whit
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -62,7 +62,7 @@ class Stochasticity(Question):
     def fits(self, found: Evidence) -> bool:
         return any(_shaped(b) for b in found.boards)
 
-    def sections(self, found: Evidence) -> Iterable[Section]:
+    def sections(self, found: Evidence) -> Iterator[Section]:
         quantities = found.quantities(DISTURBANCE, CONDITIONING)
         for board in found.boards:
             if _shaped(board) and (kinds := _kinds(found, board, quantities)):

@@ -10,7 +10,7 @@ Source: Sun et al. 2020, Lemma 3 and section 3.2; Bonett and Wright 2000 for the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -61,7 +61,7 @@ class WeightDecay(Question):
     def fits(self, found: Evidence) -> bool:
         return any(_shaped(b) for b in found.boards)
 
-    def sections(self, found: Evidence) -> Iterable[Section]:
+    def sections(self, found: Evidence) -> Iterator[Section]:
         for board in found.boards:
             if _shaped(board) and (section := _section(found, board)):
                 yield section

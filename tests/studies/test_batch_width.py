@@ -7,6 +7,7 @@ import pytest
 
 from benchmark.studies import evidence
 from benchmark.studies._grid import grids, read
+from benchmark.studies._stats import resample
 from benchmark.studies.base import Cell
 from benchmark.studies.batch_width import BatchWidth
 from tests.studies.planted import grid_rows, hump, row
@@ -22,7 +23,7 @@ def clean(record):
 
 
 def readings(rows, sense="first"):
-    return [read(g, clean, sense) for g in grids(evidence(rows).records)]
+    return [read(g, resample(g.values(clean)), sense) for g in grids(evidence(rows).records)]
 
 
 MATCHING = hump(lambda channels: channels, 0.01)

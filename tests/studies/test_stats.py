@@ -123,7 +123,7 @@ def test_kendall_and_slope_are_those_of_scipy_and_numpy():
 
 
 def test_an_estimate_never_leaves_its_interval():
-    made = Resampled(np.zeros((1, 1)), np.ones((4000, 1, 1)) + np.arange(4000).reshape(-1, 1, 1) / 4000, 5)
+    made = Resampled(np.zeros((1, 1)), np.ones((2000, 1, 1)) + np.arange(2000).reshape(-1, 1, 1) / 2000, 5)
     found = made.estimate(lambda m: m[..., 0, 0])
     assert found is not None
     assert found.low is not None
