@@ -46,9 +46,12 @@ class Grid:
         return sorted({b for _, b in self.cells})
 
     @property
-    def batch_statistics(self) -> bool:
-        """Whether the method's output depends on the batch; only of these is anything claimed."""
-        return self.records[0].family in {"batch statistics", "whitening"} and self.records[0].methods[-1] != "gw"
+    def control(self) -> str:
+        """Why nothing is claimed of this method; empty where something is."""
+        if not any(method.claims.batch_dependent for method in self.records[0].cards):
+            return "no statistics of the batch"
+        seen = {norm_batch(r) for r in self.records}
+        return "the norm's batch stays as it is" if None not in seen and len(seen) < BATCHES else ""
 
     def values(self, read: Callable[[Record], float | None]) -> Array:
         """A number of every trial: (widths, seeds, batches), NaN where there is none."""

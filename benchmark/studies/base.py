@@ -289,3 +289,8 @@ def percent(value: float) -> str:
 def points(estimate: Estimate | None) -> str:
     """A difference of accuracies in percentage points: `+1.20 [0.31, 2.09]`."""
     return "–" if estimate is None else estimate.text(100, sign=True)
+
+
+def probability(p: float | None) -> str:
+    """A p-value: three digits, `< 0.001` below."""
+    return "–" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"

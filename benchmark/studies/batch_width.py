@@ -80,12 +80,15 @@ def _section(found: Evidence, heading: str, records: Sequence[Record], made: Seq
     resampled = [resample(g.values(_clean)) for g in made]
     clean = {sense: [read(g, r, sense) for g, r in zip(made, resampled, strict=True)] for sense in SENSES}
     decided = [(g, r, verdict(r)) for g, r in zip(made, clean["first"], strict=True)]
-    claims = [d for d in decided if d[0].batch_statistics] or decided
-    drawn = sorted(zip(made, clean["first"], strict=True), key=lambda pair: (not pair[0].batch_statistics, pair[0].design))[:DRAWN]
+    claims = [d for d in decided if not d[0].control] or decided
+    controls = [g.label for g, _, v in decided if v == "yes" and g.control]
+    drawn = sorted(zip(made, clean["first"], strict=True), key=lambda pair: (pair[0].control, pair[0].design))[:DRAWN]
     tables = [_answers(decided), *_best_batches(decided)]
     tables += [t for t in (_others(found, made, robust), _widest(made, clean["widest"]), _rates(made)) if t]
     tables += failures(records, lambda r: (f"×{r.spec['model']['width']:g}", str(r.spec["batch_size"])), ("Width", "Batch"))
-    return Section(heading, _overall([v for *_, v in claims]), _answer(claims), tuple(tables), tuple(_figures(drawn, decided)), tuple(_notes(decided)))
+    return Section(
+        heading, _overall([v for *_, v in claims]), _answer(claims, controls), tuple(tables), tuple(_figures(drawn, decided)), tuple(_notes(decided))
+    )
 
 
 def _overall(verdicts: Sequence[Verdict]) -> Verdict:
@@ -93,7 +96,7 @@ def _overall(verdicts: Sequence[Verdict]) -> Verdict:
     return verdicts[0] if len(set(verdicts)) == 1 else "cannot be told"
 
 
-def _answer(claims: Sequence[tuple[Grid, Readings, Verdict]]) -> str:
+def _answer(claims: Sequence[tuple[Grid, Readings, Verdict]], controls: Sequence[str]) -> str:
     said = []
     for grid, readings, decided in claims:
         parts = []
@@ -104,13 +107,16 @@ def _answer(claims: Sequence[tuple[Grid, Readings, Verdict]]) -> str:
         if readings.slope:
             parts.append(f"slope {readings.slope.text()}{' (best batch at an end of the grid)' if readings.censored else ''}")
         said.append(f"{grid.label}: {decided} ({'; '.join(parts) or 'the grid holds no matching batch'})")
+    if controls:
+        named = ", ".join(controls)
+        said.append(f"The best batch follows the width for {named} too, whose norm sees no other batch: a match is not the norm's doing")
     return ". ".join(said) + "."
 
 
 def _answers(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> Table:
     rows: list[Row] = [
         (
-            Cell(g.label, "the norm's batch varies" if g.design == "norm" else "" if g.batch_statistics else "control: no statistics of the batch"),
+            Cell(g.label, f"control: {g.control}" if g.control else "the norm's batch varies" if g.design == "norm" else ""),
             points(r.neighbours),
             points(r.matched),
             r.slope.text() if r.slope else "–",
@@ -121,7 +127,7 @@ def _answers(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> Table:
     return Table(
         "The answer in numbers: clean accuracy",
         "Differences in percentage points. – : the grid does not hold what is needed (three widths for a slope, both neighbours of a matching batch).",
-        ("Method", "Next to neighbours", "Matched", "Slope", "Does the best batch follow the width?"),
+        ("Method", "Next to neighbours", "Matched", "Slope", "Verdict"),
         tuple(rows),
         frozenset({1, 2, 3}),
     )
@@ -165,7 +171,7 @@ def _widest(made: Sequence[Grid], readings: Sequence[Readings]) -> Table | None:
         (Cell(g.label), points(r.neighbours), points(r.matched), verdict(r)) for g, r in zip(made, readings, strict=True) if r.neighbours or r.matched
     ]
     caption = "Clean accuracy, where the width is the number of channels of the widest stage. The slope is the same where all stages grow together."
-    head = ("Method", "Next to neighbours", "Matched", "With the widest stage")
+    head = ("Method", "Next to neighbours", "Matched", "Verdict")
     return Table("Another sense of width", caption, head, tuple(rows), frozenset({1, 2})) if rows else None
 
 
@@ -266,8 +272,8 @@ def _notes(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> Iterable[str]:
         )
     for chosen in dict.fromkeys(g.chosen for g, *_ in decided if g.chosen):
         yield f"Learning rate: {chosen}."
-    if any(not g.batch_statistics for g, *_ in decided):
-        yield "Controls see no statistics of the batch: what batch and width do to them is the optimizer's doing and nothing of the norm's."
+    if any(g.control for g, *_ in decided):
+        yield "The batch of a control's norm does not vary, or it has none: what batch and width do to it is the optimizer's doing and nothing of the norm's."
     if any(len({r.run.seed for r in g.records}) < 3 for g, *_ in decided):
         yield "Fewer than three seeds a cell: intervals rest on the spread over all cells of a method."
     yield (

@@ -18,7 +18,7 @@ from benchmark.charts import Axis, Line, facets, fit
 from benchmark.studies._charts import Series, around, beside, curves
 from benchmark.studies._stats import Estimate
 from benchmark.studies._sun2020 import BATCH, PROTOCOL, SLIPS, TABLES, TITLES, WHOLE
-from benchmark.studies.base import Cell, Evidence, Figure, Question, Record, Row, Section, Table, Verdict, failures, percent, points
+from benchmark.studies.base import Cell, Evidence, Figure, Question, Record, Row, Section, Table, Verdict, failures, percent, points, probability
 
 #: The first norm and the first convolution of the first residual block, of which the paper's figures are.
 CONV, NORM = "layer1.0.conv1", "layer1.0.bn1"
@@ -233,7 +233,8 @@ def _answer(claims: Sequence[Claim]) -> str:
 
 def _claims(claims: Sequence[Claim]) -> Table:
     rows: list[Row] = []
-    for c in claims:
+    texts = list(dict.fromkeys(c.text for c in claims))
+    for c in sorted(claims, key=lambda c: texts.index(c.text)):
         mean, interval = c.here.mean, c.here.interval
         here = "–" if mean is None else points(Estimate.of(mean, interval)) if c.percent else Estimate.of(mean, interval).text(sign=True)
         rows.append(
@@ -242,7 +243,7 @@ def _claims(claims: Sequence[Claim]) -> Table:
                 c.method.upper(),
                 c.printed,
                 here,
-                f"{c.here.p_holm:.3f}" if c.here.p_holm is not None else "–",
+                probability(c.here.p_holm),
                 c.verdict,
             )
         )

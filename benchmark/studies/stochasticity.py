@@ -21,7 +21,7 @@ from benchmark.board import Board, Comparison, Entry, Metric, holm, t_interval
 from benchmark.board.comparison import ALPHA, Pair, paired
 from benchmark.charts import Mark, fit, scatter
 from benchmark.studies._stats import Array, Estimate, resample, slope
-from benchmark.studies.base import Cell, Evidence, Figure, Question, Record, Row, Section, Table, Verdict, failures, percent
+from benchmark.studies.base import Cell, Evidence, Figure, Question, Record, Row, Section, Table, Verdict, failures, percent, probability
 
 DISTURBANCE, CONDITIONING = "disturbance", "conditioning"
 #: Most disturbing first, by the claim.
@@ -164,10 +164,7 @@ def _readings(board: Board, kinds: Sequence[Kind], quantities: Sequence[str]) ->
 
 
 def _order(steps: Sequence[tuple[str, str, Comparison]], quantity: str) -> Table | None:
-    rows: list[Row] = [
-        (Cell(f"{a} against {b}"), _factor(c) if c.mean is not None else "–", f"{c.p_holm:.3f}" if c.p_holm is not None else "–", c.verdict)
-        for a, b, c in steps
-    ]
+    rows: list[Row] = [(Cell(f"{a} against {b}"), _factor(c) if c.mean is not None else "–", probability(c.p_holm), c.verdict) for a, b, c in steps]
     caption = f"{quantity}: ratio with 95 % t-interval over seeds, p-value after Holm's correction (below {ALPHA} tells them apart)."
     return Table("The claimed order", caption, ("Pair", "Ratio", "p", "First against second"), tuple(rows), frozenset({1, 2})) if rows else None
 

@@ -143,6 +143,13 @@ def test_methods_without_statistics_of_the_batch_are_controls_and_decide_nothing
     assert any("control" in c.note for c in (r[0] for r in made.tables[0].rows) if isinstance(c, Cell))
 
 
+def test_a_control_that_matches_as_well_says_that_it_is_not_the_norm():
+    assert "not the norm's doing" in section(grid_rows(MATCHING, norms=("bn", "gn"))).answer
+    ghost = section(grid_rows(MATCHING, norms=("bn", "ghost-bn[size=8]")))
+    assert "ghost-bn[size=8] too" in ghost.answer
+    assert "not the norm's doing" not in section(grid_rows(MATCHING)).answer
+
+
 def test_the_same_rows_in_another_order_give_the_same_study():
     rows = grid_rows(MATCHING)
     assert section(rows) == section(rows[::-1])
