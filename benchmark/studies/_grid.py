@@ -177,31 +177,13 @@ def grids(records: Sequence[Record]) -> list[Grid]:
 
 
 def _by_sgd_batch(records: Sequence[Record], channels: Mapping[float, tuple[int, ...]]) -> list[Grid]:
-    found = []
     families = grouped(records, lambda r: varied(r.spec, "batch_size", "model.width", "train.lr"))
     names = [family[0].norm for family in families.values()]
+    found = []
     for family in families.values():
-        base = family[0].norm if names.count(family[0].norm) == 1 else f"{family[0].norm} · wd {family[0].weight_decay:g}"
-        by_cell = grouped(family, lambda r: (float(r.spec["model"]["width"]), int(r.spec["batch_size"])))
-        several = any(len({r.spec["train"]["lr"] for r in cell}) > 1 for cell in by_cell.values())
-        if not several:
-            found.append(Grid("sgd", base, family, by_cell, channels))
-        elif all(r.validation is not None for r in family if r.run.ok):
-            picked = {place: _best_rate(cell) for place, cell in by_cell.items()}
-            kept = tuple(r for cell in picked.values() for r in cell)
-            found.append(Grid("sgd", base, kept, picked, channels, "of the learning rates of each cell the one that is best on held-out training images"))
-        else:
-            for lr, own in sorted(grouped(family, lambda r: float(r.spec["train"]["lr"])).items()):
-                cells = grouped(own, lambda r: (float(r.spec["model"]["width"]), int(r.spec["batch_size"])))
-                found.append(Grid("sgd", f"{base} · lr {lr:g}", own, cells, channels))
+        label = family[0].norm if names.count(family[0].norm) == 1 else f"{family[0].norm} · wd {family[0].weight_decay:g}"
+        found += _by_rate("sgd", label, family, lambda r: int(r.spec["batch_size"]), channels)
     return found
-
-
-def _best_rate(cell: Sequence[Record]) -> tuple[Record, ...]:
-    """The trials of the learning rate with the best mean held-out accuracy; a failed trial counts as none right."""
-    by_rate = grouped(cell, lambda r: float(r.spec["train"]["lr"]))
-    best = max(by_rate, key=lambda lr: (math.fsum(r.validation or 0.0 for r in by_rate[lr] if r.run.ok) / len(by_rate[lr]), -lr))
-    return by_rate[best]
 
 
 def norm_batch(record: Record) -> int | None:
@@ -213,12 +195,36 @@ def norm_batch(record: Record) -> int | None:
 
 
 def _by_norm_batch(records: Sequence[Record], channels: Mapping[float, tuple[int, ...]]) -> list[Grid]:
-    found = []
     usable = [r for r in records if norm_batch(r) is not None]
-    for family in grouped(usable, lambda r: varied(r.spec, "model.width", "norm", "norm_label")).values():
-        cells = grouped(family, lambda r: (float(r.spec["model"]["width"]), norm_batch(r) or 0))
+    found = []
+    for family in grouped(usable, lambda r: varied(r.spec, "model.width", "norm", "norm_label", "train.lr")).values():
+        cells = grouped(family, lambda r: (r.spec["model"]["width"], norm_batch(r)))
         # Batch norm and ghost batch norm of the whole batch are the same function: one of the two is enough.
-        single = {place: tuple(r for r in cell if r.methods == cell[0].methods) for place, cell in cells.items()}
-        spec = family[0].spec
-        found.append(Grid("norm", f"ghost-bn and bn · SGD batch {spec['batch_size']} · lr {spec['train']['lr']:g}", family, single, channels))
+        single = tuple(r for cell in cells.values() for r in cell if r.methods == cell[0].methods)
+        label = f"ghost-bn and bn · SGD batch {family[0].spec['batch_size']}"
+        found += _by_rate("norm", label, single, lambda r: norm_batch(r) or 0, channels)
     return found
+
+
+def _by_rate(design: Design, label: str, family: Sequence[Record], batch: Callable[[Record], int], channels: Mapping[float, tuple[int, ...]]) -> list[Grid]:
+    """One grid where every cell has one learning rate or held-out accuracies to choose one by, else one for each learning rate."""
+
+    def cells(records: Sequence[Record]) -> dict[tuple[float, int], tuple[Record, ...]]:
+        return grouped(records, lambda r: (float(r.spec["model"]["width"]), batch(r)))
+
+    by_cell = cells(family)
+    if all(len({r.spec["train"]["lr"] for r in cell}) == 1 for cell in by_cell.values()):
+        return [Grid(design, label, tuple(family), by_cell, channels)]
+    if all(r.validation is not None for r in family if r.run.ok):
+        picked = {place: _best_rate(cell) for place, cell in by_cell.items()}
+        kept = tuple(r for cell in picked.values() for r in cell)
+        return [Grid(design, label, kept, picked, channels, "of the learning rates of each cell the one that is best on held-out training images")]
+    by_rate = sorted(grouped(family, lambda r: float(r.spec["train"]["lr"])).items())
+    return [Grid(design, f"{label} · lr {lr:g}", own, cells(own), channels) for lr, own in by_rate]
+
+
+def _best_rate(cell: Sequence[Record]) -> tuple[Record, ...]:
+    """The trials of the learning rate with the best mean held-out accuracy; a failed trial counts as none right."""
+    by_rate = grouped(cell, lambda r: float(r.spec["train"]["lr"]))
+    best = max(by_rate, key=lambda lr: (math.fsum(r.validation or 0.0 for r in by_rate[lr] if r.run.ok) / len(by_rate[lr]), -lr))
+    return by_rate[best]

@@ -177,7 +177,7 @@ def _widest(made: Sequence[Grid], readings: Sequence[Readings]) -> Table | None:
 
 def _rates(made: Sequence[Grid]) -> Table | None:
     """Learning rates by batch, where they are not the same everywhere."""
-    swept = [g for g in made if g.design == "sgd" and len({r.spec["train"]["lr"] for r in g.records}) > 1]
+    swept = [g for g in made if len({r.spec["train"]["lr"] for r in g.records}) > 1]
     batches = sorted({b for g in swept for b in g.batches})
     rows: list[Row] = []
     for grid in swept:
@@ -264,7 +264,7 @@ def _curves(grid: Grid) -> dict[str, object] | None:
 def _notes(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> Iterable[str]:
     if any(len(g.widths) < 3 for g, *_ in decided):
         yield "A slope needs three widths."
-    constant = [g.label for g, *_ in decided if g.design == "sgd" and len({r.spec["train"]["lr"] for r in g.records}) == 1]
+    constant = [g.label for g, *_ in decided if g.design == "sgd" and not g.control and len({r.spec["train"]["lr"] for r in g.records}) == 1]
     if constant:
         yield (
             f"One learning rate for all batch sizes ({', '.join(constant)}): the best rate grows with the batch, so that these numbers mix the two. "

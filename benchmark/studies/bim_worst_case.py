@@ -16,7 +16,7 @@ import numpy as np
 from benchmark.board import Board, Entry, Metric
 from benchmark.charts import Mark, fit, scatter
 from benchmark.studies._stats import Array, Resampled, kendall, resample
-from benchmark.studies.base import Cell, Evidence, Figure, Question, Row, Section, Table, Verdict
+from benchmark.studies.base import Cell, Evidence, Figure, Question, Row, Section, Table, Verdict, failures
 
 #: Entries above which pairs are not compared: their number grows with the square.
 ENTRIES = 60
@@ -107,9 +107,7 @@ def _section(found: Evidence, board: Board, entries: Sequence[Entry], bim: Metri
     if tau:
         said += f"Kendall's tau of the means is {tau.text()}."
     tables = [_ranking(entries, bim, worst), *_scales(found, board, entries)]
-    lost = [Cell(e.label, e.status, tuple(r.trial_id for r in e.failed), failed=True) for e in board.entries if e.failed]
-    if lost:
-        tables.append(Table("Trials without a number", "They are in no mean above.", ("Method",), tuple((cell,) for cell in lost)))
+    tables += failures([r for r in found.records if r.board == board.id], lambda r: (f"{r.weight_decay:g}",), ("Weight decay",))
     return Section(board.title, verdict, said.strip(), tuple(tables), (_figure(found, entries, bim, worst),), tuple(_notes(board, worst)))
 
 
@@ -159,7 +157,7 @@ def _figure(found: Evidence, entries: Sequence[Entry], bim: Metric, worst: Metri
 
 
 def _notes(board: Board, worst: Metric) -> Iterable[str]:
-    attacks = [a["name"] for a in board.attacks]
-    yield f"The worst case is over the attacks of this evaluation within {worst.threat} ({', '.join(attacks)} were run); a stronger attack may still find more."
+    attacks = [m.attack for m in board.of("robust") if (m.threat, m.size) == (worst.threat, worst.size) and m.attack != worst.attack]
+    yield f"The worst case is over {', '.join(attacks)}; a stronger attack may still find more."
     if any(len(e.runs) - len(e.failed) < 3 for e in board.entries):
         yield "Under three seeds a method has no interval, and its rank may be any."

@@ -9,7 +9,7 @@ from benchmark.studies import evidence
 from benchmark.studies._grid import grids, read
 from benchmark.studies._stats import resample
 from benchmark.studies.base import Cell
-from benchmark.studies.batch_width import BatchWidth
+from benchmark.studies.batch_width import BatchWidth, verdict
 from tests.studies.planted import grid_rows, hump, row
 
 
@@ -67,7 +67,7 @@ def test_noise_is_called_a_match_no_more_often_than_promised():
         rate = np.mean([not getattr(m, contrast).holds(0) for m in made])
         assert 0.0 <= rate <= 0.11, (contrast, rate)
     assert np.mean([not m.slope.holds(0) for m in made]) <= 0.11
-    verdicts = [section(grid_rows(flat, draw=i)).verdict for i in range(repeats)]
+    verdicts = [verdict(m) for m in made]
     assert verdicts.count("yes") <= 0.03 * repeats
     assert verdicts.count("cannot be told") > 0.5 * repeats
 
@@ -115,6 +115,18 @@ def test_the_norms_batch_makes_a_design_of_its_own():
     (grid,) = grids(evidence(rows).records)
     assert (grid.design, grid.batches) == ("norm", [8, 16, 32, 64, 128, 256])
     assert section(rows).verdict == "yes"
+
+
+def test_a_rate_tuned_for_each_ghost_batch_leaves_one_design():
+    rows = [
+        row("bn" if size == 64 else f"ghost-bn[size={size}]", s, 0.9 + 0.001 * s, width=width, batch_size=64, lr=0.1 / size)
+        for width in (0.5, 1.0)
+        for size in (16, 32, 64)
+        for s in range(3)
+    ]
+    (grid,) = grids(evidence(rows).records)
+    assert (grid.design, grid.batches, len(grid.records)) == ("norm", [16, 32, 64], 18)
+    assert any(t.title == "Learning rate of each cell" for t in section(rows).tables)
 
 
 def test_of_several_learning_rates_the_one_with_the_best_held_out_accuracy_is_taken():
