@@ -201,7 +201,7 @@ def _by_norm_batch(records: Sequence[Record], channels: Mapping[float, tuple[int
         cells = grouped(family, lambda r: (r.spec["model"]["width"], norm_batch(r)))
         # Batch norm and ghost batch norm of the whole batch are the same function: one of the two is enough.
         single = tuple(r for cell in cells.values() for r in cell if r.methods == cell[0].methods)
-        label = f"ghost-bn and bn · SGD batch {family[0].spec['batch_size']}"
+        label = f"ghost-bn · batch {family[0].spec['batch_size']}"
         found += _by_rate("norm", label, single, lambda r: norm_batch(r) or 0, channels)
     return found
 

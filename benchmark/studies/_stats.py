@@ -94,26 +94,30 @@ def resample(values: Array, seed: int = 0) -> Resampled:
     """Draw the seeds of every group again.
 
     values: (groups, seeds, columns), NaN where missing. A seed's deviations from its group's means are kept together over the columns, since its numbers
-    share a cause, and pooled over the groups; those of a group of n seeds are scaled by sqrt(n / (n - 1)).
+    share a cause, and pooled over the groups; those of a group of n seeds are scaled by sqrt(n / (n - 1)). Where a drawn seed lacks a column, another
+    deviation of that column stands in; a column without any deviation has no draws, and nothing that rests on it has an interval.
     """
     counts = np.isfinite(values).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = np.nansum(values, axis=1) / np.where(counts, counts, np.nan)
         scale = np.sqrt(counts / (counts - 1.0))
         deviations = (values - means[:, None]) * np.where(counts > 1, scale, np.nan)[:, None]
-    seeds = counts.max(axis=1) if counts.size else np.zeros(0, int)
     pool = deviations.reshape(-1, values.shape[2])
     pool = pool[np.isfinite(pool).any(axis=1)]
-    freedom = int(np.maximum(seeds - 1, 0).sum())
+    freedom = np.maximum(counts - 1, 0).sum(axis=0)
     if not len(pool):
-        return Resampled(means, np.repeat(means[None], 1, axis=0), 0)
+        return Resampled(means, means[None], 0)
     generator = np.random.default_rng(seed)
     draws = np.empty((DRAWS, *means.shape))
-    for g, n in enumerate(seeds):
-        picked = pool[generator.integers(len(pool), size=(DRAWS, max(int(n), 1)))]
-        there = np.isfinite(picked).sum(axis=1)
-        draws[:, g] = means[g] + np.nansum(picked, axis=1) / np.maximum(there, 1)
-    return Resampled(means, draws, freedom)
+    for g in range(len(means)):
+        seeds = max(int(counts[g].max()), 1)
+        picked = pool[generator.integers(len(pool), size=(DRAWS, seeds))]
+        for column in np.flatnonzero(np.isnan(pool).any(axis=0) & (freedom > 0)):
+            missing = np.isnan(picked[..., column])
+            picked[..., column][missing] = generator.choice(pool[np.isfinite(pool[:, column]), column], int(missing.sum()))
+        used = np.arange(seeds)[:, None] < counts[g]
+        draws[:, g] = means[g] + np.where(used, picked, 0.0).sum(axis=1) / np.maximum(counts[g], 1)
+    return Resampled(means, draws, int(freedom[freedom > 0].min()))
 
 
 @dataclass(frozen=True)

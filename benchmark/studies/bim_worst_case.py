@@ -83,10 +83,10 @@ def pairs(resampled: Resampled) -> tuple[int, int, int] | None:
     difference = means[first] - means[second]
     moved = draws[:, first] - draws[:, second] - difference
     error = moved.std(0)
-    error = np.where(error > 0, error, np.inf)
+    varied = error > 0
     # One bound for all pairs and both columns: the largest deviation in units of its own standard error, widened for the few seeds as in `estimate`.
-    bound = resampled.widening * float(np.quantile(np.abs(moved / error).max(axis=(1, 2)), 0.95))
-    sign = np.where(np.abs(difference) > bound * error, np.sign(difference), 0)
+    bound = resampled.widening * float(np.quantile(np.abs(moved / np.where(varied, error, np.inf)).max(axis=(1, 2)), 0.95))
+    sign = np.where(varied & (np.abs(difference) > bound * error), np.sign(difference), 0)
     changed, kept = int((sign[:, 0] * sign[:, 1] < 0).sum()), int((sign[:, 0] * sign[:, 1] > 0).sum())
     return changed, kept, len(first) - changed - kept
 
