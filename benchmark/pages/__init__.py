@@ -7,7 +7,7 @@ from pathlib import Path
 
 import benchmark
 from benchmark import norms
-from benchmark.pages import boards_pages, compare_page, data_page, drawings, method_pages, runs_page, trial_pages
+from benchmark.pages import boards_pages, compare_page, data_page, drawings, method_pages, runs_page, study_pages, trial_pages
 from benchmark.pages.context import Context
 from benchmark.pages.figures import chart_library, colours_script
 from benchmark.pages.press import Press
@@ -24,6 +24,7 @@ NAVIGATION = (
     ("accuracy.html", "Accuracy"),
     ("robustness.html", "Robustness"),
     ("weight-norm.html", "Weight norms"),
+    ("studies.html", "Studies"),
     ("compare.html", "Compare"),
     ("methods.html", "Methods"),
     ("runs.html", "All runs"),
@@ -46,10 +47,11 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
     something else.
     """
     results = load(store, suites)
+    studies = study_pages.studies(results)
     with replacing(out) as folder, Press() as press:
         shared = {
             "site": {
-                "nav": NAVIGATION,
+                "nav": NAVIGATION if studies else [page for page in NAVIGATION if page[0] != "studies.html"],
                 "trials": f"{results.table.num_rows:,}",
                 "version": results.version,
                 "date": results.date,
@@ -64,6 +66,7 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
         context = Context(results, writer, press)
         boards_pages.write(context)
         trial_pages.write(context)
+        study_pages.write(context, studies)
         method_pages.write(context)
         compare_page.write(context)
         runs_page.write(context)
