@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmark.trust.marks import Compared
 
-#: Share by which starting weights are moved: ten times float32's rounding, since every layer adds its own.
-SHAKE = 1e-6
+#: Share by which starting weights are moved: a hundred times float32's rounding, since every layer adds its own and whitening multiplies it.
+SHAKE = 1e-5
 MARGIN = 10.0
 #: Least tolerance of a step's loss, as a share of it: in float32 on CPUs, and where one side is a GPU or bfloat16.
 FLOOR, COARSE_FLOOR = 1e-3, 1e-2
@@ -34,8 +34,8 @@ def step_losses(expected: Sequence[float | None], found: Sequence[float | None],
     compared, wander = [], 0.0
     for step, (e, f, s) in enumerate(zip(expected, found, shaken, strict=True), 1):
         if f is None or s is None:
-            if f is s and wander * MARGIN <= CHAOS and e is None:
-                compared.append(Compared(what=f"loss of step {step}", expected=None, found=None, tolerance=0.0))
+            if f is s:  # both overflow: so must the stored result; where only one does, it is on the edge
+                compared.append(Compared(what=f"loss of step {step}", expected=e, found=None, tolerance=0.0))
             break
         size = max(abs(f), abs(s))
         wander = max(wander, abs(f - s) / size if size else 0.0)

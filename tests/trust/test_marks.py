@@ -149,7 +149,11 @@ def test_an_entry_is_as_its_least_checked_trial(tmp_path: Path) -> None:
 def test_pages_say_what_was_checked_and_show_hostile_text_as_text(tmp_path: Path) -> None:
     trials = [*synthetic.grid(["bn", "gn"], weight_decays=[0])]
     store = _stored(tmp_path / "results", *trials)
-    odd = {"extent": HOSTILE, "compared": (Compared(what=HOSTILE, expected=None, found=None, tolerance=0.0),), "provenance": {"commit": HOSTILE, "cpu": HOSTILE}}
+    odd = {
+        "extent": HOSTILE,
+        "compared": (Compared(what=HOSTILE, expected=None, found=None, tolerance=0.0),),
+        "provenance": {"commit": HOSTILE, "cpu": HOSTILE},
+    }
     add(store.root / "demo", [_mark(store, t, **odd) for t in trials if t.norm_label == "gn"])
     site = build(store, tmp_path / "site").parent
     accuracy = (site / "accuracy.html").read_text()
