@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark.cli_methods import VERBS, Json, print_json
-from benchmark.cli_results import Results, open_store
+from benchmark.cli_results import Results, data_folder, open_store
 from benchmark.cli_results import app as results_app
 from benchmark.errors import BenchError
 
@@ -53,18 +53,19 @@ def run(
     from benchmark.resources import default_site
     from benchmark.runner import session
     from benchmark.terminal import render
+    from benchmark.trust.marks import with_levels
 
     console = _console()
     loaded, trials, store, plan = _plan(suite, results, data, only, retry=retry, download=True)
     console.print(session.announce(plan), highlight=False, soft_wrap=True)
     _warn(store)
     try:
-        summary = session.run(plan, store, loaded.limits, console=console, data_dir=_data_dir(data), jobs=jobs, address=address)
+        summary = session.run(plan, store, loaded.limits, console=console, data_dir=data_folder(data), jobs=jobs, address=address)
     except KeyboardInterrupt:
         console.print("\ninterrupted: what had finished is stored; the same command goes on from here", soft_wrap=True)
         raise typer.Exit(130) from None
     wanted = {t.trial_id for t in trials}
-    console.print(render(boards(r for r in store.rows([loaded.name]) if r["trial_id"] in wanted)))
+    console.print(render(boards(r for r in with_levels(store, store.rows([loaded.name]), [loaded.name]) if r["trial_id"] in wanted)))
     console.print(f"site: {build(store, site_dir or default_site())}", highlight=False, soft_wrap=True)
     if summary.broken:
         for item, status, reason in summary.broken:
@@ -134,10 +135,11 @@ def board(suite: SuiteName, results: Results = None, only: Only = None, as_json:
     from benchmark.select import select
     from benchmark.suite import expand, load
     from benchmark.terminal import render
+    from benchmark.trust.marks import with_levels
 
     loaded, store = load(suite), open_store(results)
     wanted = {t.trial_id for t in select(expand(loaded), only or [])}
-    made = boards(r for r in store.rows([loaded.name]) if r["trial_id"] in wanted)
+    made = boards(r for r in with_levels(store, store.rows([loaded.name]), [loaded.name]) if r["trial_id"] in wanted)
     if as_json:
         return print_json(boards_json(made))
     console = _console()
@@ -183,7 +185,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     """Say what is installed, which devices and datasets there are, and what would run where."""
     from benchmark.doctor import examine, show
 
-    found = examine(_data_dir(data))
+    found = examine(data_folder(data))
     if as_json:
         return print_json(found)
     return show(found, _console())
@@ -198,14 +200,7 @@ def _plan(
 
     loaded, store = load(suite), open_store(results)
     trials = select(expand(loaded), only or [])
-    return loaded, trials, store, make(loaded.name, trials, store, _data_dir(data), retry=retry, download=download)
-
-
-def _data_dir(data: Path | None) -> Path | None:
-    chosen = data or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None)
-    if chosen is not None and not chosen.is_dir():
-        raise BenchError(f"{'--data' if data else 'BENCH_DATA'} {chosen}: there is no such folder")
-    return chosen.absolute() if chosen else None
+    return loaded, trials, store, make(loaded.name, trials, store, data_folder(data), retry=retry, download=download)
 
 
 def _axes(trials: list[Trial]) -> list[str]:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from benchmark.errors import BenchError
 from benchmark.store import Store, trial_of, write_atomically
 from benchmark.trial import Status, digest
+from benchmark.trust import marks
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,14 @@ def verify(store: Store) -> tuple[int, list[Finding]]:
     for suite in store.suites():
         for path in sorted((store.root / suite).glob("*.parquet")):
             row = store.row(path)
-            problems = [store.problems.get(str(path), "cannot be read")] if row is None else list(_contradictions(row, suite, path))
+            problems = [store.problems.get(str(path), "cannot be read")] if row is None else list(contradictions(row, suite, path))
             findings += [Finding(str(path), p) for p in problems]
             good += not problems
     return good, findings
 
 
-def _contradictions(row: dict[str, Any], suite: str, path: Path) -> Iterator[str]:
+def contradictions(row: dict[str, Any], suite: str, path: Path) -> Iterator[str]:
+    """In what the row of a shard contradicts itself or the place where it lies."""
     try:
         trial = trial_of(row)
         parts = json.loads(row["identity_parts"])
@@ -113,8 +115,9 @@ def export(store: Store, target: Path, *, norms: Sequence[str] = (), suites: Seq
 
 
 def merge(source: Store, target: Store) -> dict[str, int]:
-    """Bring the readable shards of `source` into `target`. Where both have a trial, the one that started later stays. Returns counts."""
-    counts = {"added": 0, "replaced": 0, "kept": 0}
+    """Bring the readable shards of `source` into `target`. Where both have a trial, the one that started later stays. Marks come along where they are
+    about a shard that `target` then has. Returns counts."""
+    counts = {"added": 0, "replaced": 0, "kept": 0, "marks": 0}
     here = {(r["suite"], r["trial_id"]): r["started"] for r in target.rows(columns=["suite", "trial_id", "started"])}
     for row in source.rows(columns=["suite", "trial_id", "started"]):
         key = (row["suite"], row["trial_id"])
@@ -123,4 +126,7 @@ def merge(source: Store, target: Store) -> dict[str, int]:
             continue
         write_atomically(target.path(*key), source.path(*key).read_bytes())
         counts["replaced" if key in here else "added"] += 1
+    for folder in sorted(p.parent for p in source.root.glob(f"*/{marks.FILE}")):
+        found = [m for m in marks.read(folder)[0] if (path := target.path(folder.name, m.trial_id)).is_file() and m.shard == marks.fingerprint(path)]
+        counts["marks"] += marks.add(target.root / folder.name, found)
     return counts

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from benchmark.board import Board, Entry, Metric
 from benchmark.plugins import show
+from benchmark.trust.levels import Level
 
 #: What stands under every set of boards, so that no number is read for more than it is.
 NOTE = (
@@ -21,11 +22,20 @@ NOTE = (
 def render(boards: Iterable[Board]) -> Group:
     """Accuracy, robustness and weight-norm tables of each board."""
     parts: list[Table | Text] = []
+    levels: set[Level] = set()
     for board in boards:
         parts += _tables(board)
+        levels |= {e.level for e in board.entries}
     if not parts:
         return Group(Text("No results yet."))
-    return Group(*parts, Text(NOTE, style="dim"))
+    return Group(*parts, Text(f"{NOTE} {_trust(levels)}", style="dim"))
+
+
+def _trust(levels: set[Level]) -> str:
+    """What the marks of trust mean; with nothing but self-reported results, that there are none."""
+    if levels == {Level.SELF_REPORTED}:
+        return "All of these results are self-reported."
+    return f"{', '.join(f'{level.symbol} {level.value}' for level in Level)}; an entry as its least checked trial."
 
 
 def _tables(board: Board) -> list[Table | Text]:
@@ -78,7 +88,8 @@ def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric |
         if ranked:
             cell = entry.cells.get(ranked.key)
             cells.append(cell.rank.text if cell and cell.rank else "–")
-        cells.append(Text(f"{entry.label} ⚑" if entry.flags else entry.label))
+        level = "" if entry.level is Level.SELF_REPORTED else f" {entry.level.symbol}"
+        cells.append(Text(f"{entry.label}{' ⚑' if entry.flags else ''}{level}"))
         # the interval stands where the ranks are from; elsewhere it would not fit
         cells += [(c.display if m == ranked or not ranked else m.display(c.value)) if (c := entry.cells.get(m.key)) else "–" for m in metrics]
         cells.append(str(len(entry.runs)))

@@ -43,6 +43,50 @@ def test_a_new_method_goes_from_its_template_to_its_check(tmp_path: Path) -> Non
     assert [c["claim"] for c in json.loads(bad.stdout)["claims"] if not c["ok"]] == ["batch_dependent"]
 
 
+SUITE = """
+suite: mine
+about: A test.
+data: {dataset: digits, image_size: 16, train_examples: 192, test_examples: 100}
+models: [{name: resnet18, kwargs: {layers: [1, 1, 1, 1]}}]
+norms: [mynorm]
+batch_sizes: [16]
+widths: [0.125]
+seeds: 1
+train: {epochs: 1, lr: 0.05}
+attacks: [{bim: {eps: 8/255, steps: 2}}]
+limits: {cpu: 1, time: 5m}
+"""
+
+
+def test_results_of_a_new_method_go_from_a_run_to_their_mark(tmp_path: Path) -> None:
+    """The section on results, in a copy of the package: run, export, check as CI does, merge results and marks; edited code is refused."""
+    package = tmp_path / "benchmark"
+    shutil.copytree(Path(benchmark.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("suites", "site"):
+        shutil.copytree(Path(benchmark.__file__).parents[1] / part, tmp_path / part, ignore=shutil.ignore_patterns("build"))
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "suites" / "mine.yaml").write_text(SUITE)
+    here = {"PYTHONPATH": str(tmp_path)}
+    assert _bench("new", "norm", "mynorm", cwd=tmp_path, **here).returncode == 0
+    run = _bench("run", "suites/mine.yaml", "--results", "mine", "--site", "built", cwd=tmp_path, **here)
+    assert run.returncode == 0, run.stderr + run.stdout
+    assert "copied 1 shards" in _bench("results", "export", "added", "--norm", "mynorm", "--results", "mine", cwd=tmp_path, **here).stdout
+    checked = _bench("results", "check", "added", "--mark", "marks", cwd=tmp_path, **here)
+    assert checked.returncode == 0, checked.stderr + checked.stdout
+    assert "first 10 steps, whole trial" in checked.stdout
+    assert "1 holds, 0 not checked, 0 does not hold" in checked.stdout
+    assert "1 added" in _bench("results", "merge", "added", "results", cwd=tmp_path, **here).stdout
+    assert "1 marks" in _bench("results", "merge", "marks", "results", cwd=tmp_path, **here).stdout
+    (entry,) = json.loads(_bench("board", "suites/mine.yaml", "--results", "results", "--json", cwd=tmp_path, **here).stdout)[0]["entries"]
+    assert entry["level"] == "smoke-reproduced"
+    source = package / "norms" / "mynorm.py"
+    source.write_text(source.read_text() + "\n\nANOTHER_RULE = 1\n")
+    refused = _bench("results", "check", "added", "--json", cwd=tmp_path, **here)
+    assert refused.returncode == 1
+    (told,) = json.loads(refused.stdout)
+    assert (told["verdict"], told["reasons"]) == ("does not hold", ["not of this checkout: benchmark.norms.mynorm: source changed"])
+
+
 def test_an_audit_says_what_a_swap_does(tmp_path: Path) -> None:
     answer = _bench("audit", "resnet18", "ws+gn", "--width", "0.125", "--image-size", "16", "--json", cwd=tmp_path)
     audit = json.loads(answer.stdout)
@@ -64,6 +108,10 @@ def test_an_audit_says_what_a_swap_does(tmp_path: Path) -> None:
         (["audit", "resnet18", "gn[groups=7]", "--width", "0.125"], "7"),
         (["results", "merge", "nowhere", "here"], "no such folder"),
         (["results", "export", "out", "--results", "empty"], "nothing to export"),
+        (["results", "check", "nowhere"], "there is no such shard or folder"),
+        (["results", "check", "--since", "no-such-commit", "--results", "."], "--since no-such-commit"),
+        (["results", "check", ".", "--since", "main"], "exclude each other"),
+        (["results", "check", "--data", "nowhere"], "--data nowhere: there is no such folder"),
     ],
 )
 def test_wrong_input_is_one_message(tmp_path: Path, arguments: list[str], message: str) -> None:

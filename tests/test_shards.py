@@ -108,7 +108,7 @@ def test_merging_keeps_the_later_run_and_can_be_repeated(tmp_path: Path, make_tr
     _write(theirs, make_trial(seed=0), _outcome(started=9.0))
     _write(theirs, make_trial(seed=1), _outcome(started=2.0))
     _write(theirs, make_trial(seed=2), _outcome(started=2.0))
-    assert merge(theirs, ours) == {"added": 1, "replaced": 1, "kept": 1}
+    assert merge(theirs, ours) == {"added": 1, "replaced": 1, "kept": 1, "marks": 0}
     assert [r["started"].timestamp() for r in sorted(ours.rows(), key=lambda r: r["seed"])] == [9.0, 5.0, 2.0]
-    assert merge(theirs, ours) == {"added": 0, "replaced": 0, "kept": 3}
+    assert merge(theirs, ours) == {"added": 0, "replaced": 0, "kept": 3, "marks": 0}
     assert json.loads(next(ours.rows())["identity_parts"])["data"] == "f" * 64

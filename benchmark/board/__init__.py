@@ -74,7 +74,8 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "label": entry.label,
         "norm": entry.norm,
         "settings": dict(entry.settings),
-        "trials": [{"trial": r.trial_id, "seed": r.seed, "status": r.status, "reason": r.reason} for r in entry.runs],
+        "level": entry.level.value,
+        "trials": [{"trial": r.trial_id, "seed": r.seed, "status": r.status, "reason": r.reason, "level": r.level.value} for r in entry.runs],
         "metrics": {
             key: {
                 "label": c.metric.label,

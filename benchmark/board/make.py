@@ -17,6 +17,7 @@ from benchmark.board.stats import Interval, ranks, t_interval, wilson
 from benchmark.board.types import BALLS, Board, Cell, Entry, Metric, Point, Run, describe
 from benchmark.plugins import show
 from benchmark.trial import digest
+from benchmark.trust.levels import Level
 
 #: Parts of `data` that decide what a network is tested on; the others say how it was trained.
 EVALUATION_DATA = ("dataset", "image_column", "label_column", "test_split", "test_examples", "image_size")
@@ -131,6 +132,7 @@ class _Reader:
             images_per_second=row.get("images_per_second"),
             invariant=row.get("invariant") or "",
             flags=tuple(h["check"] for h in row.get("health") or () if not h["passed"]),
+            level=Level(row.get("level") or Level.SELF_REPORTED),
         )
         return _Reduced(run, self._spec(row["spec"], row["seed"]), content, tuple(metrics), (row["started"], row["suite"]))
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from benchmark.board.stats import Interval, Rank
 from benchmark.plugins import show
+from benchmark.trust.levels import Level, lowest
 
 Group = Literal["clean", "robust", "weight-norm"]
 #: Threats that a ball bounds: among them a worst case can be taken; noises, corruptions and the historic setting in standardised space stand apart.
@@ -116,6 +117,8 @@ class Run:
     """How many of its weight tensors are scale-invariant, as measured at the start: `20 of 21`; empty where that is not known."""
     flags: tuple[str, ...] = ()
     """Health checks on its robustness numbers that did not pass."""
+    level: Level = Level.SELF_REPORTED
+    """How far the result was checked by others."""
 
     @property
     def ok(self) -> bool:
@@ -158,6 +161,11 @@ class Entry:
         """Empty when the robustness numbers of all trials passed their health checks, else such as `gradients in 2 of 3`."""
         checks = dict.fromkeys(check for run in self.runs for check in run.flags)
         return ", ".join(f"{check} in {sum(check in r.flags for r in self.runs)} of {len(self.runs)}" for check in checks)
+
+    @property
+    def level(self) -> Level:
+        """That of its least checked trial."""
+        return lowest(r.level for r in self.runs)
 
     @property
     def invariant(self) -> str:

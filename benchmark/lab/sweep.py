@@ -2,18 +2,20 @@
 
     python -m benchmark.lab.sweep --table docs/sweep.md
 
-builds every network of `NETWORKS` on small images and swaps each of `NORMS` in; a case passes when loss, gradients, outputs in eval mode and the
-gradient to the input are finite. Exits with 1 when a case fails that `benchmark.architectures` does not refuse by name.
+builds every network of `NETWORKS` on small images and swaps each of `NORMS` and `STRICT` in; a case passes when loss, gradients, outputs in eval mode
+and the gradient to the input are finite. Exits with 1 when a case of `NORMS` fails that `benchmark.architectures` does not refuse by name. With
+`--cases FILE` every network's cases are kept there, and a sweep that was interrupted goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -26,6 +28,8 @@ from benchmark.lab.swap import swap
 from benchmark.norms import resolve
 
 NORMS = ("bn", "ln", "gn", "in", "ws+gn", "none", "wn")
+#: `in` lets maps of one position pass, where it has nothing to normalize; this form refuses them, as the paper's would have to.
+STRICT = "in[one_position=error]"
 #: Sides that are tried in turn, smallest first; some networks only take a multiple of their windows or the size that they were designed for.
 SIDES = (64, 96, 128, 160, 224, 240, 256, 299, 384)
 EXAMPLES = 2
@@ -179,7 +183,8 @@ SAMPLE: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Case:
-    """What came of one network under one method. `problem` is empty where it passed; `size`: side of the images."""
+    """What came of one network under one method. `problem` is empty where it passed; `size`: side of the images; `refused`: why a suite file may not
+    ask for this, empty where it may."""
 
     network: str
     norm: str
@@ -187,6 +192,11 @@ class Case:
     problem: str
     seconds: float
     replaced: int
+    refused: str = ""
+
+    @property
+    def mark(self) -> str:
+        return "ok" if not self.problem else "refused" if self.refused else "fails"
 
 
 def ready(name: str) -> tuple[nn.Module, int]:
@@ -219,7 +229,8 @@ def sweep(name: str, norms: Sequence[str] = NORMS) -> Iterator[Case]:
             problem = problem or _step(model, images)
         except (ValueError, RuntimeError) as error:
             problem = f"{type(error).__name__}: {error}"
-        yield Case(name, norm, size, problem.splitlines()[0] if problem else "", time.perf_counter() - started, replaced)
+        refused = norm_problem(name, resolve(norm)[1][-1].name) or ""
+        yield Case(name, norm, size, problem.splitlines()[0] if problem else "", time.perf_counter() - started, replaced, refused)
 
 
 def _step(model: nn.Module, images: torch.Tensor) -> str:
@@ -242,6 +253,7 @@ def _step(model: nn.Module, images: torch.Tensor) -> str:
 def table(cases: Sequence[Case]) -> str:
     """The cases as a page in Markdown."""
     norms = list(dict.fromkeys(c.norm for c in cases))
+    headings = ["in (strict)" if n == STRICT else n for n in norms]
     by = {(c.network, c.norm): c for c in cases}
     networks = list(dict.fromkeys(c.network for c in cases))
     passed = {n: sum(not by[m, n].problem for m in networks) for n in norms}
@@ -252,19 +264,26 @@ def table(cases: Sequence[Case]) -> str:
         "pass in training, outputs in eval mode and the gradient to the input must be finite. Written by `tox -e sweep`; networks without a",
         "normalization layer are refused by name and not listed.",
         "",
-        "| " + " | ".join(["norm", *norms]) + " |",
+        "`in` lets maps of one position pass, scaled and shifted only: there is nothing to normalize. `in (strict)`, that is",
+        f"`{STRICT}`, refuses them; what it lacks are networks with a norm after pooling, on single tokens, or, on images",
+        "as small as here, in a last stage of 1x1 maps.",
+        "",
+        "| " + " | ".join(["norm", *headings]) + " |",
         "| --- |" + " --- |" * len(norms),
         "| passes | " + " | ".join(f"{passed[n]} of {len(networks)}" for n in norms) + " |",
         "",
-        "| network | file | image side | norms replaced | " + " | ".join(norms) + " |",
+        "| network | file | image side | norms replaced | " + " | ".join(headings) + " |",
         "| --- | --- | --- | --- |" + " --- |" * len(norms),
     ]
     for network in networks:
         first = by[network, norms[0]]
-        marks = ["fails" if by[network, n].problem else "ok" for n in norms]
+        marks = [by[network, n].mark for n in norms]
         lines.append(f"| {network} | {file_of(network)} | {first.size} | {first.replaced} | " + " | ".join(marks) + " |")
-    failures = [c for c in cases if c.problem]
-    lines += ["", "## What fails, and why", "", *[f"- `{c.network}` with `{c.norm}`: {c.problem}" for c in failures]] if failures else []
+    if failures := [c for c in cases if c.problem]:
+        lines += ["", "## What fails, and why", ""]
+        for case in failures:
+            refused = f"; a suite file that asks for it is refused: {case.refused}" if case.refused else ""
+            lines.append(f"- `{case.network}` with `{case.norm}`: {case.problem}{refused}")
     return "\n".join(lines) + "\n"
 
 
@@ -272,21 +291,28 @@ def main() -> int:
     """Run the sweep; 1 where an unexpected case fails."""
     parser = argparse.ArgumentParser(description="Swap norms in one network of every kind that timm has.")
     parser.add_argument("--table", type=Path, help="Markdown file to write")
+    parser.add_argument("--cases", type=Path, help="file of cases that are done, a JSON object a line; what comes is added")
     parser.add_argument("--only", nargs="*", default=[], help="names of networks")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    cases: list[Case] = []
+    cases = [Case(**json.loads(line)) for line in chosen.cases.read_text().splitlines()] if chosen.cases and chosen.cases.is_file() else []
+    done = {c.network for c in cases}
     for name in chosen.only or NETWORKS:
-        if norm_problem(name):
+        if norm_problem(name) or name in done:
             continue
-        for case in sweep(name):
-            cases.append(case)
-            sys.stdout.write(f"{case.network:36} {case.norm:8} {case.size:4} {case.replaced:4} {case.seconds:6.1f} s  {case.problem or 'ok'}\n")
+        found = []
+        for case in sweep(name, (*NORMS, STRICT)):
+            found.append(case)
+            sys.stdout.write(f"{case.network:36} {case.norm:22} {case.size:4} {case.replaced:4} {case.seconds:6.1f} s  {case.problem or 'ok'}\n")
             sys.stdout.flush()
+        cases += found
+        if chosen.cases:
+            with chosen.cases.open("a") as file:
+                file.writelines(json.dumps(asdict(c)) + "\n" for c in found)
     if chosen.table:
         chosen.table.parent.mkdir(exist_ok=True)
         chosen.table.write_text(table(cases), encoding="utf-8")
-    return int(any(c.problem for c in cases if c.norm not in ("none", "wn")))
+    return int(any(c.mark == "fails" for c in cases if c.norm != STRICT))
 
 
 def missing_files() -> set[str]:

@@ -23,6 +23,9 @@ from benchmark.trial import Reading, TrainSpec, Trial
 #: Names under which timm's factory has what the suite's names mean ("sgd" there is Nesterov's).
 _TIMM_NAME = {"sgd": "momentum"}
 _PROGRESS_SECONDS = 1.0
+#: Optimizer steps, from the first on, whose losses are kept one by one: what a re-run of these steps alone is held against (`benchmark.trust`).
+FIRST_STEPS = 10
+STEP_LOSS = "train.step-loss"
 
 
 class Diverged(RuntimeError):  # noqa: N818 - it is an outcome, not a mistake
@@ -125,10 +128,12 @@ def train(
     observer: Observer,
     report: Callable[[Progress], None],
     record: Record,
+    stop: int | None = None,
 ) -> None:
     """Train in place, filling `record` as it goes, so that what was measured before a failure is kept.
 
-    `stepper`: see `optimizer`. `observer` looks before the first step and after every epoch, and is shown the steps that it asks for. Raises `Diverged`.
+    `stepper`: see `optimizer`. `observer` looks before the first step and after every epoch, and is shown the steps that it asks for. `stop`: steps after
+    which to leave off, in the middle of whatever epoch, with the losses of the first steps alone. Raises `Diverged`.
     """
     spec, device = trial.train, data.images.device
     count = len(data.labels)
@@ -144,6 +149,7 @@ def train(
         model.train()
         generator = torch.Generator().manual_seed(trial.seed * 1_000_003 + epoch)
         summed, right, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
+        first: list[torch.Tensor] = []
         started = shown = time.perf_counter()
         for chosen in batches(count, trial.batch_size, drop_last=spec.drop_last, generator=generator):
             index = chosen.to(device)
@@ -163,8 +169,12 @@ def train(
                 nn.utils.clip_grad_norm_(model.parameters(), spec.clip_grad)
             stepper.step()
             step += 1
+            if step <= FIRST_STEPS:
+                first.append(loss.detach())
             if watched:
                 record.curves += observer.after(watched)
+            if step == stop:
+                break
             seen += len(labels)
             summed += loss.detach() * len(labels)
             right += (logits.detach().argmax(1) == labels).sum()
@@ -183,6 +193,9 @@ def train(
         mean_loss, accuracy = float(summed) / seen, float(right) / seen
         record.seconds += time.perf_counter() - started
         record.images += seen
+        record.curves += _step_losses(first, epoch, steps_an_epoch)
+        if step == stop:
+            return
         record.curves += [
             Reading(step=step, epoch=epoch, measure="train.loss", value=mean_loss if math.isfinite(mean_loss) else None),
             Reading(step=step, epoch=epoch, measure="train.accuracy", value=accuracy),
@@ -193,6 +206,16 @@ def train(
         record.epoch, record.loss = epoch, mean_loss
         record.curves += observer.look(step, epoch)
         report(Progress(epoch=epoch, epochs=spec.epochs, loss=mean_loss, accuracy=accuracy, images_per_second=record.images / record.seconds))
+
+
+def _step_losses(losses: list[torch.Tensor], epoch: int, steps_an_epoch: int) -> list[Reading]:
+    """Losses of the first steps of an epoch, each before the step's update."""
+    values = torch.stack(losses).tolist() if losses else []
+    before = (epoch - 1) * steps_an_epoch
+    return [
+        Reading(step=before + i, epoch=epoch - 1 + i / steps_an_epoch, measure=STEP_LOSS, value=value if math.isfinite(value) else None)
+        for i, value in enumerate(values, 1)
+    ]
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

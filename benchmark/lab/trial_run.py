@@ -34,13 +34,18 @@ LOG_LINES = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What a trial needs to know about the machine; nothing in it changes what is computed, but for the device."""
+    """What a trial needs to know about the machine; nothing in it changes what is computed, but for the device and what a
+    re-run asks for."""
 
     data_dir: str | None
     fingerprint: str
     device: str = "cpu"
     threads: int = 1
     provenance: dict[str, Any] = field(default_factory=dict)
+    steps: int | None = None
+    """Optimizer steps after which a re-run leaves off, before anything is evaluated; None: the whole trial."""
+    shake: float = 0.0
+    """Every starting weight is moved by about this share of itself, at random: how much rounding alone decides in this trial."""
 
 
 def run(trial: Trial, context: Context, report: Callable[[Progress], None]) -> Outcome:
@@ -86,6 +91,7 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
 
     model, audit = build(trial, channels=dataset.channels, image_size=dataset.image_size, classes=len(dataset.classes), mean=dataset.mean, std=dataset.std)
     found["audit"] = audit.model_dump(mode="json")
+    _shake(model, context.shake)
     model = model.to(device)
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)
@@ -115,7 +121,9 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
 
     observer = Observer([measures.registry.from_component(c) for c in trial.measures], probe, trial.train, validate)
     found["measure_seconds"], found["provenance"]["measure_errors"] = observer.seconds, observer.errors
-    train(model, trial, training, precision=precision, stepper=stepper, observer=observer, report=report, record=record)
+    train(model, trial, training, precision=precision, stepper=stepper, observer=observer, report=report, record=record, stop=context.steps)
+    if context.steps is not None:
+        return
 
     result = evaluate.clean(model, test, EVALUATION_BATCH)
     found |= {
@@ -155,6 +163,13 @@ def _attack_progress(name: str, trial: Trial, record: Record, report: Callable[[
         )
 
     return tell
+
+
+def _shake(model: torch.nn.Module, share: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters() if share else ():
+            parameter.mul_(1 + share * torch.randn(parameter.shape, generator=generator))
 
 
 def _settle(device: torch.device, threads: int) -> None:

@@ -1,65 +1,22 @@
 """Batch whitening by Cholesky decomposition.
 
-Equation: `y = gamma W (x - mu) + beta`, `S = cov(x) + eps I` of each group of channels over batch and positions, `W = chol(S)^(-1)` of `S = U L U^T`.
-In eval mode the running mean and the running covariance stand in.
-
-Shapes: `(N, C, *)` to the same; `weight`, `bias`, `running_mean` are `(C,)`, `running_covariance` `(C/g, g, g)`.
-
-Groups: of `group` channels, 16 by default, or, where 16 does not divide the channels, of the largest divisor below. A size that is asked for must
-divide.
-
-Running statistics: a covariance ages faster than a variance while the weights still move fast. With a constant learning rate eval mode may be far
-below training mode at the end; with a rate that falls to zero, or smaller groups, it is not.
+Equation: as in `benchmark/norms/_whitening.py` with `W = L^(-1)` of `S = L L^T`, L lower triangular.
 
 Invariances: each row of the weights before it may be rescaled by its own factor (up to eps).
-
-Source: Huang, Yang, Lang and Deng, Decorrelated Batch Normalization, CVPR 2018; Huang, Zhao, Zhou, Zhu, Liu and Shao, An Investigation into the
-Stochasticity of Batch Whitening, CVPR 2020.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from dataclasses import replace
+from typing import ClassVar, Literal
 
-from pydantic import Field
-
-from benchmark.norms.base import ActivationNorm, Claims, Eps, Family, Momentum, Site, groups_of
-
-if TYPE_CHECKING:
-    from torch import nn
+from benchmark.norms._whitening import CLAIMS, Whitening
+from benchmark.norms.base import Claims
 
 
-class CholeskyWhitening(ActivationNorm):
+class CholeskyWhitening(Whitening):
     name: ClassVar[str] = "bw-cd"
     summary: ClassVar[str] = "Batch whitening by Cholesky decomposition"
-    source: ClassVar[str] = "Huang et al. 2020, arXiv:2003.12327"
-    equation: ClassVar[str] = "y = gamma W (x - mu_NHW) + beta, W = chol(S)^(-1), S = cov_NHW(x) + eps I = U L U^T"
-    family: ClassVar[Family] = "whitening"
-    claims: ClassVar[Claims] = Claims(
-        weight_scale="row",
-        input_scale=True,
-        input_shift=True,
-        exact=False,
-        batch_dependent=True,
-        running_statistics=True,
-        stateful=True,
-        sphere="channel",
-        constraints="d*(d/g+3)/2",
-        errors=("one value",),
-    )
-
-    group: Annotated[int, Field(ge=1)] | None = None
-    eps: Eps = None
-    momentum: Momentum = None
-
-    def layer(self, site: Site) -> nn.Module:
-        from benchmark.norms.layers.whitening import BatchWhitening as Layer
-
-        return Layer(
-            site.channels,
-            method="cd",
-            groups=groups_of(self.group, site),
-            eps=self.eps or site.eps,
-            momentum=self.momentum or site.momentum,
-            affine=site.affine,
-        )
+    equation: ClassVar[str] = "y = gamma W (x - mu_NHW) + beta, W = L^(-1), S = cov_NHW(x) + eps I = L L^T"
+    claims: ClassVar[Claims] = replace(CLAIMS, weight_scale="row")
+    method: ClassVar[Literal["pca", "zca", "cd"]] = "cd"

@@ -78,13 +78,13 @@ def board_csv(board: Board) -> str:
     writer = csv.writer(out)
     settings = [name for name, _ in board.entries[0].settings] if board.entries else []
     writer.writerow(
-        ["trial", "method", "entry", "dataset", "model", "width", "batch_size", *settings, "seed", "status", "reason", *(m.key for m in board.metrics)]
+        ["trial", "method", "entry", "dataset", "model", "width", "batch_size", *settings, "seed", "status", "reason", "level", *(m.key for m in board.metrics)]
     )
     for entry in board.entries:
         for run in entry.runs:
             values = [run.values.get(m.key, "") for m in board.metrics]
             fixed = [run.trial_id, entry.norm, entry.label, board.dataset, board.model, board.width, board.batch_size, *(v for _, v in entry.settings)]
-            writer.writerow([_safe(v) for v in fixed] + [run.seed, run.status, _safe(run.reason), *values])
+            writer.writerow([_safe(v) for v in fixed] + [run.seed, run.status, _safe(run.reason), run.level.value, *values])
     return out.getvalue()
 
 

@@ -92,6 +92,7 @@ def _result(context: Context, board: Board, entry: Entry) -> dict[str, Any]:
         "cells": cells,
         "seeds": [{"href": f"../{context.trial_href(r.trial_id)}", "text": f"{r.seed}", "failed": not r.ok} for r in entry.runs],
         "status": entry.status,
+        "level": entry.level,
         "reason": next((r.reason for r in entry.failed if r.reason), ""),
     }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from benchmark.board import Board, Entry, boards
 from benchmark.store import Store
+from benchmark.trust.marks import Mark, level_of, valid
 
 #: Rows turned into Python values at a time: enough to be quick, few enough to be small.
 BATCH = 2000
@@ -27,6 +28,8 @@ class Results:
     boards: tuple[Board, ...]
     problems: dict[str, str]
     """Shards that could not be read, by path relative to the results folder."""
+    marks: Mapping[tuple[str, str], tuple[Mark, ...]] = field(default_factory=dict)
+    """What re-runs said, by suite and trial."""
 
     @cached_property
     def position(self) -> dict[str, int]:
@@ -77,8 +80,10 @@ class Results:
 def load(store: Store, suites: Sequence[str] | None) -> Results:
     """Read the results of the given suites (default: all)."""
     table = store.table(suites).combine_chunks()
+    marks = valid(store, suites)
     problems = {path.removeprefix(str(store.root)).lstrip("/"): why for path, why in store.problems.items()}
-    return Results(table, tuple(boards(_rows(table))), problems)
+    rows = ({**row, "level": level_of(marks.get((row["suite"], row["trial_id"]), ()))} for row in _rows(table))
+    return Results(table, tuple(boards(rows)), problems, marks)
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

@@ -55,6 +55,7 @@ def _columns(runs: Sequence[tuple[Board, Entry, Run]]) -> list[dict[str, Any]]:
         _category("epochs", "Epochs", [s["train"]["epochs"] for s in specs], False),
         _category("seed", "Seed", [r.seed for _, _, r in runs], True),
         _category("status", "Status", [r.status.replace("_", " ") for _, _, r in runs], True),
+        _category("level", "Trust", [r.level.value for _, _, r in runs], True),
     ]
     metrics = _metrics(runs)
     first = [m.key for m in metrics if m.group == "clean"] + [m.key for m in metrics if m.group == "weight-norm"][:1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from benchmark.board import Board, Cell, Entry, Metric, Run
 from benchmark.pages.context import Context
 from benchmark.pages.methods import Method, key_of
 from benchmark.plugins import show
+from benchmark.trust.levels import Level
 
 #: What the metric over all attacks of a threat calls its attack.
 WORST = "worst case"
@@ -140,6 +141,7 @@ def board_table(
     partly = [e.label for e in board.entries if e.failed and len(e.failed) < len(e.runs)]
     if partly:
         notes.append("Means leave failed trials out: " + ", ".join(partly) + ".")
+    notes.append(trust_note(e.level for e in board.entries))
     return BoardTable(
         board=context.board_view(board),
         metric=metric,
@@ -152,6 +154,15 @@ def board_table(
         settings=tuple(name for name, _ in board.entries[0].settings) if board.entries else (),
         notes=tuple(notes),
     )
+
+
+def trust_note(levels: Iterable[Level]) -> str:
+    """What the marks of trust beside some entries mean."""
+    found = set(levels)
+    if len(found) == 1:
+        (level,) = found
+        return f"All entries are {level.symbol} {level.value}: {level.meaning}."
+    return "".join(f"{level.symbol} {level.value}: {level.meaning}. " for level in Level if level in found) + "An entry is as its least checked trial."
 
 
 def _row(

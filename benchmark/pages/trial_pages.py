@@ -16,6 +16,7 @@ from benchmark.pages.figures import trial_curves
 from benchmark.pages.methods import key_of
 from benchmark.pages.tables import Strip, board_table
 from benchmark.plugins import show
+from benchmark.trust.marks import Mark
 
 
 def write(context: Context) -> None:
@@ -61,6 +62,8 @@ def _page(context: Context, board: Board, entry: Entry, trial_id: str, strip: St
         health=row["health"] or [],
         command=_command(row, context.varying(row["suite"])),
         run=_run(row),
+        level=next(r.level for r in entry.runs if r.trial_id == trial_id),
+        marks=[_mark(m) for m in context.results.marks.get((row["suite"], trial_id), ())],
         provenance=list(_flat(json.loads(row["provenance"] or "{}"))),
         audit=[(k.replace("_", " "), _count(v)) for k, v in audit.items()],
         audit_json=_pretty(audit) if audit else "",
@@ -94,6 +97,17 @@ def _attack(attack: Mapping[str, Any]) -> dict[str, str]:
         "total": f"{attack['total']:,}",
         "seconds": f"{attack['seconds']:.1f}",
         "calls": f"{attack['model_calls']:,}",
+    }
+
+
+def _mark(mark: Mark) -> dict[str, Any]:
+    return {
+        "level": mark.level,
+        "extent": mark.extent,
+        "when": f"{mark.when:%Y-%m-%d}",
+        "commit": str(mark.provenance.get("commit") or "unknown")[:12],
+        "machine": str(mark.provenance.get("cpu") or mark.provenance.get("device") or "unknown"),
+        "compared": [(c.what, *("–" if v is None else f"{v:.6g}" for v in (c.expected, c.found)), f"{c.tolerance:.2g}") for c in mark.compared],
     }
 
 

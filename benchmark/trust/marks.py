@@ -1,0 +1,135 @@
+"""Marks: what re-runs said of stored results, beside them in `results/<suite>/reproductions.jsonl`.
+
+One mark a line, each with the SHA-256 of its own content, in the order of trials: two pull requests that add marks seldom touch the same place. Lines are
+added and never changed. A mark names the very bytes of the shard that it is about, so a shard that is replaced has none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, Field, ValidationError
+
+from benchmark.store import Store, to_json, write_atomically
+from benchmark.trial import Frozen, digest
+from benchmark.trust.levels import Level
+
+FILE = "reproductions.jsonl"
+_SEAL = "seal"
+
+
+class Compared(Frozen):
+    """One number of a result and the same number of a re-run; None where it was not finite."""
+
+    what: str
+    expected: float | None
+    found: float | None
+    tolerance: float
+    """Largest difference that counts as the same, in the number's own unit."""
+
+    @property
+    def holds(self) -> bool:
+        if self.expected is None or self.found is None:
+            return self.expected is self.found
+        return abs(self.expected - self.found) <= self.tolerance
+
+
+class Mark(Frozen):
+    """One re-run that gave what a stored result says."""
+
+    trial_id: str
+    shard: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """SHA-256 of the shard's bytes."""
+    level: Literal[Level.SMOKE, Level.RERUN]
+    extent: str
+    """What was run again: `first 10 steps`, `whole trial`."""
+    compared: tuple[Compared, ...]
+    when: AwareDatetime
+    provenance: dict[str, Any]
+    """Commit, versions and machine of the re-run."""
+
+
+def fingerprint(path: Path) -> str:
+    """What a mark knows a shard by: SHA-256 of its bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read(folder: Path) -> tuple[list[Mark], list[str]]:
+    """The marks of a suite's folder, and a message for each line that holds none."""
+    marks, problems = [], []
+    for number, line in enumerate(_lines(folder), 1):
+        try:
+            content = json.loads(line)
+            seal = content.pop(_SEAL)
+            mark, sealed = Mark.model_validate(content), seal == digest(content)
+        except (ValidationError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
+            problems.append(f"line {number} is no mark")
+            continue
+        if sealed:
+            marks.append(mark)
+        else:
+            problems.append(f"line {number} was changed after it was written")
+    return marks, problems
+
+
+def add(folder: Path, marks: Iterable[Mark]) -> int:
+    """Add marks to a suite's folder; those that it has already are left as they are. Returns how many are new."""
+    there = _lines(folder)
+    new = [line for line in dict.fromkeys(_line(m) for m in marks) if line not in set(there)]
+    if new:
+        write_atomically(folder / FILE, "".join(f"{line}\n" for line in sorted([*there, *new], key=_place)).encode())
+    return len(new)
+
+
+def valid(store: Store, suites: Iterable[str] | None = None) -> dict[tuple[str, str], tuple[Mark, ...]]:
+    """The marks of each (suite, trial) that are about the shard as it is now, oldest first. Lines that hold none go to `store.problems`."""
+    found: dict[tuple[str, str], list[Mark]] = {}
+    for suite in store.suites() if suites is None else suites:
+        marks, problems = read(store.root / suite)
+        if problems:
+            store.problems[str(store.root / suite / FILE)] = "; ".join(problems)
+        shards: dict[str, str] = {}
+        for mark in sorted(marks, key=lambda m: m.when):
+            path = store.path(suite, mark.trial_id)
+            if path.parent != store.root / suite or not path.is_file():
+                continue
+            if mark.trial_id not in shards:
+                shards[mark.trial_id] = fingerprint(path)
+            if mark.shard == shards[mark.trial_id]:
+                found.setdefault((suite, mark.trial_id), []).append(mark)
+    return {key: tuple(marks) for key, marks in found.items()}
+
+
+def level_of(marks: Iterable[Mark]) -> Level:
+    """What the best of the marks makes of a result."""
+    return max((m.level for m in marks), key=lambda level: level.height, default=Level.SELF_REPORTED)
+
+
+def with_levels(store: Store, rows: Iterable[Mapping[str, Any]], suites: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of `store` with the column `level` that boards read."""
+    marks = valid(store, suites)
+    for row in rows:
+        yield {**row, "level": level_of(marks.get((row["suite"], row["trial_id"]), ()))}
+
+
+def _lines(folder: Path) -> list[str]:
+    path = folder / FILE
+    return [line for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()] if path.is_file() else []
+
+
+def _line(mark: Mark) -> str:
+    content = mark.model_dump(mode="json")
+    return to_json(content | {_SEAL: digest(content)})
+
+
+def _place(line: str) -> tuple[str, str]:
+    """Where a line stands: by trial; lines that cannot be read come last, as they are."""
+    try:
+        content = json.loads(line)
+        return str(content["trial_id"]), str(content["when"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return "~", line
