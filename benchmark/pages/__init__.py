@@ -7,7 +7,7 @@ from pathlib import Path
 
 import benchmark
 from benchmark import norms
-from benchmark.pages import boards_pages, compare_page, data_page, method_pages, runs_page, trial_pages
+from benchmark.pages import boards_pages, compare_page, data_page, method_pages, runs_page, trial_pages, tuning_page
 from benchmark.pages.context import Context
 from benchmark.pages.figures import chart_library, colours_script
 from benchmark.pages.press import Press
@@ -18,7 +18,7 @@ from benchmark.store import Store
 
 __all__ = ["SiteError", "build"]
 
-#: Pages of the navigation: file and text.
+#: Pages of the navigation: file and text. The one on tuning is there when a suite has tuned.
 NAVIGATION = (
     ("index.html", "Overview"),
     ("accuracy.html", "Accuracy"),
@@ -26,6 +26,7 @@ NAVIGATION = (
     ("weight-norm.html", "Weight norms"),
     ("compare.html", "Compare"),
     ("methods.html", "Methods"),
+    ("tuning.html", "Tuning"),
     ("runs.html", "All runs"),
     ("data.html", "Data"),
     ("contribute.html", "Contribute"),
@@ -49,7 +50,7 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
     with replacing(out) as folder, Press() as press:
         shared = {
             "site": {
-                "nav": NAVIGATION,
+                "nav": [page for page in NAVIGATION if page[0] != "tuning.html" or results.sweeps],
                 "trials": f"{results.table.num_rows:,}",
                 "version": results.version,
                 "date": results.date,
@@ -65,6 +66,7 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
         boards_pages.write(context)
         trial_pages.write(context)
         method_pages.write(context)
+        tuning_page.write(context)
         compare_page.write(context)
         runs_page.write(context)
         data_page.write(context)

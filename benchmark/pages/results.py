@@ -13,8 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmark.board import Board, Entry, boards
+from benchmark.board.tuning import Sweep, sweeps
 from benchmark.store import Store
 
+#: What sweeps are made of.
+_SWEPT = [
+    *("suite", "trial_id", "identity_parts", "spec", "norm", "stage", "status", "epoch"),
+    *("validation_accuracy", "provenance", "wall_seconds", "train_seconds"),
+]
 #: Rows turned into Python values at a time: enough to be quick, few enough to be small.
 BATCH = 2000
 
@@ -24,9 +30,13 @@ class Results:
     """All results of some suites: the Arrow table as stored, and the boards that it makes."""
 
     table: pa.Table
+    """Final trials."""
     boards: tuple[Board, ...]
     problems: dict[str, str]
     """Shards that could not be read, by path relative to the results folder."""
+    candidates: pa.Table
+    """Trials that tuning tried, of which no board is made."""
+    sweeps: tuple[Sweep, ...]
 
     @cached_property
     def position(self) -> dict[str, int]:
@@ -58,9 +68,10 @@ class Results:
     def version(self) -> str:
         """12 digits that change whenever a result does: which trials there are, what they were run with, when, and how they ended."""
         found = hashlib.sha256()
-        columns = [self.table.column(c).cast(pa.string()).to_pylist() for c in ("suite", "trial_id", "identity", "status", "started")]
-        for row in zip(*columns, strict=True):
-            found.update("\0".join(str(v) for v in row).encode() + b"\n")
+        for table in (self.table, self.candidates):
+            columns = [table.column(c).cast(pa.string()).to_pylist() for c in ("suite", "trial_id", "identity", "status", "started")]
+            for row in zip(*columns, strict=True):
+                found.update("\0".join(str(v) for v in row).encode() + b"\n")
         return found.hexdigest()[:12]
 
     @cached_property
@@ -78,7 +89,11 @@ def load(store: Store, suites: Sequence[str] | None) -> Results:
     """Read the results of the given suites (default: all)."""
     table = store.table(suites).combine_chunks()
     problems = {path.removeprefix(str(store.root)).lstrip("/"): why for path, why in store.problems.items()}
-    return Results(table, tuple(boards(_rows(table))), problems)
+    tuning = pc.equal(table.column("stage"), "tuning")
+    candidates = table.filter(tuning).combine_chunks()
+    final = table.filter(pc.invert(tuning)).combine_chunks() if len(candidates) else table
+    made = tuple(sweeps(table.select(_SWEPT).to_pylist())) if len(candidates) else ()
+    return Results(final, tuple(boards(_rows(final))), problems, candidates, made)
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
