@@ -67,7 +67,8 @@ def run(
     try:
         summary += session.run(plan, store, loaded.limits, console=console, data_dir=folder, jobs=jobs, address=address)
         if plan.waiting:  # every candidate has ended now, one way or another
-            plan = make(loaded.name, trials, store, folder, searches=searches, ended={item.trial.trial_id for item, _, _ in summary.ended}, download=True)
+            ended = {item.trial.trial_id for item, _, _ in summary.ended}
+            plan = make(loaded.name, trials, store, folder, searches=searches, ended=ended, retry=retry, download=True)
             console.print(render_choices(plan), highlight=False, soft_wrap=True)
             summary += session.run(plan, store, loaded.limits, console=console, data_dir=folder, jobs=jobs, address=address)
     except KeyboardInterrupt:

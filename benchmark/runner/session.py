@@ -44,7 +44,7 @@ def announce(plan: Plan) -> str:
     counts = ", ".join(f"{plan.count(s)} {s.value}" for s in State if plan.count(s))
     if plan.tuning:
         counts += f", {plan.waiting} waiting" if plan.waiting else ""
-        head = f"{len(plan.items) + plan.waiting - plan.final} candidates, {plan.final} final trials after tuning"
+        head = f"{len(plan.items) + plan.waiting - plan.final} candidates, {plan.final} final trial{'s' if plan.final != 1 else ''} after tuning"
     else:
         head = f"{len(plan.items)} trials"
     estimate = f"; about {duration(plan.estimate)} of trial time" if plan.todo and plan.estimate is not None else ""
