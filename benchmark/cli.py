@@ -15,12 +15,15 @@ from benchmark.cli_results import app as results_app
 from benchmark.errors import BenchError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Collection
+
+    from rich.console import Console, RenderableType
 
     from benchmark.plan import Plan
     from benchmark.store import Store
     from benchmark.suite import Suite
     from benchmark.trial import Trial
+    from benchmark.tuning import Search
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,24 +51,30 @@ def run(
     site_dir: Annotated[Path | None, typer.Option("--site", help="Where to build the site [default: site/build].", metavar="DIR")] = None,
 ) -> None:
     """Run what a suite still misses, then show its boards and build the site."""
-    from benchmark.board import boards
     from benchmark.pages import build
+    from benchmark.plan import make
     from benchmark.resources import default_site
     from benchmark.runner import session
-    from benchmark.terminal import render
-    from benchmark.trust.marks import with_levels
+    from benchmark.terminal import render_choices
 
     console = _console()
-    loaded, trials, store, plan = _plan(suite, results, data, only, retry=retry, download=True)
+    loaded, trials, searches, store = _wanted(suite, results, only)
+    folder = data_folder(data)
+    plan = make(loaded.name, trials, store, folder, searches=searches, retry=retry, download=True)
     console.print(session.announce(plan), highlight=False, soft_wrap=True)
     _warn(store)
+    summary = session.Summary(())
     try:
-        summary = session.run(plan, store, loaded.limits, console=console, data_dir=data_folder(data), jobs=jobs, address=address)
+        summary += session.run(plan, store, loaded.limits, console=console, data_dir=folder, jobs=jobs, address=address)
+        if plan.waiting:  # every candidate has ended now, one way or another
+            ended = {item.trial.trial_id for item, _, _ in summary.ended}
+            plan = make(loaded.name, trials, store, folder, searches=searches, ended=ended, retry=retry, download=True)
+            console.print(render_choices(plan), highlight=False, soft_wrap=True)
+            summary += session.run(plan, store, loaded.limits, console=console, data_dir=folder, jobs=jobs, address=address)
     except KeyboardInterrupt:
         console.print("\ninterrupted: what had finished is stored; the same command goes on from here", soft_wrap=True)
         raise typer.Exit(130) from None
-    wanted = {t.trial_id for t in trials}
-    console.print(render(boards(r for r in with_levels(store, store.rows([loaded.name]), [loaded.name]) if r["trial_id"] in wanted)))
+    console.print(_shown(loaded.name, store, {i.trial.trial_id for i in plan.items}))
     console.print(f"site: {build(store, site_dir or default_site())}", highlight=False, soft_wrap=True)
     if summary.broken:
         for item, status, reason in summary.broken:
@@ -78,14 +87,19 @@ def run(
 def plan(suite: SuiteName, results: Results = None, data: Data = None, only: Only = None, retry: Retry = False, as_json: Json = False) -> None:
     """Say what a suite holds: its size, what is cached, stale or missing, and how long the rest should take."""
     from benchmark.runner.session import announce
+    from benchmark.terminal import render_choices
 
     loaded, trials, store, made = _plan(suite, results, data, only, retry=retry)
     if as_json:
         return print_json(made.to_dict())
     console = _console()
     console.print(announce(made), highlight=False, soft_wrap=True)
-    for line in _axes(trials):
+    for line in _axes(trials, made.tuning[0].search.settings if made.tuning else ()):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
+    if loaded.tune is not None:
+        for search in made.tuning[:1]:
+            console.print(f"  tuning: {_tuned(loaded, search.search)}", highlight=False, soft_wrap=True)
+        console.print(render_choices(made), highlight=False, soft_wrap=True)
     limit = loaded.limits
     console.print(f"  limits: {limit.cpu} CPU, {limit.gpu} GPU, {limit.time:g} s a trial", highlight=False)
     if made.todo and made.estimate is None:
@@ -106,6 +120,7 @@ def status(
     """Show how each trial of a suite stands: its result, or why there is none that counts."""
     from benchmark.plan import State
     from benchmark.runner.session import announce
+    from benchmark.terminal import render_choices
 
     _, _, store, made = _plan(suite, results, data, only)
     if as_json:
@@ -121,6 +136,8 @@ def status(
                 console.print(f"        {reason}", highlight=False, markup=False, soft_wrap=True)
             if stored == "error" and item.state is State.CACHED:
                 console.print(_log(store, made.suite, item.trial.trial_id), highlight=False, markup=False, soft_wrap=True)
+    if made.tuning:
+        console.print(render_choices(made), highlight=False, soft_wrap=True)
     ends = sorted({i.stored["status"] for i in made.items if i.stored})
     for end in ends:
         console.print(f"  {sum(bool(i.stored and i.stored['status'] == end) for i in made.items)} stored as {end}", highlight=False)
@@ -132,19 +149,20 @@ def status(
 def board(suite: SuiteName, results: Results = None, only: Only = None, as_json: Json = False) -> None:
     """Show a suite's boards in the terminal."""
     from benchmark.board import boards, boards_json
-    from benchmark.select import select
-    from benchmark.suite import expand, load
-    from benchmark.terminal import render
     from benchmark.trust.marks import with_levels
 
-    loaded, store = load(suite), open_store(results)
-    wanted = {t.trial_id for t in select(expand(loaded), only or [])}
-    made = boards(r for r in with_levels(store, store.rows([loaded.name]), [loaded.name]) if r["trial_id"] in wanted)
+    loaded, trials, searches, store = _wanted(suite, results, only)
+    stored = {r["trial_id"]: r for r in store.rows([loaded.name], ["trial_id", "status", "reason", "validation_accuracy"])}
+    for search in searches:
+        trials += search.candidates
+        if all(c.trial_id in stored for c in search.candidates):
+            trials += [trial for _, trial in search.settled(search.choose(stored))]
+    wanted = {t.trial_id for t in trials}
     if as_json:
-        return print_json(boards_json(made))
+        return print_json(boards_json(boards(r for r in with_levels(store, store.rows([loaded.name]), [loaded.name]) if r["trial_id"] in wanted)))
     console = _console()
-    if made:
-        console.print(render(made))
+    if wanted & set(stored):
+        console.print(_shown(loaded.name, store, wanted))
     else:
         console.print(f"no results of {loaded.name} in {store.root} yet: bench run {suite}", soft_wrap=True)
     _warn(store)
@@ -191,23 +209,58 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     return show(found, _console())
 
 
-def _plan(
-    suite: str, results: Path | None, data: Path | None, only: list[str] | None, *, retry: bool = False, download: bool = False
-) -> tuple[Suite, list[Trial], Store, Plan]:
-    from benchmark.plan import make
-    from benchmark.select import select
-    from benchmark.suite import expand, load
+def _wanted(suite: str, results: Path | None, only: list[str] | None) -> tuple[Suite, list[Trial], list[Search], Store]:
+    """A suite, and what is asked for of it: trials, or searches where it tunes."""
+    from benchmark.select import select, select_searches
+    from benchmark.suite import expand, load, searches
 
     loaded, store = load(suite), open_store(results)
-    trials = select(expand(loaded), only or [])
-    return loaded, trials, store, make(loaded.name, trials, store, data_folder(data), retry=retry, download=download)
+    if loaded.tune is None:
+        return loaded, select(expand(loaded), only or []), [], store
+    return loaded, [], select_searches(searches(loaded), only or []), store
 
 
-def _axes(trials: list[Trial]) -> list[str]:
+def _plan(suite: str, results: Path | None, data: Path | None, only: list[str] | None, *, retry: bool = False) -> tuple[Suite, list[Trial], Store, Plan]:
+    """The trials are those of the suite's grid: where it tunes, final ones with the tuned settings still open."""
+    from benchmark.plan import make
+
+    loaded, trials, searches, store = _wanted(suite, results, only)
+    made = make(loaded.name, trials, store, data_folder(data), searches=searches, retry=retry)
+    return loaded, trials or [trial for search in searches for _, trial in search.finals], store, made
+
+
+def _shown(suite: str, store: Store, wanted: set[str]) -> RenderableType:
+    """The boards of the wanted trials, and what their tuning tried."""
+    from rich.console import Group
+
+    from benchmark.board import boards
+    from benchmark.board.tuning import sweeps
+    from benchmark.terminal import render, render_sweeps
+    from benchmark.trust.marks import with_levels
+
+    rows = [r for r in with_levels(store, store.rows([suite]), [suite]) if r["trial_id"] in wanted]
+    return Group(render(boards(rows)), *render_sweeps(sweeps(rows)))
+
+
+def _tuned(suite: Suite, search: Search) -> str:
+    """What is tuned, and how, on one line."""
+    from benchmark.plugins import show
+
+    settings = "; ".join(f"{key} {', '.join('null' if v is None else show(v) for v in values)}" for key, values in suite.tune.settings().items())
+    seeds = len({c.seed for c in search.candidates})
+    return (
+        f"{settings}; per {', '.join(dict.fromkeys(('norm', *suite.tune.per)))}; on {search.candidates[0].data.validation:g} of the training images, "
+        f"{seeds} {'seed' if seeds == 1 else 'seeds'}, scheduler {search.scheduler}"
+    )
+
+
+def _axes(trials: list[Trial], tuned: Collection[str] = ()) -> list[str]:
     from benchmark.select import KEYS, value_of
 
     lines = []
     for key in KEYS:
+        if key in tuned:
+            continue
         values = list(dict.fromkeys(str(value_of(t, key)) for t in trials))
         if len(values) > 1 or key in {"dataset", "model", "norm"}:
             lines.append(f"{key}: {', '.join(values)}")

@@ -6,6 +6,7 @@ parts:
     code      digest of the source of every plug-in that the trial names and of what these import from their own package
     protocol  version of the numeric protocol (`benchmark.trial.PROTOCOL`)
     versions  of the libraries that decide numbers
+    untuned   of a final trial that is not run, as tuning could choose nothing for it: why; else left out
 
 The digest of a source ignores comments, docstrings, formatting and a plug-in's prose and claims, none of which decides a number.
 """
@@ -41,13 +42,15 @@ class Identity:
     code: dict[str, str]
     protocol: int
     versions: dict[str, str]
+    untuned: str = ""
 
     @property
     def hash(self) -> str:
         return digest(self.parts())[:32]
 
     def parts(self) -> dict[str, Any]:
-        return {"spec": self.spec, "data": self.data, "code": self.code, "protocol": self.protocol, "versions": self.versions}
+        parts = {"spec": self.spec, "data": self.data, "code": self.code, "protocol": self.protocol, "versions": self.versions}
+        return parts | ({"untuned": self.untuned} if self.untuned else {})
 
     def to_dict(self) -> dict[str, Any]:
         """As the store keeps it."""
@@ -59,6 +62,8 @@ class Identity:
         A dataset that is not on this machine yet (`data` is None) is taken to be the same.
         """
         reasons = []
+        if self.untuned != stored.get("untuned", ""):
+            reasons.append("tuning ended otherwise: " + (self.untuned or "now its settings are chosen"))
         if self.data is not None and stored.get("data") != self.data:
             reasons.append(f"the dataset's content changed ({str(stored.get('data'))[:8]} -> {self.data[:8]})")
         if stored.get("protocol") != self.protocol:

@@ -1,10 +1,13 @@
-"""What a suite still has to run: each planned trial is cached, stale or missing, with the reason."""
+"""What a suite still has to run: each planned trial is cached, stale or missing, with the reason.
+
+A suite with `tune` is planned twice: the final trials of a search are known once each of its candidates has a row that stands.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from statistics import median
@@ -13,7 +16,8 @@ from typing import Any
 from benchmark.identity import Identity, identity
 from benchmark.lab import data as datasets
 from benchmark.store import BRIEF, Store
-from benchmark.trial import DataSpec, Status, Trial
+from benchmark.trial import Status, Trial
+from benchmark.tuning import Choice, Search
 
 
 class State(StrEnum):
@@ -39,12 +43,27 @@ class Item:
     stored: dict[str, Any] | None
     estimate: float | None
     """Seconds that it should take, from earlier trials; None when there is none to go by."""
+    forgone: Choice | None = None
+    """Of a final trial that is not run but recorded at once, as tuning chose no settings for it: the choice that failed."""
+    search: Search | None = None
+    """Of a candidate: the search that it belongs to."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A search and where it stands. `choice` is None until all of its candidates have rows; `waiting`: seconds that each final trial should take then."""
+
+    search: Search
+    choice: Choice | None
+    waiting: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
     suite: str
     items: tuple[Item, ...]
+    """Candidates first; of final trials those that are known."""
+    tuning: tuple[Tuning, ...] = ()
 
     def count(self, state: State) -> int:
         return sum(i.state is state for i in self.items)
@@ -56,22 +75,47 @@ class Plan:
     @property
     def estimate(self) -> float | None:
         """Seconds of trial time still to run, one trial after the other; None when no earlier trial tells."""
-        known = [i.estimate for i in self.todo if i.estimate is not None]
-        if not self.todo:
+        times = [i.estimate for i in self.todo if not i.forgone] + [seconds for t in self.tuning for seconds in t.waiting]
+        known = [seconds for seconds in times if seconds is not None]
+        if not times:
             return 0.0
-        return sum(known) / len(known) * len(self.todo) if known else None
+        return sum(known) / len(known) * len(times) if known else None
+
+    @property
+    def waiting(self) -> int:
+        """Final trials whose settings are not chosen yet."""
+        return sum(len(t.waiting) for t in self.tuning)
+
+    @property
+    def final(self) -> int:
+        """All final trials, known or waiting."""
+        return sum(i.trial.stage == "final" for i in self.items) + self.waiting
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "suite": self.suite,
-            "total": len(self.items),
+            "total": len(self.items) + self.waiting,
             "cached": self.count(State.CACHED),
             "stale": self.count(State.STALE),
             "missing": self.count(State.MISSING),
+            "waiting": self.waiting,
             "estimate_seconds": self.estimate,
+            "tuning": [
+                {
+                    "for": t.search.label,
+                    "scheduler": t.search.scheduler,
+                    "candidates": [c.trial_id for c in t.search.candidates],
+                    "final": len(t.search.finals),
+                    "chosen": dict(t.choice.settings) if t.choice and t.choice.settings else None,
+                    "validation_accuracy": t.choice.accuracy if t.choice else None,
+                    "reason": t.choice.reason if t.choice else "not all candidates have ended",
+                }
+                for t in self.tuning
+            ],
             "trials": [
                 {
                     "trial_id": i.trial.trial_id,
+                    "stage": i.trial.stage,
                     "title": i.trial.title,
                     "state": i.state.value,
                     "reasons": list(i.reasons),
@@ -83,50 +127,92 @@ class Plan:
         }
 
 
-def make(suite: str, trials: Sequence[Trial], store: Store, data_dir: Path | None, *, retry: bool = False, download: bool = False) -> Plan:
+def make(
+    suite: str,
+    trials: Sequence[Trial],
+    store: Store,
+    data_dir: Path | None,
+    *,
+    searches: Sequence[Search] = (),
+    ended: Collection[str] = (),
+    retry: bool = False,
+    download: bool = False,
+) -> Plan:
     """Compare the trials of a suite with what is stored. Raises `DataError` when a dataset cannot exist.
 
+    searches: of a suite with `tune`, in the place of `trials`. ended: ids of trials that this very command has run: they are not run again, whatever their end.
     retry: count failed trials as missing. download: fetch datasets that are not on this machine, so that their content is known.
     """
-    rows = {r["trial_id"]: r for r in store.rows([suite], BRIEF)}
-    fingerprints = Fingerprints(data_dir, download=download)
-    paces = _Paces(rows.values())
-    items = []
-    for trial in trials:
-        now = identity(trial, fingerprints.of(trial.data))
-        state, reasons = _judge(trial, now, rows, retry=retry)
-        items.append(Item(trial, now, state, tuple(reasons), rows.get(trial.trial_id), paces.estimate(trial)))
-    return Plan(suite, tuple(items))
+    planner = _Planner(store, suite, Fingerprints(data_dir, download=download), ended, retry=retry)
+    items = [planner.item(trial) for trial in trials]
+    tuning: list[Tuning] = []
+    finals: list[tuple[int, Item]] = []
+    for search in searches:
+        candidates = [planner.item(trial, search=search) for trial in search.candidates]
+        items += candidates
+        if all(i.state is State.CACHED for i in candidates):
+            choice = search.choose({i.trial.trial_id: i.stored for i in candidates if i.stored})
+            finals += [(place, planner.item(trial, None if choice.settings else choice)) for place, trial in search.settled(choice)]
+            tuning.append(Tuning(search, choice))
+        else:
+            tuning.append(Tuning(search, None, tuple(planner.wait(trial) for _, trial in search.finals)))
+    items += [item for _, item in sorted(finals, key=lambda found: found[0])]
+    return Plan(suite, tuple(items), tuple(tuning))
+
+
+class _Planner:
+    """Holds trials against the rows of one suite."""
+
+    def __init__(self, store: Store, suite: str, fingerprints: Fingerprints, ended: Collection[str], *, retry: bool) -> None:
+        self._rows = {r["trial_id"]: r for r in store.rows([suite], BRIEF)}
+        self._fingerprints, self._ended, self._retry = fingerprints, ended, retry
+        self._paces = _Paces(self._rows.values())
+
+    def item(self, trial: Trial, forgone: Choice | None = None, *, search: Search | None = None) -> Item:
+        now = identity(trial, self._fingerprints.of(trial))
+        if forgone:
+            now = replace(now, untuned=forgone.reason)
+        state, reasons = self._judge(trial, now, whole=search is not None and search.scheduler == "none")
+        return Item(trial, now, state, tuple(reasons), self._rows.get(trial.trial_id), self._paces.estimate(trial), forgone, search)
+
+    def wait(self, trial: Trial) -> float | None:
+        """The estimate of a final trial that is not known yet. That its data are there, test split and all, shows now and not after hours of tuning."""
+        self._fingerprints.of(trial)
+        return self._paces.estimate(trial)
+
+    def _judge(self, trial: Trial, now: Identity, *, whole: bool) -> tuple[State, list[str]]:
+        """`whole`: a candidate that was stopped early does not count."""
+        row = self._rows.get(trial.trial_id)
+        if row is None:
+            return State.MISSING, [_nearest(trial, self._rows.values())]
+        if changes := now.changes_since(json.loads(row["identity_parts"])):
+            return State.STALE, changes
+        if trial.trial_id in self._ended:
+            return State.CACHED, []
+        if row["status"] in UNFINISHED:
+            return State.MISSING, [f"it was killed ({row['reason']})"]
+        if whole and row["status"] == Status.STOPPED:
+            return State.MISSING, [f"it was stopped early, and all candidates are to run to their end ({row['reason']})"]
+        if self._retry and row["status"] in RETRIABLE:
+            return State.MISSING, [f"it ended as {row['status']} and is to be tried again ({row['reason']})"]
+        return State.CACHED, []
 
 
 class Fingerprints:
-    """Content fingerprints of datasets, each computed once."""
+    """Content fingerprints of datasets, each computed once; of the training split alone for trials that see no other."""
 
     def __init__(self, data_dir: Path | None, *, download: bool) -> None:
         self._data_dir, self._download = data_dir, download
         self._known: dict[tuple[Any, ...], str | None] = {}
 
-    def of(self, spec: DataSpec) -> str | None:
+    def of(self, trial: Trial) -> str | None:
         """None when the dataset is not on this machine and may not be fetched."""
-        key = (spec.dataset, spec.train_split, spec.test_split, spec.image_column, spec.label_column)
+        spec, test = trial.data, trial.stage == "final"
+        key = (spec.dataset, spec.train_split, spec.test_split if test else None, spec.image_column, spec.label_column)
         if key not in self._known:
-            source = datasets.locate(spec, self._data_dir, download=self._download)
+            source = datasets.locate(spec, self._data_dir, download=self._download, test=test)
             self._known[key] = datasets.fingerprint(source) if source else None
         return self._known[key]
-
-
-def _judge(trial: Trial, now: Identity, rows: dict[str, dict[str, Any]], *, retry: bool) -> tuple[State, list[str]]:
-    row = rows.get(trial.trial_id)
-    if row is None:
-        return State.MISSING, [_nearest(trial, rows.values())]
-    changes = now.changes_since(json.loads(row["identity_parts"]))
-    if changes:
-        return State.STALE, changes
-    if row["status"] in UNFINISHED:
-        return State.MISSING, [f"it was killed ({row['reason']})"]
-    if retry and row["status"] in RETRIABLE:
-        return State.MISSING, [f"it ended as {row['status']} and is to be tried again ({row['reason']})"]
-    return State.CACHED, []
 
 
 def _nearest(trial: Trial, rows: Iterable[dict[str, Any]]) -> str:
@@ -134,7 +220,7 @@ def _nearest(trial: Trial, rows: Iterable[dict[str, Any]]) -> str:
     spec = _flat(trial.model_dump(mode="json"))
     best: list[str] | None = None
     for row in rows:
-        if (row["norm"], row["seed"], row["model"]) != (trial.norm_label, trial.seed, trial.model.name):
+        if (row["norm"], row["seed"], row["model"], row["stage"]) != (trial.norm_label, trial.seed, trial.model.name, trial.stage):
             continue
         other = _flat(json.loads(row["spec"]))
         differing = sorted(k for k in {*spec, *other} if spec.get(k) != other.get(k))
@@ -150,7 +236,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 class _Paces:
-    """Seconds a trial, learnt from rows: scaled by epochs, among trials of the same model, width and norm, else of the same model and width."""
+    """Seconds a trial, learnt from rows: scaled by epochs, among trials of the same stage, model, width and norm, else of the same model and width."""
 
     def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
         self._by: dict[tuple[Any, ...], list[float]] = {}
@@ -158,12 +244,13 @@ class _Paces:
             if row["status"] != Status.OK or not row["wall_seconds"]:
                 continue
             pace = row["wall_seconds"] / row["epochs"]
-            for key in ((row["dataset"], row["model"], row["width"], row["norm"]), (row["dataset"], row["model"], row["width"])):
+            shape = (row["dataset"], row["model"], row["width"])
+            for key in ((*shape, row["stage"], row["norm"]), (*shape, row["stage"]), shape):
                 self._by.setdefault(key, []).append(pace)
 
     def estimate(self, trial: Trial) -> float | None:
         shape = (trial.data.dataset, trial.model.name, trial.model.width)
-        for key in ((*shape, trial.norm_label), shape):
+        for key in ((*shape, trial.stage, trial.norm_label), (*shape, trial.stage), shape):
             if key in self._by:
                 return median(self._by[key]) * trial.train.epochs
         return None

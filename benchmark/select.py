@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from benchmark.errors import BenchError
 from benchmark.plugins import number
 from benchmark.trial import TrainSpec, Trial
+from benchmark.tuning import Search
 
 KEYS = ("dataset", "model", "norm", "batch_size", "width", "seed", *TrainSpec.model_fields)
 
@@ -33,6 +35,17 @@ def select(trials: Sequence[Trial], filters: Sequence[str]) -> list[Trial]:
         have = "; ".join(f"{k}: {', '.join(sorted({str(value_of(t, k)) for t in trials}))}" for k in wanted)
         raise SelectionError(f"--only matches no trial of the suite, which has {have}")
     return found
+
+
+def select_searches(searches: Sequence[Search], filters: Sequence[str]) -> list[Search]:
+    """The searches with a final trial that matches, and of these trials the ones that do. All candidates of such a search are needed."""
+    for search in searches:
+        for text in filters:
+            if (key := text.partition("=")[0].strip()) in search.settings:
+                raise SelectionError(f"--only {text!r}: the suite tunes {key}, so that it is known only afterwards; choose by another key")
+    places = {id(trial) for trial in select([trial for search in searches for _, trial in search.finals], filters)}
+    kept = (replace(search, finals=tuple(f for f in search.finals if id(f[1]) in places)) for search in searches)
+    return [search for search in kept if search.finals]
 
 
 def value_of(trial: Trial, key: str) -> object:

@@ -67,10 +67,14 @@ def contradictions(row: dict[str, Any], suite: str, path: Path) -> Iterator[str]
         "model": trial.model.name,
         "dataset": trial.data.dataset,
         "lr": trial.train.lr,
+        "stage": trial.stage,
     }
     yield from (f"its {k} is {row[k]!r}, its specification says {v!r}" for k, v in flat.items() if row[k] != v)
-    if row["status"] == Status.OK and row["clean_correct"] is None:
-        yield "it is ok but has no clean accuracy"
+    tuning = trial.stage == "tuning"
+    if row["status"] == Status.OK and row["validation_accuracy" if tuning else "clean_correct"] is None:
+        yield f"it is ok but has no {'validation' if tuning else 'clean'} accuracy"
+    if tuning and (row["clean_correct"] is not None or row["attacks"]):
+        yield "it is a candidate of tuning but was shown test images"
     if row["clean_correct"] is None:
         return
     total = row["test_total"]

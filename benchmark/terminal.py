@@ -10,8 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.board import Board, Entry, Metric
+from benchmark.board.tuning import Sweep, Tried
+from benchmark.plan import Plan
 from benchmark.plugins import show
 from benchmark.trust.levels import Level
+from benchmark.tuning import order, written
 
 #: What stands under every set of boards, so that no number is read for more than it is.
 NOTE = (
@@ -103,3 +106,59 @@ def _failures(entry: Entry) -> str:
     if not entry.failed:
         return ""
     return f"{entry.status}: {entry.failed[0].reason}" if entry.failed[0].reason else entry.status
+
+
+def render_choices(plan: Plan) -> Text:
+    """What tuning has chosen so far, a line a search."""
+    lines = []
+    for tuning in plan.tuning:
+        choice = tuning.choice
+        if choice is None:
+            lines.append(f"  {tuning.search.label}: waits for {len(tuning.search.candidates)} candidates")
+        elif choice.settings is None:
+            lines.append(f"  {tuning.search.label}: {choice.status.value}: {choice.reason}")
+        else:
+            lines.append(f"  {tuning.search.label}: {written(choice.settings)}, validation accuracy {choice.accuracy:.2%}")
+    return Text("\n".join(lines))
+
+
+#: Settings that get a column each; with more of them only the choice is shown.
+TRIED = 8
+
+
+def render_sweeps(sweeps: Sequence[Sweep]) -> list[Table | Text]:
+    """What tuning tried, a line a method: validation accuracy of each setting, the choice in brackets, and what it cost."""
+    if not sweeps:
+        return []
+    settings = list(dict.fromkeys(t.settings for s in sweeps for t in s.tried))
+    settings = sorted(settings, key=order) if len(settings) <= TRIED and len({s.keys for s in sweeps}) == 1 else []
+    table = Table(
+        title="Tuning, validation accuracy in %", title_justify="left", title_style="", box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    table.add_column("Method", no_wrap=True)
+    for setting in settings:
+        table.add_column(Text(written(setting).replace(", ", "\n")), justify="right")
+    if not settings:
+        table.add_column("Chosen")
+        table.add_column("Validation", justify="right")
+    for name in ("Candidates", "Epochs", "Training s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for sweep in sweeps:
+        by = {t.settings: t for t in sweep.tried}
+        cells = [_tried(by.get(setting)) for setting in settings]
+        if not settings:
+            cells = [sweep.chosen.text if sweep.chosen else "none", sweep.chosen.display if sweep.chosen else "–"]
+        label = f"{sweep.label} ({sweep.at_the_edge})" if sweep.at_the_edge else sweep.label
+        table.add_row(Text(label), *map(Text, cells), str(sweep.trials), f"{sweep.epochs:,}", f"{sweep.train_seconds:,.0f}")
+    shares, seeds = sorted({f"{s.held_out:g}" for s in sweeps}), sorted({s.seeds for s in sweeps})
+    note = (
+        f"On {' or '.join(shares)} of the training images, held out; {' or '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'}; [chosen]. "
+        "Where the choice is the smallest or largest rate tried, a better one may lie beyond."
+    )
+    return [Text(""), table, Text(note, style="dim")]
+
+
+def _tried(tried: Tried | None) -> str:
+    if tried is None:
+        return "–"
+    return f"[{tried.display}]" if tried.chosen else tried.display

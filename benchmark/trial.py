@@ -121,8 +121,10 @@ class Trial(Frozen):
     def title(self) -> str:
         """One line for progress displays and messages."""
         width = "" if self.model.width == 1 else f" x{self.model.width:g}"
+        stage = " · tuning" if self.stage == "tuning" else ""
         return (
             f"{self.norm_label} · {self.model.name}{width} · batch {self.batch_size} · lr {self.train.lr:g} · wd {self.train.weight_decay:g} · seed {self.seed}"
+            f"{stage}"
         )
 
 

@@ -38,12 +38,14 @@ def boards(rows: Iterable[Mapping[str, Any]]) -> list[Board]:
     """Boards of all rows, ordered by dataset, model, width and batch size.
 
     `rows` are as `benchmark.store.Store.rows` gives them; without the long columns (`curves`, ...) a board has fewer metrics. A trial that stands
-    in several suites counts once, with its latest result.
+    in several suites counts once, with its latest result. Candidates of tuning are left out.
     """
     reader = _Reader()
     latest: dict[str, _Reduced] = {}
     suites: dict[str, set[str]] = defaultdict(set)
     for row in rows:
+        if row.get("stage") == "tuning":  # candidates never see a test image; see `benchmark.board.tuning`
+            continue
         reduced = reader.reduce(row)
         trial_id = reduced.run.trial_id
         suites[trial_id].add(reduced.run.suite)

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +58,7 @@ SHIPPED = ("digits",)
 
 @dataclass(frozen=True)
 class Source:
-    """The Parquet files of a dataset on this machine."""
+    """The Parquet files of a dataset on this machine; `test` is empty for those who must not see it."""
 
     name: str
     train: tuple[Path, ...]
@@ -77,14 +77,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Decoded data, cut to what a trial asks for. `validation` is the held-out end of the training images."""
+    """Decoded data, cut to what a trial asks for. `validation` is the held-out end of the training images; `test` is None where the source has none."""
 
     name: str
     fingerprint: str
     classes: tuple[str, ...]
     train: Split
     validation: Split | None
-    test: Split
+    test: Split | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -97,23 +97,25 @@ class Dataset:
         return int(self.train.images.shape[1])
 
 
-def locate(spec: DataSpec, data_dir: Path | None, *, download: bool) -> Source | None:
+def locate(spec: DataSpec, data_dir: Path | None, *, download: bool, test: bool = True) -> Source | None:
     """Find a dataset's files: `data_dir`, what ships with the package, a path, then the hub (its local cache only unless `download`).
 
+    test: whether the test split belongs to it; without, it is neither looked for nor part of the fingerprint.
     Returns None when only a download could bring it and `download` is off. Raises `DataError` when it cannot be found.
     """
     name = spec.dataset
+    splits = (spec.train_split, spec.test_split) if test else (spec.train_split,)
     if name.startswith("hub:"):
         repo, _, folder = name.removeprefix("hub:").partition(":")
-        return _from_hub(name, Hub(repo, folder or None), spec, download=download)
+        return _from_hub(name, Hub(repo, folder or None), spec, splits, download=download)
     if "/" in name or "\\" in name:
-        return _from_folder(Path(name).expanduser(), spec, Hub(""))
+        return _from_folder(Path(name).expanduser(), spec, Hub(""), splits)
     if data_dir is not None and (data_dir / name).is_dir():
-        return _from_folder(data_dir / name, spec, HUB.get(name, Hub("")))
+        return _from_folder(data_dir / name, spec, HUB.get(name, Hub("")), splits)
     if name in SHIPPED:
-        return _from_folder(shipped("suites", "data", name), spec, Hub(""))
+        return _from_folder(shipped("suites", "data", name), spec, Hub(""), splits)
     if name in HUB:
-        return _from_hub(name, HUB[name], spec, download=download)
+        return _from_hub(name, HUB[name], spec, splits, download=download)
     known = sorted({*HUB, *SHIPPED, *(folders(data_dir) if data_dir else ())})
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
@@ -128,23 +130,22 @@ def folders(data_dir: Path) -> list[str]:
     return sorted(d.name for d in data_dir.iterdir() if (d / "train.parquet").is_file() and (d / "test.parquet").is_file())
 
 
-def _from_folder(folder: Path, spec: DataSpec, hub: Hub) -> Source:
-    files = []
-    for split in (spec.train_split, spec.test_split):
+def _from_folder(folder: Path, spec: DataSpec, hub: Hub, splits: Sequence[str]) -> Source:
+    files: list[tuple[Path, ...]] = []
+    for split in splits:
         found = sorted(folder.glob(f"{split}.parquet")) or sorted(folder.glob(f"**/{split}-*-of-*.parquet"))
         if not found:
             raise DataError(f"dataset {spec.dataset!r}: expected {folder / f'{split}.parquet'} (or {split}-*-of-*.parquet below it), found no such file")
         files.append(tuple(found))
-    return Source(spec.dataset, files[0], files[1], spec.image_column or hub.image, spec.label_column or hub.label)
+    return Source(spec.dataset, files[0], files[1] if files[1:] else (), spec.image_column or hub.image, spec.label_column or hub.label)
 
 
-def _from_hub(name: str, hub: Hub, spec: DataSpec, *, download: bool) -> Source | None:
+def _from_hub(name: str, hub: Hub, spec: DataSpec, splits: Sequence[str], *, download: bool) -> Source | None:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", hub.repo):
         raise DataError(f"dataset {name!r}: expected hub:owner/name or hub:owner/name:configuration")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    splits = (spec.train_split, spec.test_split)
     below = f"{hub.folder}/" if hub.folder else "**/"
     patterns = [f"{below}{split}-*.parquet" for split in splits] + ([] if hub.folder else [f"{split}-*.parquet" for split in splits])
     try:
@@ -155,7 +156,7 @@ def _from_hub(name: str, hub: Hub, spec: DataSpec, *, download: bool) -> Source 
         raise _unreachable(name, hub, error) from error
     except Exception as error:  # the hub's client raises errors of several HTTP libraries
         raise _unreachable(name, hub, error) from error
-    files = []
+    files: list[tuple[Path, ...]] = []
     for split in splits:
         found = sorted(p for pattern in patterns for p in root.glob(pattern) if p.name.startswith(f"{split}-"))
         configurations = sorted({p.parent.relative_to(root).as_posix() for p in found})
@@ -166,7 +167,7 @@ def _from_hub(name: str, hub: Hub, spec: DataSpec, *, download: bool) -> Source 
                 return None
             raise DataError(f"dataset {name!r}: {hub.repo} on the hub has no {split}-*.parquet{f' in {hub.folder}/' if hub.folder else ''}")
         files.append(tuple(dict.fromkeys(found)))
-    return Source(name, files[0], files[1], spec.image_column or hub.image, spec.label_column or hub.label)
+    return Source(name, files[0], files[1] if files[1:] else (), spec.image_column or hub.image, spec.label_column or hub.label)
 
 
 def _unreachable(name: str, hub: Hub, error: Exception) -> DataError:
@@ -182,7 +183,7 @@ def _unreachable(name: str, hub: Hub, error: Exception) -> DataError:
 def fingerprint(source: Source) -> str:
     """SHA-256 over the stored images and labels in order; independent of how Parquet groups and compresses them."""
     total = hashlib.sha256()
-    for files in (source.train, source.test):
+    for files in filter(None, (source.train, source.test)):
         parts = [hashlib.sha256() for _ in range(3)]  # one a column, so that the batches in which it is read leave no trace
         for images, labels in _stored(source, files):
             parts[0].update(pc.binary_length(images).cast(pa.int64()).to_numpy().tobytes())
@@ -235,10 +236,8 @@ def load(spec: DataSpec, source: Source, known_fingerprint: str | None = None) -
     if not (folder / "done.json").is_file():
         _decode(source, spec.image_size, folder)
     about = json.loads((folder / "done.json").read_text())
-    train, test = (
-        Split(np.load(folder / f"{part}_images.npy", mmap_mode="r"), np.load(folder / f"{part}_labels.npy", mmap_mode="r")) for part in ("train", "test")
-    )
-    train, test = _first(train, spec.train_examples, spec, "train"), _first(test, spec.test_examples, spec, "test")
+    train = _first(_stored_split(folder, "train"), spec.train_examples, spec, "train")
+    test = _first(_stored_split(folder, "test"), spec.test_examples, spec, "test") if source.test else None
     validation = None
     if spec.validation > 0:
         held_out = max(1, round(len(train.labels) * spec.validation))
@@ -251,6 +250,10 @@ def load(spec: DataSpec, source: Source, known_fingerprint: str | None = None) -
     if len(spec.mean or mean) != channels or len(spec.std or std) != channels:
         raise DataError(f"dataset {spec.dataset!r} has {channels} channels; mean and std need as many values")
     return Dataset(spec.dataset, print_, tuple(about["classes"]), train, validation, test, spec.mean or mean, spec.std or std)
+
+
+def _stored_split(folder: Path, part: str) -> Split:
+    return Split(np.load(folder / f"{part}_images.npy", mmap_mode="r"), np.load(folder / f"{part}_labels.npy", mmap_mode="r"))
 
 
 def _first(split: Split, count: int | None, spec: DataSpec, part: str) -> Split:
@@ -277,6 +280,8 @@ def _decode(source: Source, image_size: int | None, folder: Path) -> None:
     try:
         highest = -1
         for part, files in (("train", source.train), ("test", source.test)):
+            if not files:
+                continue
             images, labels = _decode_split(source, files, image_size)
             highest = max(highest, int(labels.max()))
             np.save(made / f"{part}_images.npy", images)

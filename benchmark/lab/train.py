@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
@@ -54,6 +55,12 @@ class Progress:
     accuracy: float
     images_per_second: float
     phase: str = "train"
+    validation_accuracy: float | None = None
+    """After an epoch of a tuning candidate: what its scheduler goes by. Then these come with it, so that something is left of one that is stopped:"""
+    readings: tuple[dict[str, Any], ...] = ()
+    """The `Reading`s of this epoch."""
+    train_seconds: float = 0.0
+    """Of all epochs so far."""
 
 
 @dataclass

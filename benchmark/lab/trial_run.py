@@ -84,10 +84,12 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
     found["provenance"] = {**context.provenance, "engine": "eager", "precision": precision, **_machine(device, context.threads)}
     _settle(device, context.threads)
 
-    source = datasets.locate(trial.data, Path(context.data_dir) if context.data_dir else None, download=True)
+    final = trial.stage == "final"
+    source = datasets.locate(trial.data, Path(context.data_dir) if context.data_dir else None, download=True, test=final)
     assert source is not None  # noqa: S101 - download=True finds it or raises
     dataset = datasets.load(trial.data, source, context.fingerprint)
-    training, test = _on_device(dataset.train, device), _on_device(dataset.test, device)
+    training = _on_device(dataset.train, device)
+    test = _on_device(dataset.test, device) if dataset.test is not None else None
 
     model, audit = build(trial, channels=dataset.channels, image_size=dataset.image_size, classes=len(dataset.classes), mean=dataset.mean, std=dataset.std)
     found["audit"] = audit.model_dump(mode="json")
@@ -107,8 +109,8 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
         norms=norm_layers(model, audit),
         constraints=constraints(model, audit, trial.norm, trial.batch_size),
         invariant=invariant_layers(audit),
-        test_images=None if trial.stage == "tuning" else evaluate.pixels(test.images[:PROBE_TEST_IMAGES]),
-        test_labels=None if trial.stage == "tuning" else test.labels[:PROBE_TEST_IMAGES],
+        test_images=None if test is None else evaluate.pixels(test.images[:PROBE_TEST_IMAGES]),
+        test_labels=None if test is None else test.labels[:PROBE_TEST_IMAGES],
     )
     validation = _on_device(dataset.validation, device) if dataset.validation is not None else None
 
@@ -117,7 +119,10 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
             return []
         held_out = evaluate.clean(model, validation, EVALUATION_BATCH)
         found["validation_accuracy"] = accuracy = float(held_out.right.double().mean())
-        return [Reading(step=step, epoch=epoch, measure="validation.accuracy", value=accuracy)]
+        reading = Reading(step=step, epoch=epoch, measure="validation.accuracy", value=accuracy)
+        if not final:
+            report(_validated(trial, record, reading))
+        return [reading]
 
     observer = Observer([measures.registry.from_component(c) for c in trial.measures], probe, trial.train, validate)
     found["measure_seconds"], found["provenance"]["measure_errors"] = observer.seconds, observer.errors
@@ -125,6 +130,8 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
     if context.steps is not None:
         return
 
+    if test is None:
+        return
     result = evaluate.clean(model, test, EVALUATION_BATCH)
     found |= {
         "clean_correct": int(result.right.sum()),
@@ -149,6 +156,22 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
     found["robustness"] = robustness.curves(found["clean_outcomes"], results)
     if found["robustness"]:
         found["health"] = health.examine(model, test, result.right, results, seed=trial.seed, batch_size=EVALUATION_BATCH)
+
+
+def _validated(trial: Trial, record: Record, reading: Reading) -> Progress:
+    """What is known after an epoch of a candidate. `reading`: of its validation accuracy, which `record` does not hold yet."""
+    readings = [r for r in record.curves if r.epoch == reading.epoch] + [reading]
+    return Progress(
+        epoch=reading.epoch,
+        epochs=trial.train.epochs,
+        loss=record.loss or 0.0,
+        accuracy=next((r.value for r in readings if r.measure == "train.accuracy"), None) or 0.0,
+        images_per_second=record.images / record.seconds if record.seconds else 0.0,
+        phase="validation",
+        validation_accuracy=reading.value,
+        readings=tuple(r.model_dump() for r in readings),
+        train_seconds=record.seconds,
+    )
 
 
 def _attack_progress(name: str, trial: Trial, record: Record, report: Callable[[Progress], None]) -> Callable[[float], None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import benchmark
 from benchmark import norms
-from benchmark.pages import boards_pages, compare_page, data_page, drawings, method_pages, runs_page, study_pages, trial_pages
+from benchmark.pages import boards_pages, compare_page, data_page, drawings, method_pages, runs_page, study_pages, trial_pages, tuning_page
 from benchmark.pages.context import Context
 from benchmark.pages.figures import chart_library, colours_script
 from benchmark.pages.press import Press
@@ -18,7 +18,7 @@ from benchmark.store import Store
 
 __all__ = ["SiteError", "build"]
 
-#: Pages of the navigation: file and text.
+#: Pages of the navigation: file and text. The one on tuning is there when a suite has tuned.
 NAVIGATION = (
     ("index.html", "Overview"),
     ("accuracy.html", "Accuracy"),
@@ -27,6 +27,7 @@ NAVIGATION = (
     ("studies.html", "Studies"),
     ("compare.html", "Compare"),
     ("methods.html", "Methods"),
+    ("tuning.html", "Tuning"),
     ("runs.html", "All runs"),
     ("data.html", "Data"),
     ("contribute.html", "Contribute"),
@@ -48,10 +49,11 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
     """
     results = load(store, suites)
     studies = study_pages.studies(results)
+    hidden = {page for page, there in (("studies.html", studies), ("tuning.html", results.sweeps)) if not there}
     with replacing(out) as folder, Press() as press:
         shared = {
             "site": {
-                "nav": NAVIGATION if studies else [page for page in NAVIGATION if page[0] != "studies.html"],
+                "nav": [page for page in NAVIGATION if page[0] not in hidden],
                 "trials": f"{results.table.num_rows:,}",
                 "version": results.version,
                 "date": results.date,
@@ -68,6 +70,7 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
         trial_pages.write(context)
         study_pages.write(context, studies)
         method_pages.write(context)
+        tuning_page.write(context)
         compare_page.write(context)
         runs_page.write(context)
         data_page.write(context)

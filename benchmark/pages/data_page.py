@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from benchmark.board import Board
+from benchmark.board.tuning import Sweep
 from benchmark.pages.context import Context
 from benchmark.store import SCHEMA, SCHEMA_VERSION, to_bytes
 
@@ -21,13 +23,15 @@ COLUMNS = {
     "identity_parts": "the parts of the identity, JSON",
     "spec": "resolved specification, JSON",
     "width": "multiplier of the channel numbers",
-    "status": "ok, diverged, out_of_memory, timed_out, error or killed",
+    "stage": "final; or tuning: a candidate, which was judged on held-out training images and saw no test image",
+    "status": "ok, diverged, out_of_memory, timed_out, error, killed, or stopped: a candidate that its scheduler gave up early",
     "reason": "why it failed, one line",
     "log": "last lines of a failed trial",
     "epoch": "finished epochs",
     "clean_accuracy": "share of test images that are classified correctly",
     "clean_outcomes": "packed bits, one a test image: 1 = correct",
     "train_loss": "mean over the last epoch",
+    "validation_accuracy": "share of the held-out training images that are classified correctly, after the last epoch",
     "attacks": "one struct for each attack and size: accuracy, packed outcomes, seconds, model calls; sizes in pixel space",
     "curves": "long form: step, epoch, measure, layer (empty: whole network), value",
     "audit": "what the swap of layers did, JSON",
@@ -45,20 +49,9 @@ def write(context: Context) -> None:
     for board in context.results.boards:
         trials = [r.trial_id for e in board.entries for r in e.runs]
         table = context.results.table.take(pa.array([context.results.position[t] for t in trials]))
-        parquet, text = to_bytes(table), board_csv(board).encode()
-        found: dict[str, Any] = {"title": board.title, "trials": len(trials), "files": []}
-        for suffix, content in (("csv", text), ("parquet", parquet)):
-            path = f"data/{board.slug}.{suffix}"
-            context.writer.bytes(path, content)
-            found["files"].append(
-                {
-                    "href": path,
-                    "kind": suffix.upper() if suffix == "csv" else "Parquet",
-                    "size": _size(len(content)),
-                    "sha256": hashlib.sha256(content).hexdigest(),
-                }
-            )
-        files.append(found)
+        files.append(_files(context, board.title, f"data/{board.slug}", board_csv(board), table))
+    if context.results.sweeps:
+        files.append(_files(context, "Candidates of tuning", "data/tuning.candidates", sweeps_csv(context.results.sweeps), context.results.candidates))
     checksums = "".join(f"{f['sha256']}  {f['href'].removeprefix('data/')}\n" for found in files for f in found["files"])
     context.writer.text("data/SHA256SUMS", checksums)
     context.writer.page(
@@ -70,6 +63,16 @@ def write(context: Context) -> None:
         schema_version=SCHEMA_VERSION,
         problems=sorted(context.results.problems.items()),
     )
+
+
+def _files(context: Context, title: str, path: str, text: str, table: pa.Table) -> dict[str, Any]:
+    """Write `path`.csv and `path`.parquet; what the page says of them."""
+    files = []
+    for suffix, content in (("csv", text.encode()), ("parquet", to_bytes(table))):
+        context.writer.bytes(f"{path}.{suffix}", content)
+        kind, checksum = "CSV" if suffix == "csv" else "Parquet", hashlib.sha256(content).hexdigest()
+        files.append({"href": f"{path}.{suffix}", "kind": kind, "size": _size(len(content)), "sha256": checksum})
+    return {"title": title, "trials": table.num_rows, "files": files}
 
 
 def board_csv(board: Board) -> str:
@@ -85,6 +88,24 @@ def board_csv(board: Board) -> str:
             values = [run.values.get(m.key, "") for m in board.metrics]
             fixed = [run.trial_id, entry.norm, entry.label, board.dataset, board.model, board.width, board.batch_size, *(v for _, v in entry.settings)]
             writer.writerow([_safe(v) for v in fixed] + [run.seed, run.status, _safe(run.reason), run.level.value, *values])
+    return out.getvalue()
+
+
+def sweeps_csv(sweeps: Sequence[Sweep]) -> str:
+    """One line a setting of a sweep; accuracies as shares in [0, 1]."""
+    keys = list(dict.fromkeys(k for s in sweeps for k in s.keys))
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["suite", "sweep", "method", *keys, "validation_accuracy", "chosen", "candidates", "epochs", "ends", "trials"])
+    for sweep in sweeps:
+        for tried in sweep.tried:
+            values = dict(tried.settings)
+            ends = "; ".join(f"{n} {status}" for status, n in tried.ends)
+            accuracy = "" if tried.accuracy is None else tried.accuracy
+            fixed = [sweep.suite, sweep.label, sweep.norm, *(values.get(k, "") for k in keys)]
+            writer.writerow(
+                [*map(_safe, fixed), accuracy, "yes" if tried.chosen else "no", len(tried.trials), tried.epochs, ends, " ".join(map(_safe, tried.trials))]
+            )
     return out.getvalue()
 
 

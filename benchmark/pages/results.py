@@ -13,9 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmark.board import Board, Entry, boards
+from benchmark.board.tuning import Sweep, sweeps
 from benchmark.store import Store
 from benchmark.trust.marks import Mark, level_of, valid
 
+#: What sweeps are made of.
+_SWEPT = [
+    *("suite", "trial_id", "identity_parts", "spec", "norm", "stage", "status", "epoch"),
+    *("validation_accuracy", "provenance", "wall_seconds", "train_seconds"),
+]
 #: Rows turned into Python values at a time: enough to be quick, few enough to be small.
 BATCH = 2000
 
@@ -25,9 +31,13 @@ class Results:
     """All results of some suites: the Arrow table as stored, and the boards that it makes."""
 
     table: pa.Table
+    """Final trials."""
     boards: tuple[Board, ...]
     problems: dict[str, str]
     """Shards that could not be read, by path relative to the results folder."""
+    candidates: pa.Table
+    """Trials that tuning tried, of which no board is made."""
+    sweeps: tuple[Sweep, ...]
     marks: Mapping[tuple[str, str], tuple[Mark, ...]] = field(default_factory=dict)
     """What re-runs said, by suite and trial."""
 
@@ -61,9 +71,10 @@ class Results:
     def version(self) -> str:
         """12 digits that change whenever a result does: which trials there are, what they were run with, when, and how they ended."""
         found = hashlib.sha256()
-        columns = [self.table.column(c).cast(pa.string()).to_pylist() for c in ("suite", "trial_id", "identity", "status", "started")]
-        for row in zip(*columns, strict=True):
-            found.update("\0".join(str(v) for v in row).encode() + b"\n")
+        for table in (self.table, self.candidates):
+            columns = [table.column(c).cast(pa.string()).to_pylist() for c in ("suite", "trial_id", "identity", "status", "started")]
+            for row in zip(*columns, strict=True):
+                found.update("\0".join(str(v) for v in row).encode() + b"\n")
         return found.hexdigest()[:12]
 
     @cached_property
@@ -82,8 +93,12 @@ def load(store: Store, suites: Sequence[str] | None) -> Results:
     table = store.table(suites).combine_chunks()
     marks = valid(store, suites)
     problems = {path.removeprefix(str(store.root)).lstrip("/"): why for path, why in store.problems.items()}
-    rows = ({**row, "level": level_of(marks.get((row["suite"], row["trial_id"]), ()))} for row in _rows(table))
-    return Results(table, tuple(boards(rows)), problems, marks)
+    tuning = pc.equal(table.column("stage"), "tuning")
+    candidates = table.filter(tuning).combine_chunks()
+    final = table.filter(pc.invert(tuning)).combine_chunks() if len(candidates) else table
+    made = tuple(sweeps(table.select(_SWEPT).to_pylist())) if len(candidates) else ()
+    rows = ({**row, "level": level_of(marks.get((row["suite"], row["trial_id"]), ()))} for row in _rows(final))
+    return Results(final, tuple(boards(rows)), problems, candidates, made, marks)
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,8 @@ from rich.text import Text
 from benchmark.plan import Item
 from benchmark.trial import Outcome, Status
 
-_COLOURS = {Status.OK: "green", Status.DIVERGED: "yellow"}
+_COLOURS = {Status.OK: "green", Status.DIVERGED: "yellow", Status.STOPPED: "dim"}
+_MARKS = {Status.OK: "✓", Status.STOPPED: "■"}
 
 
 class Display(Protocol):
@@ -48,6 +49,7 @@ def result_line(outcome: Outcome) -> str:
     from benchmark.plugins import show
 
     parts = [f"clean {outcome.clean_accuracy:.1%}"] if outcome.clean_accuracy is not None else []
+    parts += [f"validation {outcome.validation_accuracy:.1%}"] if outcome.clean_accuracy is None and outcome.validation_accuracy is not None else []
     last = {a.attack: a for a in outcome.attacks}
     parts += [f"{a.attack.partition('[')[0]} {show(a.size)} {a.accuracy:.1%}" for a in last.values()]
     return f"ok: {', '.join(parts)}"
@@ -130,14 +132,14 @@ class LiveTable:
         self._running.pop(item.trial.trial_id, None)
         self._pace.counts[outcome.status] += 1
         colour = _COLOURS.get(outcome.status, "red")
-        mark = "✓" if outcome.status is Status.OK else "✗"
+        mark = _MARKS.get(outcome.status, "✗")
         self._console.print(
             Text.assemble((f"{mark} ", colour), item.trial.title, ("  " + result_line(outcome), "dim"), (f"  {duration(outcome.wall_seconds)}", "dim"))
         )
 
     def _render(self) -> Group:
         pace = self._pace
-        failed = pace.finished - pace.counts[Status.OK]
+        failed = pace.finished - pace.counts[Status.OK] - pace.counts[Status.STOPPED]
         head = Table.grid(padding=(0, 1))
         counts = f"{pace.finished}/{pace.total} done, {len(self._running)} running" + (f", {failed} not ok" if failed else "") + pace.left()
         head.add_row(ProgressBar(total=pace.total, completed=pace.finished, width=30), Text(counts))

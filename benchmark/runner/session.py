@@ -1,7 +1,8 @@
-"""`bench run`: plan a suite, run what is not cached, store each outcome as it comes."""
+"""`bench run`: run what a plan has not cached, store each outcome as it comes."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ class Summary:
 
     ended: tuple[tuple[Item, Status, str], ...]
 
+    def __add__(self, other: Summary) -> Summary:
+        return Summary(self.ended + other.ended)
+
     @property
     def counts(self) -> Counter[Status]:
         return Counter(status for _, status, _ in self.ended)
@@ -38,26 +42,37 @@ class Summary:
 def announce(plan: Plan) -> str:
     """One line about what a run will do."""
     counts = ", ".join(f"{plan.count(s)} {s.value}" for s in State if plan.count(s))
+    if plan.tuning:
+        counts += f", {plan.waiting} waiting" if plan.waiting else ""
+        head = f"{len(plan.items) + plan.waiting - plan.final} candidates, {plan.final} final trial{'s' if plan.final != 1 else ''} after tuning"
+    else:
+        head = f"{len(plan.items)} trials"
     estimate = f"; about {duration(plan.estimate)} of trial time" if plan.todo and plan.estimate is not None else ""
-    return f"{plan.suite}: {len(plan.items)} trials ({counts}){estimate}"
+    return f"{plan.suite}: {head} ({counts}){estimate}"
 
 
 def run(plan: Plan, store: Store, limits: Limits, *, console: Console, data_dir: Path | None, jobs: int | None, address: str | None) -> Summary:
     """Run everything in `plan.todo`. Each outcome is on disk before the next event is looked at. Raises `KeyboardInterrupt`."""
-    todo = plan.todo
-    if not todo:
+    todo = [item for item in plan.todo if not item.forgone]
+    if not plan.todo:
         return Summary(())
     _prepare(todo, data_dir, console)
     ended: list[tuple[Item, Status, str]] = []
-    with display(console, len(todo)) as shown:
+    with display(console, len(plan.todo)) as shown:
 
         def done(item: Item, outcome: Outcome) -> None:
+            if item.search:  # what a candidate was to decide, so that its row tells without the suite file
+                outcome = outcome.model_copy(update={"provenance": outcome.provenance | {"tuned": list(item.search.settings)}})
             store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
             ended.append((item, outcome.status, outcome.reason))
             shown.done(item, outcome)
 
         options = Options(data_dir=data_dir, provenance=provenance(), jobs=jobs, address=address)
-        execute(todo, limits, options, Events(shown.started, shown.progress, done, shown.placed))
+        for item in plan.todo:
+            if item.forgone:
+                done(item, Outcome(status=item.forgone.status, reason=item.forgone.reason, started=time.time(), provenance=options.provenance))
+        if todo:
+            execute(todo, limits, options, Events(shown.started, shown.progress, done, shown.placed))
     return Summary(tuple(ended))
 
 
@@ -67,18 +82,19 @@ def _prepare(items: Sequence[Item], data_dir: Path | None, console: Console) -> 
 
     seen = set()
     for item in items:
-        spec = item.trial.data
+        spec, test = item.trial.data, item.trial.stage == "final"
         key = (item.identity.data, spec.image_size)
         if key in seen:
             continue
         seen.add(key)
-        source = data.locate(spec, data_dir, download=True)
+        source = data.locate(spec, data_dir, download=True, test=test)
         if source is not None:
             with console.status(f"preparing {spec.dataset}"):
                 loaded = data.load(spec, source, item.identity.data)
             held = f", {len(loaded.validation.labels):,} held out" if loaded.validation else ""
+            tested = f"{len(loaded.test.labels):,} test images" if loaded.test else "tuning sees no test images"
             console.print(
-                f"[dim]{spec.dataset}: {len(loaded.train.labels):,} training images{held}, {len(loaded.test.labels):,} test images, "
+                f"[dim]{spec.dataset}: {len(loaded.train.labels):,} training images{held}, {tested}, "
                 f"{loaded.image_size}x{loaded.image_size}x{loaded.channels}, {len(loaded.classes)} classes[/dim]",
                 highlight=False,
                 soft_wrap=True,

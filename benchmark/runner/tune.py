@@ -20,6 +20,7 @@ from benchmark.errors import BenchError
 from benchmark.plan import Item
 from benchmark.runner import warm
 from benchmark.runner.child import Job, supervise
+from benchmark.runner.halving import Halving
 from benchmark.trial import Limits, Outcome, Status
 
 #: Set before Ray is imported. The last one makes a local Ray listen on loopback only (and refuse further nodes).
@@ -112,11 +113,14 @@ def _fit(items: Sequence[Item], limits: Limits, options: Options, events: Events
     from ray import tune
 
     jobs = [asdict(_job(item, limits, options, gpu=resources["GPU"] > 0)) for item in items]
-    driver = _Driver(items, events)
+    halving = Halving(items, options.provenance)
+    driver = _Driver(items, events, halving)
     tuner = tune.Tuner(
         tune.with_resources(_trainable, resources),
         param_space={"work": tune.grid_search([{"index": i, "job": json.dumps(job)} for i, job in enumerate(jobs)])},
-        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=options.jobs, trial_name_creator=_name, trial_dirname_creator=_name),
+        tune_config=tune.TuneConfig(
+            reuse_actors=True, max_concurrent_trials=options.jobs, trial_name_creator=_name, trial_dirname_creator=_name, scheduler=halving.scheduler()
+        ),
         run_config=tune.RunConfig(
             name="trials", storage_path=str(scratch), verbose=0, callbacks=[driver.callback()], failure_config=tune.FailureConfig(max_failures=0)
         ),
@@ -153,8 +157,8 @@ def _trainable(config: dict[str, Any]) -> None:
 class _Driver:
     """Receives what the workers report, in the driver's process, and sees to it that every trial gets an outcome."""
 
-    def __init__(self, items: Sequence[Item], events: Events) -> None:
-        self._items, self._events = items, events
+    def __init__(self, items: Sequence[Item], events: Events, halving: Halving) -> None:
+        self._items, self._events, self._halving = items, events, halving
         self._open = set(range(len(items)))
 
     def callback(self) -> Any:
@@ -165,6 +169,9 @@ class _Driver:
         class Forward(Callback):  # type: ignore[misc]
             def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
                 driver.receive(trial.config["work"]["index"], result)
+
+            def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+                driver.completed(trial.config["work"]["index"])
 
             def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
                 driver.lost(trial.config["work"]["index"], trial.error_file)
@@ -183,6 +190,11 @@ class _Driver:
                 self._events.progress(item, result["progress"])
             case "outcome":
                 self._finish(index, Outcome.model_validate_json(result["outcome"]))
+
+    def completed(self, index: int) -> None:
+        """A trial that ended without an outcome, because the scheduler stopped it: the report that raised in its worker ended its child too."""
+        if outcome := self._halving.outcome(index):
+            self._finish(index, outcome)
 
     def lost(self, index: int, error_file: str | None) -> None:
         """The Ray worker itself went: killed, or its machine is gone."""

@@ -221,7 +221,7 @@ def check(suite: Suite, sound: set[str]) -> list[Finding]:
     if "data" in sound:
         findings += [f for data in dict.fromkeys(t.data for t in trials) for f in _data_problems(data)]
     if {"data", "batch_sizes"} <= sound:
-        findings += [f for data, size in dict.fromkeys((t.data, t.batch_size) for t in trials) for f in _batch_problems(data, size)]
+        findings += [f for data, size in dict.fromkeys((t.data, t.batch_size) for t in trials) for f in batch_problems(data, size)]
     for key, components in (("attacks", suite.attacks), ("measures", suite.measures)):
         findings += _repeated(key, components)
     return findings
@@ -235,7 +235,7 @@ def _data_problems(data: DataSpec) -> Iterator[Finding]:
             yield Finding(("data", key), f"{asked:,} images asked for; {data.dataset} has {size:,}")
 
 
-def _batch_problems(data: DataSpec, batch_size: int) -> Iterator[Finding]:
+def batch_problems(data: DataSpec, batch_size: int) -> Iterator[Finding]:
     sizes = [n for n in (data.train_examples, *SIZES.get(data.dataset, ())[:1]) if n is not None]
     if not sizes:
         return

@@ -10,10 +10,11 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from benchmark.resources import shipped
-from benchmark.suite import _grid, _yaml
+from benchmark.suite import _grid, _search, _yaml
 from benchmark.suite._models import NAME, Draft, Suite
 from benchmark.suite._problems import Finding, Location, Problem, SuiteError, found, nearest, written
 from benchmark.trial import Trial
+from benchmark.tuning import Search
 
 
 def load(ref: str | Path) -> Suite:
@@ -86,8 +87,14 @@ def _validate(value: Any, document: _yaml.Document) -> tuple[Suite | None, list[
         missing = {name for name, f in Suite.model_fields.items() if f.is_required() and (f.alias or name) not in value}
         unsound = {name for name, f in Suite.model_fields.items() if (f.alias or name) in bad} | missing
         rest = {k: v for k, v in value.items() if k not in bad and k != "suite"}
-        return None, findings + _grid.check(Draft.model_validate(rest), set(Suite.model_fields) - unsound)
-    return suite, _grid.check(suite, set(Suite.model_fields))
+        return None, findings + _check(Draft.model_validate(rest), set(Suite.model_fields) - unsound)
+    return suite, _check(suite, set(Suite.model_fields))
+
+
+def _check(suite: Suite, sound: set[str]) -> list[Finding]:
+    search = _search.check(suite, sound)
+    follows = {f.location[:length] for f in search for length in (1, 2)}  # a rule that may not stand there needs no second message
+    return [f for f in _grid.check(suite, sound) if f.location not in follows] + search
 
 
 def _findings(error: ValidationError, document: _yaml.Document) -> Iterator[Finding]:
@@ -145,7 +152,19 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def expand(suite: Suite) -> list[Trial]:
-    """The trials of a suite: seed by seed, within a seed those of one shape together; no duplicates. Raises `SuiteError`."""
+    """The trials of a suite that are known before anything is run: seed by seed, within a seed those of one shape together; no duplicates.
+
+    Of a suite with `tune` these are the candidates; `searches` also has the final trials that follow from them. Raises `SuiteError`.
+    """
+    return _grid_of(suite) if suite.tune is None else [trial for search in searches(suite) for trial in search.candidates]
+
+
+def searches(suite: Suite) -> list[Search]:
+    """The choices that a suite with `tune` makes, each with its candidates and its final trials; none without. Raises `SuiteError`."""
+    return [] if suite.tune is None else _search.searches(suite, _grid_of(suite))
+
+
+def _grid_of(suite: Suite) -> list[Trial]:
     try:
         return _grid.build(suite)[0]
     except _grid.GridError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, get_args, get_origin
 
 from annotated_types import MaxLen
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, WithJsonSchema, WrapValidator, create_model, model_validator
@@ -14,7 +14,7 @@ from benchmark import architectures, attacks, measures, norms
 from benchmark.attacks._gradient import GradientAttack
 from benchmark.plugins import Plugin, PluginError, Registry
 from benchmark.suite._problems import found, nearest
-from benchmark.suite._types import OneOrMore, allowed, axes_of, axis, one_or_more, parts, refused, refused_within, scalar, scalars, single
+from benchmark.suite._types import OneOrMore, allowed, axes, axes_of, axis, one_or_more, parts, refused, refused_within, scalar, scalars, single
 from benchmark.trial import Component, DataSpec, Frozen, Limits, ModelSpec, TrainSpec, Trial
 
 NAME = re.compile(r"[a-z0-9_-]{1,64}")
@@ -27,6 +27,11 @@ RESERVED_KWARGS = (
     *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"),
 )
 
+
+#: Keys of `train` that tuning may choose. What makes the task or the budget (epochs, precision, drop_last, adversarial) is not among them.
+TUNABLE = ("lr", "weight_decay", "momentum", "warmup", "label_smoothing", "clip_grad", "optimizer", "schedule", "decay")
+#: What settings may be chosen apart for: axes of which a candidate sees something, but for the seed, over which a choice must hold.
+CELLS = ("norm", "model", "width", "batch_size", "dataset", "train_split", "train_examples", "image_size", *axes(TrainSpec))
 
 #: Models, norms, attacks, measures and rules: written one by one, so more are a mistake.
 Several = OneOrMore(at_most=200)
@@ -199,6 +204,45 @@ def _dataset(value: Any) -> Any:
     return text
 
 
+class TuneOptions(Frozen):
+    """How settings of `train` are chosen for each method, besides the settings themselves and their values."""
+
+    on: Literal["validation"] = "validation"
+    """What a candidate is judged by: `validation`, its accuracy on held-out training images after the last epoch."""
+    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the training images that candidates hold out; `null`: that of `data`, or 0.1 where `data` holds out none."""
+    seeds: Sequence[int] = (0,)
+    """Seeds of the candidates, a number or a list; a setting is judged by the mean over them."""
+    per: tuple[str, ...] = ("norm",)
+    """What settings are chosen apart for: `norm`, which is always among them, and other axes."""
+    scheduler: Literal["asha", "none"] = "none"
+    """`asha`: Ray Tune's ASHA stops weak candidates early; `none`: all of them run to their end."""
+
+
+class _TuneBase(Frozen):
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        settings = self.settings()
+        if not settings:
+            raise refused(f"expected at least one setting with the values to choose from, such as lr: [0.01, 0.1]; settings are {', '.join(TUNABLE)}")
+        per, seeds = self.per, self.seeds  # type: ignore[attr-defined]
+        problems: list[tuple[tuple[str | int, ...], str]] = [
+            ((key,), f"expected two values or more to choose from, found one; a fixed value is written train.{key}")
+            for key, values in settings.items()
+            if len(values) < 2
+        ]
+        problems += [(("per", i), f"{key} is chosen by this very search") for i, key in enumerate(per) if key in settings]
+        if self.scheduler == "asha" and len(dict.fromkeys(seeds)) > 1:  # type: ignore[attr-defined]
+            problems.append((("seeds",), f"asha takes one seed, found {len(seeds)}: it would stop some seeds of a setting and not others"))
+        if problems:
+            raise refused_within(problems)
+        return self
+
+    def settings(self) -> dict[str, tuple[Any, ...]]:
+        """The tuned settings and their values, without repetitions."""
+        return {key: tuple(dict.fromkeys(getattr(self, key))) for key in TUNABLE if key in self.model_fields_set}
+
+
 _NormItem = Annotated[NormChoice, BeforeValidator(_norm), WithJsonSchema({FAMILY: "norm"})]
 _NormRule = Annotated[NormPattern, BeforeValidator(_pattern), WithJsonSchema({FAMILY: "norm"})]
 _AttackItem = Annotated[Component, BeforeValidator(lambda v: _component(attacks.registry, v)), WithJsonSchema({FAMILY: "attack"})]
@@ -239,6 +283,7 @@ if TYPE_CHECKING:
     When: TypeAlias = Any
     Include: TypeAlias = Any
     Change: TypeAlias = Any
+    Tune: TypeAlias = Any
     SuiteLimits: TypeAlias = Limits
     About: TypeAlias = str
     BatchSizes: TypeAlias = tuple[int, ...]
@@ -278,6 +323,11 @@ else:
         Field(min_length=1),
         WrapValidator(_seeds, json_schema_input_type=Annotated[int, Field(ge=1)] | Annotated[list[_seed], Field(min_length=1)]),
     ]
+
+    _options = {key: (single(f), Field(default=f.default, validate_default=True)) for key, f in TuneOptions.model_fields.items()}
+    _options["seeds"] = (Seeds, (0,))
+    _options["per"] = (one_or_more(scalar(Literal[CELLS])), ("norm",))
+    Tune = create_model("Tune", __base__=_TuneBase, **{key: (axis(TrainSpec.model_fields[key]), None) for key in TUNABLE} | _options)
 
 
 class Override(Frozen):
@@ -320,6 +370,8 @@ class Suite(Frozen):
     """Further products: the suite's axes with those named here in their place."""
     overrides: Annotated[tuple[Override, ...], Several] = ()
     """Other settings for some trials, applied in order."""
+    tune: Tune = None
+    """Settings that are chosen for each method on held-out training images, and how; without it every trial is trained as `train` says."""
     limits: SuiteLimits = Limits()
     """What a trial may use and how long it may take."""
 

@@ -13,10 +13,19 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from benchmark import attacks, measures, norms
 from benchmark.plugins import Registry
-from benchmark.suite._models import FAMILY, Override, Suite
+from benchmark.suite._models import FAMILY, TUNABLE, Override, Suite, TuneOptions
 from benchmark.trial import DataSpec, Limits, ModelSpec, TrainSpec
 
-_DESCRIBED: dict[str, type[BaseModel]] = {"": Suite, "Data": DataSpec, "Train": TrainSpec, "Model": ModelSpec, "Limits": Limits, "Override": Override}
+_DESCRIBED: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("", Suite),
+    ("Data", DataSpec),
+    ("Train", TrainSpec),
+    ("Model", ModelSpec),
+    ("Limits", Limits),
+    ("Override", Override),
+    ("Tune", TuneOptions),
+    ("Tune", TrainSpec),
+)
 
 
 class _Plain(GenerateJsonSchema):
@@ -29,7 +38,7 @@ def json_schema() -> dict[str, Any]:
     schema: dict[str, Any] = _replace_families(Suite.model_json_schema(by_alias=True, schema_generator=_Plain))
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     definitions = schema["$defs"]
-    for name, model in _DESCRIBED.items():
+    for name, model in _DESCRIBED:
         properties = (definitions[name] if name else schema)["properties"]
         for field, text in docstrings(model).items():
             key = model.model_fields[field].alias or field
@@ -38,6 +47,9 @@ def json_schema() -> dict[str, Any]:
     for rule in ("When", "Include", "Change"):  # None stands for a key that is not given; null is no value of it
         for parameter in definitions[rule]["properties"].values():
             parameter.pop("default")
+    for key in TUNABLE:
+        definitions["Tune"]["properties"][key].pop("default")
+    schema["properties"]["tune"].pop("default")
     broken = norms.registry.problems()
     alone = [n for n in norms.registry.names() if n in broken or not issubclass(norms.registry.get(n), norms.NormModifier)]
     definitions["Norm"] = {"anyOf": [{"enum": alone}, {"type": "string", "pattern": r"[\[+]"}], "description": "`gn[groups=8]`, `ws+gn`, `bn+noise`"}

@@ -106,7 +106,7 @@ class Bench:
     def _identity(self, trial: Trial, stored: dict[str, Any]) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
         """Fingerprint of the dataset here; in what the result differs from this checkout; in what from the libraries here."""
         try:
-            content = self.fingerprints.of(trial.data)
+            content = self.fingerprints.of(trial)
         except BenchError:
             content = None  # what else differs is to be told first
         try:

@@ -74,6 +74,23 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two suites that tuned: one with few settings, one with more than get a column, and names that nobody should choose."""
+    root = tmp_path_factory.mktemp("tuned-results")
+    store = fill(root, [synthetic.trial(n, s, lr=lr) for n, lr in (("bn", 0.3), ("gn", 0.1)) for s in range(3)])
+    for norm, scores in {"bn": (0.7, 0.8, 0.9), "gn": (0.6, 0.8, None), "ln": (None, None, None)}.items():
+        for lr, accuracy in zip((0.03, 0.1, 0.3), scores, strict=True):
+            trial = synthetic.candidate(synthetic.trial(norm), lr)
+            outcome = synthetic.tried(trial, accuracy) if accuracy else synthetic.tried(trial, 0.2, Status.STOPPED if norm == "gn" else Status.DIVERGED, 2)
+            store.write("demo", trial, synthetic.identity(trial), outcome)
+    for name in (*HOSTILE[:6], "bn"):
+        for lr in range(1, 13):
+            trial = synthetic.candidate(synthetic.trial(name), lr / 100)
+            store.write("many", trial, synthetic.identity(trial), synthetic.tried(trial, 0.5 + lr / 100))
+    return build(store, tmp_path_factory.mktemp("sites") / "tuned").parent
+
+
+@pytest.fixture(scope="session")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(Store(tmp_path_factory.mktemp("nothing")), tmp_path_factory.mktemp("sites") / "empty").parent
 

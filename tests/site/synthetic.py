@@ -106,6 +106,29 @@ def outcome(of: Trial, *, total: int = 360, quality: tuple[float, float, float] 
     )
 
 
+def candidate(of: Trial, lr: float, seed: int = 0) -> Trial:
+    """A candidate of tuning for a final trial."""
+    parts = {k: getattr(of, k) for k in Trial.model_fields} | {"stage": "tuning", "attacks": (), "measures": (), "seed": seed}
+    return Trial(**parts | {"data": of.data.model_copy(update={"validation": 0.1}), "train": of.train.model_copy(update={"lr": lr})})
+
+
+def tried(of: Trial, accuracy: float | None, status: Status = Status.OK, epoch: int | None = None) -> Outcome:
+    """What became of a candidate."""
+    done = of.train.epochs if epoch is None else epoch
+    readings = tuple(Reading(step=e * 20, epoch=e, measure="validation.accuracy", value=accuracy) for e in range(1, done + 1))
+    return Outcome(
+        status=status,
+        reason="" if status is Status.OK else "ASHA stopped it after epoch 2 of 6" if status is Status.STOPPED else "because",
+        epoch=done,
+        validation_accuracy=accuracy,
+        curves=readings,
+        provenance={"tuned": ["lr"]},
+        started=1_760_000_000.0,
+        wall_seconds=4.0,
+        train_seconds=2.5,
+    )
+
+
 def failure(of: Trial, status: Status = Status.DIVERGED, reason: str = "loss became non-finite in epoch 2") -> Outcome:
     return Outcome(status=status, reason=reason, log="Traceback\n" + reason, epoch=1, started=1_760_000_000.0, wall_seconds=3.0)
 

@@ -25,7 +25,7 @@ from benchmark.store import Store
 from tests.site import synthetic
 from tests.site.conftest import HOSTILE, fill
 
-SITES = ("site", "hostile", "empty", "lonely")
+SITES = ("site", "hostile", "empty", "lonely", "tuned")
 
 
 @pytest.fixture(params=SITES)
@@ -355,3 +355,45 @@ def test_the_weight_norm_board_says_which_weights_its_statement_is_about(site):
     assert "Scale-invariant weights" in board
     assert ">2 of 3</td>" in board
     assert "Scale-invariant weights" not in (site / "accuracy.html").read_text()
+
+
+def text_of(page: Path) -> str:
+    tree = html5lib.parse(page.read_text(), treebuilder="etree", namespaceHTMLElements=False)
+    return re.sub(r"\s+", " ", "".join(tree.itertext()))
+
+
+def test_the_page_on_tuning_shows_every_setting_the_choice_and_the_price(tuned):
+    text = text_of(tuned / "tuning.html")
+    assert re.search(r"lr 0.03 ?lr 0.1 ?lr 0.3", text)
+    assert "90.00 ✓" in text
+    assert "80.00 ✓" in text
+    assert "stopped" in text
+    assert "diverged" in text
+    assert "the choice is the largest lr that was tried" in text
+    assert text.count("lr 0.07") == 7, "settings that get no column are listed a line each"
+    assert 'href="tuning.html"' in (tuned / "index.html").read_text()
+    assert "=cmd" in text
+
+
+def test_candidates_are_on_no_board_and_no_run(tuned, site):
+    runs = json.loads((tuned / "runs-data.js").read_text().removeprefix("NB.runs(").removesuffix(");\n").replace("<\\/", "</"))
+    assert next(c for c in runs["columns"] if c["key"] == "method")["values"] == ["bn", "gn"]
+    assert len(list((tuned / "trials").glob("*.html"))) == 6
+    assert "6 trials" in (tuned / "index.html").read_text()
+    assert not (site / "tuning.html").exists()
+    assert 'href="tuning.html"' not in (site / "index.html").read_text()
+
+
+def test_candidates_can_be_downloaded(tuned):
+    table = pq.read_table(tuned / "data" / "tuning.candidates.parquet")
+    assert table.num_rows == 9 + 7 * 12
+    assert set(table.column("stage").to_pylist()) == {"tuning"}
+    assert set(table.column("clean_accuracy").to_pylist()) == {None}
+    lines = list(csv.DictReader(io.StringIO((tuned / "data" / "tuning.candidates.csv").read_text())))
+    assert [(r["lr"], r["validation_accuracy"], r["chosen"], r["ends"]) for r in lines if r["suite"] == "demo" and r["method"] == "gn"] == [
+        ("0.03", "0.6", "no", "1 ok"),
+        ("0.1", "0.8", "yes", "1 ok"),
+        ("0.3", "", "no", "1 stopped"),
+    ]
+    assert not any(r["method"].startswith("=") for r in lines)
+    assert "tuning.candidates.parquet" in (tuned / "data" / "SHA256SUMS").read_text()

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmark import architectures, attacks
-from benchmark.suite import Suite, SuiteError, expand, load
+from benchmark.suite import Suite, SuiteError, TuneOptions, expand, load
 from benchmark.suite._load import read
+from benchmark.suite._models import TUNABLE
 from benchmark.trial import DataSpec, TrainSpec
 
 #: Four lines that are a valid suite; the tables below add to it from line 5 on.
@@ -16,6 +17,8 @@ BASE = "suite: x\ndata: {dataset: digits}\nmodels: resnet18\nnorms: [bn, gn]\n"
 KEYS = ", ".join(f.alias or key for key, f in Suite.model_fields.items())
 TRAIN = ", ".join(TrainSpec.model_fields)
 DATA = ", ".join(DataSpec.model_fields)
+TUNE = ", ".join([*TUNABLE, *TuneOptions.model_fields])
+TUNED = f"settings are {', '.join(TUNABLE)}"
 NAME = "expected a name of 1 to 64 lower-case letters, digits, '-' and '_' (no path), found"
 WHERE = "expected a name such as digits or cifar10, hub:owner/name, or the path of a folder, found"
 NO_TAGS = "is not allowed; a suite holds plain text, numbers, lists and mappings"
@@ -152,6 +155,37 @@ ONE_PROBLEM = {
         f"5: overrides[0].set.norm: unknown key; allowed are {TRAIN}, batch_size",
     ),
     "empty set": ("overrides: [{when: {norm: bn}, set: {}}]", f"5: overrides[0].set: expected at least one key of {TRAIN}, batch_size, found none"),
+    "nothing tuned": ("tune: {scheduler: asha}", f"5: tune: expected at least one setting with the values to choose from, such as lr: [0.01, 0.1]; {TUNED}"),
+    "tune of nothing": ("tune:", f"5: tune: expected a mapping of keys ({TUNE}), found nothing"),
+    "one value to tune": ("tune: {lr: 0.1}", "5: tune.lr: expected two values or more to choose from, found one; a fixed value is written train.lr"),
+    "the same value twice": ("tune: {lr: [0.1, 1/10]}", "5: tune.lr: expected two values or more to choose from, found one; a fixed value is written train.lr"),
+    "tuned wrongly": ("tune: {lr: [0.1, high]}", "5: tune.lr[1]: expected a number above 0 and at most 1000, found 'high'"),
+    "no setting": ("tune: {lrs: [0.1, 0.2]}", f"5: tune.lrs: unknown key; allowed are {TUNE}; did you mean 'lr'?"),
+    "not to be tuned": ("tune: {epochs: [1, 2], lr: [0.1, 0.2]}", f"5: tune.epochs: unknown key; allowed are {TUNE}"),
+    "tuned on test images": ("tune: {lr: [0.1, 0.2], on: test}", "5: tune.on: expected 'validation', found 'test'"),
+    "unknown scheduler": (
+        "tune: {lr: [0.1, 0.2], scheduler: ashaa}",
+        "5: tune.scheduler: expected one of asha, none, found 'ashaa'; did you mean 'asha'?",
+    ),
+    "tuned per setting": ("tune: {lr: [0.1, 0.2], per: [norm, lr]}", "5: tune.per[1]: lr is chosen by this very search"),
+    "asha and seeds": (
+        "tune: {lr: [0.1, 0.2], scheduler: asha, seeds: 2}",
+        "5: tune.seeds: asha takes one seed, found 2: it would stop some seeds of a setting and not others",
+    ),
+    "tuned and given": ("train: {lr: 0.1}\ntune: {lr: [0.1, 0.2]}", "5: train.lr: tune chooses lr too; write it in one of the two places"),
+    "tuned and overridden": (
+        "tune: {lr: [0.1, 0.2]}\noverrides: [{when: {norm: bn}, set: {lr: 0.3}}]",
+        "6: overrides[0].set.lr: tune chooses lr, so that no rule can name it",
+    ),
+    "tuned and excluded": ("tune: {lr: [0.2, 0.3]}\nexclude: {lr: 0.1}", "6: exclude.lr: tune chooses lr, so that no rule can name it"),
+    "little left to train on": (
+        "tune: {lr: [0.1, 0.2], validation: 0.95}",
+        "5: tune: a batch of 128 is larger than the 72 training images of digits beside the 1,365 held out, as candidates hold out 0.95",
+    ),
+    "too many candidates": (
+        "seeds: 49999\ntune: {lr: [1, 2], seeds: 2}",
+        "6: tune: 8 candidates beside 99,998 final trials are more than the 100,000 trials that a suite may have",
+    ),
     "too many rules": (f"exclude: {[{'seed': 0}] * 201}", "5: exclude: expected at most 200 values, found 201"),
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmark.suite import Suite, SuiteError, expand
+from benchmark.suite import Suite, SuiteError, expand, searches
 from benchmark.suite._load import read
 from benchmark.trial import DataSpec, TrainSpec
 
@@ -24,6 +24,16 @@ exclude: {norm: bn, lr: 1/5}
 include: [{norm: none}]
 overrides: [{when: {norm: gn}, set: {lr: 0.3}}]
 limits: {time: 30m}
+"""
+TUNED = """\
+suite: x
+data: {dataset: digits}
+models: resnet18
+norms: [bn, 'gn[groups=8]']
+seeds: 2
+batch_sizes: [32, 64]
+tune: {lr: [0.1, 1/5], weight_decay: [0, 5e-4], on: validation, validation: 0.2, seeds: [3], per: [norm, batch_size], scheduler: asha}
+overrides: [{when: {norm: gn}, set: {epochs: 3}}]
 """
 
 WORDS = ["bn", "gn[groups=8]", "ws+gn", "none", "resnet18", "vit_tiny_patch16_224", "digits", "bim", "noise", "weight-norm", "8/255", "1/0", "30m", "sgd"]
@@ -51,7 +61,9 @@ ODDITIES = [
     ),
 ]
 RULES = ["when", "set", "norm", "model", "width", "seed", "batch_size", "name", "stem", "kwargs", "bim", "eps", "steps", "noise", "std", "<<", "1", "~"]
-KEYS = st.sampled_from([*(f.alias or k for k, f in Suite.model_fields.items()), *TrainSpec.model_fields, *DataSpec.model_fields, *RULES])
+KEYS = st.sampled_from(
+    ["on", "per", "scheduler", *(f.alias or k for k, f in Suite.model_fields.items()), *TrainSpec.model_fields, *DataSpec.model_fields, *RULES]
+)
 
 
 def _list(values: list[str]) -> str:
@@ -70,7 +82,9 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 def survives(data: bytes) -> None:
     """Bytes are a suite whose trials have identities, or a `SuiteError` of one line a problem."""
     try:
-        trials = expand(read(data, Path("f.yaml")))
+        suite = read(data, Path("f.yaml"))
+        trials = expand(suite)
+        assert all(s.candidates and s.finals for s in searches(suite))
     except SuiteError as error:
         problems = error.problems
     else:
@@ -109,6 +123,12 @@ def test_any_keys_and_values(entries: list[tuple[str, str]]) -> None:
 @given(st.integers(0, len(SUITE)), st.integers(0, 12), VALUES)
 def test_a_piece_of_a_valid_suite_replaced(start: int, length: int, value: str) -> None:
     survives(encoded(SUITE[:start] + value + SUITE[start + length :]))
+
+
+@FUZZ
+@given(st.integers(0, len(TUNED)), st.integers(0, 12), VALUES)
+def test_a_piece_of_a_tuned_suite_replaced(start: int, length: int, value: str) -> None:
+    survives(encoded(TUNED[:start] + value + TUNED[start + length :]))
 
 
 @FUZZ

@@ -13,8 +13,9 @@ import yaml
 
 from benchmark import attacks, measures, norms
 from benchmark.resources import checkout, shipped
-from benchmark.suite import Suite, SuiteError, expand, json_schema, load
+from benchmark.suite import Suite, SuiteError, TuneOptions, expand, json_schema, load
 from benchmark.suite._load import read
+from benchmark.suite._yaml import read as read_yaml
 from benchmark.trial import DataSpec, Limits, TrainSpec
 
 
@@ -53,7 +54,7 @@ def validator() -> jsonschema.Draft202012Validator:
 
 @pytest.mark.parametrize("path", sorted(shipped("suites").glob("*.yaml")), ids=lambda p: p.stem)
 def test_suites_that_ship_fit_the_schema(path: Path, validator: jsonschema.Draft202012Validator) -> None:
-    validator.validate(yaml.safe_load(path.read_text()))
+    validator.validate(read_yaml(path.read_bytes()).value)  # YAML 1.2, as editors read it: `on` is a word
 
 
 GOOD = {"suite": "x", "data": {"dataset": "digits"}, "models": "resnet18", "norms": "gn"}
@@ -69,6 +70,11 @@ WRONG: list[dict[str, Any]] = [
     {"seeds": []},
     {"overrides": [{"when": {"norm": "gn"}}]},
     {"models": {"stem": "native"}},
+    {"tune": {"lr": [0.1, "high"]}},
+    {"tune": {"epochs": [1, 2]}},
+    {"tune": {"lr": [0.1, 0.2], "scheduler": "random"}},
+    {"tune": {"lr": [0.1, 0.2], "per": ["seed"]}},
+    {"tune": None},
 ]
 
 
@@ -91,9 +97,9 @@ def test_every_example_of_the_page_is_read(tmp_path: Path) -> None:
     """A block that starts with `suite:` is a whole file; any other is added to the first one, in place of what that says under the same keys."""
     blocks = re.findall(r"^```yaml\n(.*?)^```$", _page(), re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 10
-    whole = yaml.safe_load(blocks[0])
+    whole = read_yaml(blocks[0].encode()).value
     for block in blocks:
-        text = block if block.startswith("suite:") else yaml.safe_dump({**whole, **yaml.safe_load(block)}, sort_keys=False)
+        text = block if block.startswith("suite:") else yaml.safe_dump({**whole, **read_yaml(block.encode()).value}, sort_keys=False)
         (tmp_path / "example.yaml").write_text(text)
         assert expand(load(tmp_path / "example.yaml")), block
 
@@ -101,7 +107,7 @@ def test_every_example_of_the_page_is_read(tmp_path: Path) -> None:
 def test_the_page_names_every_key() -> None:
     page = _page()
     keys = [f.alias or k for k, f in Suite.model_fields.items()]
-    keys += [*DataSpec.model_fields, *TrainSpec.model_fields, *Limits.model_fields]
+    keys += [*DataSpec.model_fields, *TrainSpec.model_fields, *Limits.model_fields, *TuneOptions.model_fields]
     assert [k for k in keys if f"`{k}`" not in page] == []
 
 
