@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field
-
-from benchmark.measures.base import Measure, Probe, Value
+from benchmark.measures.base import EndMeasure, Probe, Value
 
 
-class ConstraintNumbers(Measure):
+class ConstraintNumbers(EndMeasure):
     """The constraint number of each normalization layer for one training batch, and its share of the values that it constrains.
 
     Equation: `zeta` equations in the `n d p` values of a normalized batch of n examples (the trial's batch size), d channels and p positions: 2d of batch
@@ -28,8 +26,6 @@ class ConstraintNumbers(Measure):
     summary: ClassVar[str] = "Constraint number of each normalization layer, and its share of the values"
     source: ClassVar[str] = "Huang et al. 2021, arXiv:2009.13333"
     cost: ClassVar[str] = "none to speak of"
-
-    every: Annotated[int, Field(ge=1)] = 100_000
 
     def read(self, probe: Probe) -> Iterable[Value]:
         for layer, found in probe.constraints.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from benchmark.measures.base import Measure, Probe, Value
+from benchmark.measures.base import EndMeasure, Probe, Value
 from benchmark.plugins import Number
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Merge(NamedTuple):
     distance: float
 
 
-class SimilarityPruning(Measure):
+class SimilarityPruning(EndMeasure):
     """Accuracy on test images after a share of the channels of every normalization layer was merged by similarity, next to two other ways to choose.
 
     The claim: units with close (gamma, beta) have similar outputs, so one of them can be removed. Channel c is within tau of c' when
@@ -47,7 +47,6 @@ class SimilarityPruning(Measure):
     source: ClassVar[str] = "Sun et al., AAAI 2020, section 3.1"
     cost: ClassVar[str] = "(2 + draws) x shares + 1 forwards of the images"
 
-    every: Annotated[int, Field(ge=1)] = 100_000
     shares: Annotated[tuple[Annotated[float, Number, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (0.125, 0.25, 0.5)
     """Of the channels of each layer that are removed."""
     draws: Annotated[int, Field(ge=1)] = 3
