@@ -158,10 +158,17 @@ def _best(grid: Grid, resampled: Resampled, sense: str) -> tuple[Estimate | None
     step = np.array([(gaps[max(i - 1, 0)] + gaps[min(i, len(gaps) - 1)]) / 2 for i in range(len(batches))])
     jitter = np.random.default_rng(1).uniform(-0.5, 0.5, (DRAWS, len(rows)))
 
+    there = np.isfinite(resampled.means[index])
+
     def statistic(means: Array) -> Array:
-        chosen = np.argmax(np.where(np.isnan(means[..., index, :]), -np.inf, means[..., index, :]), axis=-1)
-        where = batches[chosen]
-        return slope(widths, where + jitter * step[chosen] if where.ndim == 2 and len(where) == DRAWS else where)
+        own = means[..., index, :]
+        where = batches[np.argmax(np.where(np.isnan(own), -np.inf, own), axis=-1)]
+        if where.ndim == 2:  # draws
+            where = where + jitter[: len(where)] * step[np.searchsorted(batches, where)]
+        # A cell whose spread is unknown might be the best in any draw.
+        unknown = (np.isnan(own) & there).any(axis=(-1, -2))
+        found: Array = np.where(unknown, np.nan, slope(widths, where))
+        return found
 
     return resampled.estimate(statistic), shown
 

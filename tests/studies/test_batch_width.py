@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,14 @@ def test_too_little_data_cannot_be_told(kept):
     made = section(grid_rows(MATCHING, **kept))
     assert made.verdict == "cannot be told"
     assert ("no interval" in made.answer) == ("seeds" in kept)
+
+
+def test_while_the_spread_of_some_cells_is_unknown_nothing_is_refuted():
+    fixed = grid_rows(hump(lambda channels: 40, 0.01))
+    assert section(fixed).verdict == "no"
+    (found,) = readings([r for r in fixed if r["seed"] == 0 or json.loads(r["spec"])["batch_size"] == 8])
+    assert found.slope.low is None
+    assert verdict(found) == "cannot be told"
 
 
 def test_a_grid_without_a_matching_batch_says_so():
