@@ -84,13 +84,13 @@ class Observer:
 
     def after(self, watched: Watched) -> list[Reading]:
         """Show a step to those who follow it; the readings of those for whom it is the last of the epoch."""
-        weights = {layer: raw.detach() for layer, _, raw in raw_weights(self.probe.model)}
+        weights = {layer: raw.detach().clone() for layer, _, raw in raw_weights(self.probe.model) if layer in watched.before}
         decay = {id(p): group["weight_decay"] for group in self.probe.optimizer.param_groups for p in group["params"]}
         group = self.probe.optimizer.param_groups[0]
         step = Step(
             before=watched.before,
             gradient=watched.gradient,
-            after={k: weights[k] for k in watched.before},
+            after=weights,
             lr=float(group["lr"]),
             momentum=float(group.get("momentum") or 0.0),
             weight_decay={layer: float(decay.get(id(raw), 0.0)) for layer, _, raw in raw_weights(self.probe.model)},
@@ -105,7 +105,7 @@ class Observer:
             if measure in watched.closes:
                 for key in [k for k in self._sums if k[0] == measure.name]:
                     values = self._sums.pop(key)
-                    readings.append(_reading(Value(key[1], key[2], math.fsum(values) / len(values)), watched.step, watched.fraction))
+                    readings.append(_reading(Value(key[1], key[2], measure.summarize(key[1], values)), watched.step, watched.fraction))
             self._spent(measure, started)
         return readings
 

@@ -9,7 +9,7 @@ methods, not at the top of the file; what several measures need lives in files t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -115,4 +115,8 @@ class StepMeasure(Measure):
 
     @abstractmethod
     def follow(self, step: Step) -> Iterable[Value]:
-        """The values of one step; what is recorded is their mean over the steps that were followed, at the last of them."""
+        """The values of one step; what is recorded, at the last of the steps that were followed, is what `summarize` makes of them."""
+
+    def summarize(self, quantity: str, values: Sequence[float]) -> float:  # noqa: ARG002
+        """One number for the followed steps, of which `values` has at least one: their mean, unless a measure wants another (the worst of them)."""
+        return sum(values) / len(values)
