@@ -158,19 +158,21 @@ def test_momentum_breaks_the_identity() -> None:
     assert abs(radial) > 0.1
 
 
-#: A bound that every step of a run keeps; the identity is off by hundreds of times of it where weights are not scale-invariant.
+#: Of the residual over the steps of an epoch. Where weights are not scale-invariant the identity is off by hundreds of times as much.
 BOUND = 1e-3
+#: Of a single step: once the images are fitted, some batches have gradients so small that eps and rounding show.
+WORST_STEP = 5 * BOUND
 
 
-def _digits(norm: str, lr: float) -> tuple[Outcome, dict[str, list[float]]]:
+def _digits(norm: str, lr: float, *, branches_start_at_zero: bool = False) -> tuple[Outcome, dict[str, list[float]]]:
     """Three epochs of plain SGD on digits without weight decay, every step followed; the residuals of the whole network by quantity.
 
-    Residual branches start at gamma 1: those that start at 0 begin with steps that are shorter than float32 resolves.
+    Residual branches that start at gamma 0 begin with steps that are shorter than float32 resolves.
     """
     label, components = resolve(norm)
     trial = Trial(
         data=DataSpec(dataset="digits", image_size=16),
-        model=ModelSpec(name="resnet18", width=0.25, kwargs={"layers": [1, 1, 1, 1], "zero_init_last": False}),
+        model=ModelSpec(name="resnet18", width=0.25, kwargs={"layers": [1, 1, 1, 1], "zero_init_last": branches_start_at_zero}),
         norm=components,
         norm_label=label,
         batch_size=32,
@@ -184,7 +186,7 @@ def _digits(norm: str, lr: float) -> tuple[Outcome, dict[str, list[float]]]:
     assert outcome.status == "ok", outcome.log
     residuals: dict[str, list[float]] = {}
     for r in outcome.curves:
-        if r.measure.startswith("growth.r") and not r.layer and r.value is not None:
+        if r.measure.startswith(("growth.residual", "growth.rounding")) and not r.layer and r.value is not None:
             residuals.setdefault(r.measure, []).append(r.value)
     return outcome, residuals
 
@@ -205,20 +207,22 @@ def _weights_grow(outcome: Outcome) -> bool:
 def test_on_digits_the_weights_of_scale_invariant_layers_grow_as_the_identity_says(norm: str) -> None:
     outcome, residuals = _digits(norm, lr=0.5)
     assert _weights_grow(outcome)
-    assert len(residuals["growth.residual-worst"]) == 3
-    assert max(residuals["growth.residual-worst"]) < BOUND
-    assert max(residuals["growth.residual-other-worst"]) > 100 * BOUND  # the layers that nothing normalizes, in the same steps
+    assert len(residuals["growth.residual"]) == 3
+    assert max(residuals["growth.residual"]) < BOUND
+    assert max(residuals["growth.residual-worst"]) < WORST_STEP
+    assert min(residuals["growth.residual-other"]) > 100 * BOUND  # the layers that nothing normalizes, in the same steps
 
 
 @pytest.mark.parametrize(("norm", "eps"), [("ws", 1e-6), ("ws[eps=1e-12]", 1e-12)])
 def test_on_digits_weight_standardization_alone_keeps_the_identity_as_far_as_its_eps_and_rounding_let_it(norm: str, eps: float) -> None:
-    """Without a norm behind it the rows of variance one make a network that diverges at rates above 1e-4; steps that short (2e-4 of the weight) leave
-    residuals of a percent, from eps (rows have a variance of 1e-3) and from rounding to float32; with a smaller eps, from rounding alone."""
-    outcome, residuals = _digits(norm, lr=1e-4)
+    """It does not meet the bound. Rows of variance one without a norm behind them make a network that diverges at rates above 1e-4, and steps that short
+    (2e-4 of the weight) leave residuals of about a percent: from eps (raw rows have a variance of about 1e-3) and from rounding to float32; with a
+    smaller eps, from rounding alone. Branches start at 0, or it diverges at any of these rates."""
+    outcome, residuals = _digits(norm, lr=1e-4, branches_start_at_zero=True)
     assert _weights_grow(outcome)
-    assert max(residuals["growth.residual-worst"]) < 50 * BOUND
-    explained = max(residuals["growth.rounding-worst"])
-    assert (max(residuals["growth.residual-worst"]) < 1.01 * explained) is (eps < 1e-9)
+    assert BOUND < max(residuals["growth.residual"]) < 20 * BOUND
+    rounding_alone = all(a == pytest.approx(b, rel=0.02) for a, b in zip(residuals["growth.residual"], residuals["growth.rounding"], strict=True))
+    assert rounding_alone is (eps < 1e-9)
 
 
 @pytest.mark.parametrize("norm", ["none", "dyt"])
