@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 SuiteName = Annotated[str, typer.Argument(help="A suite file, or the name of one in suites/ (digits, cifar, ...).", metavar="SUITE")]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of datasets [default: BENCH_DATA].", metavar="DIR")]
 Only = Annotated[list[str] | None, typer.Option("--only", help="Just the trials that match, e.g. norm=gn; may be repeated.", metavar="KEY=VALUE")]
+AcceptVersions = Annotated[bool, typer.Option("--accept-versions", help="Results of other versions of torch, timm, foolbox, numpy and pillow count.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Count failed trials (error, out_of_memory, timed_out) as missing.")]
 
 
@@ -45,6 +47,7 @@ def run(
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Most trials at once [default: as many as fit].")] = None,
     address: Annotated[str | None, typer.Option("--address", help="A Ray cluster: auto, host:port or ray://...", metavar="ADDRESS")] = None,
     retry: Retry = False,
+    accept_versions: AcceptVersions = False,
     site_dir: Annotated[Path | None, typer.Option("--site", help="Where to build the site [default: site/build].", metavar="DIR")] = None,
 ) -> None:
     """Run what a suite still misses, then show its boards and build the site."""
@@ -52,10 +55,12 @@ def run(
     from benchmark.pages import build
     from benchmark.resources import default_site
     from benchmark.runner import session
+    from benchmark.runner.sharing import refuse_other_versions
     from benchmark.terminal import render
 
     console = _console()
-    loaded, trials, store, plan = _plan(suite, results, data, only, retry=retry, download=True)
+    loaded, trials, store, plan = _plan(suite, results, data, only, retry=retry, download=True, accept_versions=accept_versions)
+    refuse_other_versions(store)
     console.print(session.announce(plan), highlight=False, soft_wrap=True)
     _warn(store)
     try:
@@ -64,7 +69,7 @@ def run(
         console.print("\ninterrupted: what had finished is stored; the same command goes on from here", soft_wrap=True)
         raise typer.Exit(130) from None
     wanted = {t.trial_id for t in trials}
-    console.print(render(boards(r for r in store.rows([loaded.name]) if r["trial_id"] in wanted)))
+    console.print(render(boards(r for r in _board_rows(store, loaded.name) if r["trial_id"] in wanted)))
     console.print(f"site: {build(store, site_dir or default_site())}", highlight=False, soft_wrap=True)
     if summary.broken:
         for item, status, reason in summary.broken:
@@ -74,11 +79,19 @@ def run(
 
 
 @app.command()
-def plan(suite: SuiteName, results: Results = None, data: Data = None, only: Only = None, retry: Retry = False, as_json: Json = False) -> None:
+def plan(
+    suite: SuiteName,
+    results: Results = None,
+    data: Data = None,
+    only: Only = None,
+    retry: Retry = False,
+    accept_versions: AcceptVersions = False,
+    as_json: Json = False,
+) -> None:
     """Say what a suite holds: its size, what is cached, stale or missing, and how long the rest should take."""
     from benchmark.runner.session import announce
 
-    loaded, trials, store, made = _plan(suite, results, data, only, retry=retry)
+    loaded, trials, store, made = _plan(suite, results, data, only, retry=retry, accept_versions=accept_versions)
     if as_json:
         return print_json(made.to_dict())
     console = _console()
@@ -100,17 +113,19 @@ def status(
     results: Results = None,
     data: Data = None,
     only: Only = None,
+    accept_versions: AcceptVersions = False,
     as_json: Json = False,
 ) -> None:
     """Show how each trial of a suite stands: its result, or why there is none that counts."""
     from benchmark.plan import State
     from benchmark.runner.session import announce
 
-    _, _, store, made = _plan(suite, results, data, only)
+    _, _, store, made = _plan(suite, results, data, only, accept_versions=accept_versions)
     if as_json:
         return print_json(made.to_dict())
     console = _console()
     console.print(announce(made), highlight=False, soft_wrap=True)
+    logs = _logs(store, made.suite) if why else {}
     for item in made.items:
         stored = item.stored["status"] if item.stored else ""
         troubled = item.state is not State.CACHED or stored != "ok"
@@ -119,7 +134,7 @@ def status(
             for reason in item.reasons or ([item.stored["reason"]] if item.stored else []):
                 console.print(f"        {reason}", highlight=False, markup=False, soft_wrap=True)
             if stored == "error" and item.state is State.CACHED:
-                console.print(_log(store, made.suite, item.trial.trial_id), highlight=False, markup=False, soft_wrap=True)
+                console.print(logs[item.trial.trial_id], highlight=False, markup=False, soft_wrap=True)
     ends = sorted({i.stored["status"] for i in made.items if i.stored})
     for end in ends:
         console.print(f"  {sum(bool(i.stored and i.stored['status'] == end) for i in made.items)} stored as {end}", highlight=False)
@@ -137,7 +152,7 @@ def board(suite: SuiteName, results: Results = None, only: Only = None, as_json:
 
     loaded, store = load(suite), open_store(results)
     wanted = {t.trial_id for t in select(expand(loaded), only or [])}
-    made = boards(r for r in store.rows([loaded.name]) if r["trial_id"] in wanted)
+    made = boards(r for r in _board_rows(store, loaded.name) if r["trial_id"] in wanted)
     if as_json:
         return print_json(boards_json(made))
     console = _console()
@@ -190,7 +205,14 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
 
 def _plan(
-    suite: str, results: Path | None, data: Path | None, only: list[str] | None, *, retry: bool = False, download: bool = False
+    suite: str,
+    results: str | None,
+    data: Path | None,
+    only: list[str] | None,
+    *,
+    retry: bool = False,
+    download: bool = False,
+    accept_versions: bool = False,
 ) -> tuple[Suite, list[Trial], Store, Plan]:
     from benchmark.plan import make
     from benchmark.select import select
@@ -198,7 +220,7 @@ def _plan(
 
     loaded, store = load(suite), open_store(results)
     trials = select(expand(loaded), only or [])
-    return loaded, trials, store, make(loaded.name, trials, store, _data_dir(data), retry=retry, download=download)
+    return loaded, trials, store, make(loaded.name, trials, store, _data_dir(data), retry=retry, download=download, accept_versions=accept_versions)
 
 
 def _data_dir(data: Path | None) -> Path | None:
@@ -219,9 +241,16 @@ def _axes(trials: list[Trial]) -> list[str]:
     return lines
 
 
-def _log(store: Store, suite: str, trial_id: str) -> str:
-    row = next(r for r in store.rows([suite], ["trial_id", "log"]) if r["trial_id"] == trial_id)
-    return "\n".join("        | " + line for line in row["log"].splitlines()[-12:])
+def _logs(store: Store, suite: str) -> dict[str, str]:
+    """The last lines of each trial's log, by id."""
+    return {r["trial_id"]: "\n".join("        | " + line for line in r["log"].splitlines()[-12:]) for r in store.rows([suite], ["trial_id", "log"])}
+
+
+def _board_rows(store: Store, suite: str) -> Iterator[dict[str, Any]]:
+    from benchmark.board.reading import UNREAD, rows_of
+    from benchmark.store import SCHEMA
+
+    return rows_of(store.table([suite], [n for n in SCHEMA.names if n not in UNREAD]))
 
 
 def _warn(store: Store) -> None:

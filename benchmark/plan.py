@@ -27,6 +27,10 @@ UNFINISHED = {Status.KILLED}
 #: Ends that another try may change, run again on request (`--retry`).
 RETRIABLE = {Status.ERROR, Status.OUT_OF_MEMORY, Status.TIMED_OUT, Status.KILLED}
 
+#: Stored trials of one norm, seed and model that a missing one is compared with at most: a hint need not cost more than the plan.
+_CANDIDATES = 200
+_NONE = "not set"
+
 
 @dataclass(frozen=True)
 class Item:
@@ -83,18 +87,28 @@ class Plan:
         }
 
 
-def make(suite: str, trials: Sequence[Trial], store: Store, data_dir: Path | None, *, retry: bool = False, download: bool = False) -> Plan:
+def make(
+    suite: str,
+    trials: Sequence[Trial],
+    store: Store,
+    data_dir: Path | None,
+    *,
+    retry: bool = False,
+    download: bool = False,
+    accept_versions: bool = False,
+) -> Plan:
     """Compare the trials of a suite with what is stored. Raises `DataError` when a dataset cannot exist.
 
     retry: count failed trials as missing. download: fetch datasets that are not on this machine, so that their content is known.
+    accept_versions: results of other versions of the libraries count.
     """
     rows = {r["trial_id"]: r for r in store.rows([suite], BRIEF)}
     fingerprints = Fingerprints(data_dir, download=download)
-    paces = _Paces(rows.values())
+    paces, nearest = _Paces(rows.values()), _Nearest(rows.values())
     items = []
     for trial in trials:
         now = identity(trial, fingerprints.of(trial.data))
-        state, reasons = _judge(trial, now, rows, retry=retry)
+        state, reasons = _judge(trial, now, rows.get(trial.trial_id), nearest, retry=retry, accept_versions=accept_versions)
         items.append(Item(trial, now, state, tuple(reasons), rows.get(trial.trial_id), paces.estimate(trial)))
     return Plan(suite, tuple(items))
 
@@ -115,11 +129,10 @@ class Fingerprints:
         return self._known[key]
 
 
-def _judge(trial: Trial, now: Identity, rows: dict[str, dict[str, Any]], *, retry: bool) -> tuple[State, list[str]]:
-    row = rows.get(trial.trial_id)
+def _judge(trial: Trial, now: Identity, row: dict[str, Any] | None, nearest: _Nearest, *, retry: bool, accept_versions: bool) -> tuple[State, list[str]]:
     if row is None:
-        return State.MISSING, [_nearest(trial, rows.values())]
-    changes = now.changes_since(json.loads(row["identity_parts"]))
+        return State.MISSING, [nearest.why(trial)]
+    changes = now.changes_since(json.loads(row["identity_parts"]), accept_versions=accept_versions)
     if changes:
         return State.STALE, changes
     if row["status"] in UNFINISHED:
@@ -129,18 +142,26 @@ def _judge(trial: Trial, now: Identity, rows: dict[str, dict[str, Any]], *, retr
     return State.CACHED, []
 
 
-def _nearest(trial: Trial, rows: Iterable[dict[str, Any]]) -> str:
-    """What the most similar stored trial did otherwise."""
-    spec = _flat(trial.model_dump(mode="json"))
-    best: list[str] | None = None
-    for row in rows:
-        if (row["norm"], row["seed"], row["model"]) != (trial.norm_label, trial.seed, trial.model.name):
-            continue
-        other = _flat(json.loads(row["spec"]))
+class _Nearest:
+    """What the most similar stored trial did otherwise. Each stored specification is read once, and not before it is asked for."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+        self._texts: dict[tuple[Any, ...], list[str]] = {}
+        self._specs: dict[tuple[Any, ...], list[frozenset[tuple[str, str]]]] = {}
+        for row in rows:
+            self._texts.setdefault((row["norm"], row["seed"], row["model"]), []).append(row["spec"])
+
+    def why(self, trial: Trial) -> str:
+        key = (trial.norm_label, trial.seed, trial.model.name)
+        if key not in self._specs:
+            self._specs[key] = [frozenset(_flat(json.loads(t)).items()) for t in self._texts.get(key, [])[:_CANDIDATES]]
+        spec = _flat(trial.model_dump(mode="json")) if self._specs[key] else {}
+        own = frozenset(spec.items())
+        other = dict(min(self._specs[key], key=lambda o: len(own ^ o), default=()))
         differing = sorted(k for k in {*spec, *other} if spec.get(k) != other.get(k))
-        if best is None or len(differing) < len(best):
-            best = [f"{k} is {spec.get(k, 'not set')}, stored with {other.get(k, 'not set')}" for k in differing]
-    return "it was never run" if best is None or len(best) > 3 else f"it was never run with these settings: {'; '.join(best)}"
+        if not 0 < len(differing) <= 3:
+            return "it was never run"
+        return f"it was never run with these settings: {'; '.join(f'{k} is {spec.get(k, _NONE)}, stored with {other.get(k, _NONE)}' for k in differing)}"
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

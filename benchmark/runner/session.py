@@ -11,7 +11,8 @@ from rich.console import Console
 
 from benchmark.plan import Item, Plan, State
 from benchmark.provenance import provenance
-from benchmark.runner.progress import display, duration
+from benchmark.runner.progress import Display, display, duration
+from benchmark.runner.sharing import shares
 from benchmark.runner.tune import Events, Options, execute
 from benchmark.store import Store
 from benchmark.trial import Limits, Outcome, Status
@@ -47,17 +48,18 @@ def run(plan: Plan, store: Store, limits: Limits, *, console: Console, data_dir:
     todo = plan.todo
     if not todo:
         return Summary(())
-    _prepare(todo, data_dir, console)
     ended: list[tuple[Item, Status, str]] = []
-    with display(console, len(todo)) as shown:
+    for mine in shares(store, plan.suite, todo, lambda text: console.print(text, highlight=False, soft_wrap=True)):
+        _prepare(mine, data_dir, console)
+        with display(console, len(mine)) as shown:
 
-        def done(item: Item, outcome: Outcome) -> None:
-            store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
-            ended.append((item, outcome.status, outcome.reason))
-            shown.done(item, outcome)
+            def done(item: Item, outcome: Outcome, shown: Display = shown) -> None:
+                store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
+                ended.append((item, outcome.status, outcome.reason))
+                shown.done(item, outcome)
 
-        options = Options(data_dir=data_dir, provenance=provenance(), jobs=jobs, address=address)
-        execute(todo, limits, options, Events(shown.started, shown.progress, done, shown.placed))
+            options = Options(data_dir=data_dir, provenance=provenance(), jobs=jobs, address=address)
+            execute(mine, limits, options, Events(shown.started, shown.progress, done, shown.placed))
     return Summary(tuple(ended))
 
 
