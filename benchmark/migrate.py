@@ -73,13 +73,13 @@ def _migrate_one(store: Store, suite: str, name: str, done: Migrated) -> None:
             done.superseded[name] = new
     else:
         table = pa.Table.from_pylist([row], schema=SCHEMA)
-        store.files.write(new, to_bytes(table))
+        store.put(new, to_bytes(table))
         kept = store.read(new)
         if kept is None or not kept.equals(table):
-            raise OSError(f"{store.files.where(new)} does not read back as it was written; the old shard stays")
+            raise StoreError(f"{store.files.where(new)} does not read back as it was written; the old shard stays")
     if name not in done.superseded:
         done.moved[name] = new
-    store.files.remove(name)
+    store.drop(name)
 
 
 def from_1(row: dict[str, Any], suite: str) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def export(store: Store, target: Store, *, norms: Sequence[str] = (), suites: Se
     for suite, trial_ids in chosen.items():
         for trial_id, content in store.extract(suite, trial_ids):
             name = shard_name(suite, trial_id)
-            target.files.write(name, content)
+            target.put(name, content)
             copied.append(name)
     return copied
 
@@ -147,6 +147,6 @@ def merge(source: Store, target: Store) -> dict[str, int]:
         with Claims(target.files, suite, "bench results merge") as claims:
             claims.hold(trial_ids)
             for trial_id, content in source.extract(suite, trial_ids):
-                target.files.write(shard_name(suite, trial_id), content)
+                target.put(shard_name(suite, trial_id), content)
                 counts["replaced" if (suite, trial_id) in here else "added"] += 1
     return counts

@@ -178,6 +178,20 @@ class Store:
             raise StoreError(f"cannot write the result of a trial to {self.files.where(name)}: {error.strerror or error}") from error
         return self.path(suite, trial.trial_id)
 
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file in one step. Raises `StoreError`."""
+        try:
+            self.files.write(name, content)
+        except OSError as error:
+            raise StoreError(f"cannot write {self.files.where(name)}: {error.strerror or error}") from error
+
+    def drop(self, name: str) -> None:
+        """Remove a file. Raises `StoreError`."""
+        try:
+            self.files.remove(name)
+        except OSError as error:
+            raise StoreError(f"cannot remove {self.files.where(name)}: {error.strerror or error}") from error
+
     def path(self, suite: str, trial_id: str) -> Path:
         """Where the shard of a trial lies, or would, in a folder of this machine."""
         return Path(self.root, shard_name(suite, trial_id))
@@ -237,7 +251,11 @@ class Store:
         self.problems.pop(where, None)
         self.versions.pop(where, None)
         try:
-            return _parse(self.files.read(name), wanted)
+            content = self.files.read(name)
+            table = _parse(content, wanted)
+            if is_compact(name) and name.rpartition("/")[2] != compact_name(content):
+                raise StoreError(f"it should be called {compact_name(content)}: it is another file's content")
+            return table
         except FileNotFoundError:
             raise
         except _BROKEN as error:
@@ -345,6 +363,11 @@ def shard_name(suite: str, trial_id: str) -> str:
     if not TRIAL_ID.fullmatch(trial_id):
         raise StoreError(f"{trial_id!r} is no id of a trial (16 hexadecimal digits)")
     return f"{_suite(suite)}/{trial_id}.parquet"
+
+
+def compact_name(content: bytes) -> str:
+    """What a compact file of these bytes is called."""
+    return f"compact-{seal(content)[:16]}.parquet"
 
 
 def is_compact(name: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from benchmark.claims import ALL, Claims
-from benchmark.store import ASIDE, SCHEMA, Store, is_compact, seal, to_bytes
+from benchmark.store import ASIDE, SCHEMA, Store, StoreError, compact_name, is_compact, to_bytes
 
 #: Seconds after which a temporary file belongs to no living write: the longest that a write may take, many times over.
 LEFT_OVER = 600.0
@@ -39,14 +39,14 @@ def compact(store: Store, suite: str) -> Compacted:
         if not table.num_rows or (len(used) == 1 and is_compact(used[0])):
             return Compacted(suite, None, table.num_rows, 0)
         content = to_bytes(table)
-        target = f"{suite}/compact-{seal(content)[:16]}.parquet"
-        store.files.write(target, content)
+        target = f"{suite}/{compact_name(content)}"
+        store.put(target, content)
         _check(store, target, table)
         now = {f"{suite}/{e.name}": e for e in store.entries(suite)}
         removed = 0
         for name in sorted((n for n in used if n != target), key=lambda n: not is_compact(n)):  # older compact files first: while shards stand, they count
             if now.get(name) == before[name]:  # a shard that was written again meanwhile is newer than the row that was compacted
-                store.files.remove(name)
+                store.drop(name)
                 removed += 1
         return Compacted(suite, target, table.num_rows, removed)
 
@@ -55,7 +55,7 @@ def _check(store: Store, name: str, table: pa.Table) -> None:
     """Read back what was written before anything is removed."""
     kept = store.read(name)
     if kept is None or not kept.equals(table):
-        raise OSError(f"{store.files.where(name)} does not read back as it was written; nothing was removed")
+        raise StoreError(f"{store.files.where(name)} does not read back as it was written; nothing was removed")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def collect(store: Store, found: Iterable[Garbage]) -> None:
     """Remove what `garbage` found. Rows go by writing their file anew without them. Raises `ClaimError` while a run works on a suite with such rows."""
     for item in sorted(found, key=lambda g: not is_compact(g.name)):  # a shard hides the row in a compact file
         if not item.trials:
-            store.files.remove(item.name)
+            store.drop(item.name)
             continue
         suite = item.name.partition("/")[0]
         with Claims(store.files, suite, "bench results gc") as claims:
@@ -105,5 +105,5 @@ def collect(store: Store, found: Iterable[Garbage]) -> None:
             kept = table.filter(pa.array([t not in gone for t in table.column("trial_id").to_pylist()]))
             if kept.num_rows:
                 content = to_bytes(kept)
-                store.files.write(f"{suite}/compact-{seal(content)[:16]}.parquet", content)
-            store.files.remove(item.name)
+                store.put(f"{suite}/{compact_name(content)}", content)
+            store.drop(item.name)

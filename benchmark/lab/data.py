@@ -54,6 +54,8 @@ HUB = {
     "svhn": Hub("ufldl-stanford/svhn", "cropped_digits", "image", "label"),
 }
 SHIPPED = ("digits",)
+#: A name that stays within its folder and stands for itself in a pattern.
+_PLAIN = re.compile(r"\w[\w.@ +-]*")
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,15 @@ def locate(spec: DataSpec, data_dir: Path | None, *, download: bool) -> Source |
     Returns None when only a download could bring it and `download` is off. Raises `DataError` when it cannot be found.
     """
     name = spec.dataset
+    for what, text in (("train_split", spec.train_split), ("test_split", spec.test_split)):
+        if not _PLAIN.fullmatch(text):
+            raise DataError(f"dataset {name!r}: {what} {text!r} is no name of a split: letters, digits, _, - and .")
     if name.startswith("hub:"):
         repo, _, folder = name.removeprefix("hub:").partition(":")
         return _from_hub(name, Hub(repo, folder or None), spec, download=download)
-    if "/" in name or "\\" in name:
+    if "/" in name or "\\" in name:  # a path that the suite's author chose
         return _from_folder(Path(name).expanduser(), spec, Hub(""))
-    if data_dir is not None and (data_dir / name).is_dir():
+    if data_dir is not None and _PLAIN.fullmatch(name) and (data_dir / name).is_dir():
         return _from_folder(data_dir / name, spec, HUB.get(name, Hub("")))
     if name in SHIPPED:
         return _from_folder(shipped("suites", "data", name), spec, Hub(""))
@@ -139,7 +144,7 @@ def _from_folder(folder: Path, spec: DataSpec, hub: Hub) -> Source:
 
 
 def _from_hub(name: str, hub: Hub, spec: DataSpec, *, download: bool) -> Source | None:
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", hub.repo):
+    if not all(_PLAIN.fullmatch(part) for part in (*hub.repo.split("/"), *(hub.folder or "all").split("/"))) or hub.repo.count("/") != 1:
         raise DataError(f"dataset {name!r}: expected hub:owner/name or hub:owner/name:configuration")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
