@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,6 +37,7 @@ app = typer.Typer(
 SuiteName = Annotated[str, typer.Argument(help="A suite file, or the name of one in suites/ (digits, cifar, ...).", metavar="SUITE")]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of datasets [default: BENCH_DATA].", metavar="DIR")]
 Only = Annotated[list[str] | None, typer.Option("--only", help="Just the trials that match, e.g. norm=gn; may be repeated.", metavar="KEY=VALUE")]
+AcceptVersions = Annotated[bool, typer.Option("--accept-versions", help="Results of other versions of torch, timm, foolbox, numpy and pillow count.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Count failed trials (error, out_of_memory, timed_out) as missing.")]
 
 
@@ -48,6 +50,7 @@ def run(
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Most trials at once [default: as many as fit].")] = None,
     address: Annotated[str | None, typer.Option("--address", help="A Ray cluster: auto, host:port or ray://...", metavar="ADDRESS")] = None,
     retry: Retry = False,
+    accept_versions: AcceptVersions = False,
     site_dir: Annotated[Path | None, typer.Option("--site", help="Where to build the site [default: site/build].", metavar="DIR")] = None,
 ) -> None:
     """Run what a suite still misses, then show its boards and build the site."""
@@ -55,12 +58,14 @@ def run(
     from benchmark.plan import make
     from benchmark.resources import default_site
     from benchmark.runner import session
+    from benchmark.runner.sharing import refuse_other_versions
     from benchmark.terminal import render_choices
 
     console = _console()
     loaded, trials, searches, store = _wanted(suite, results, only)
     folder = data_folder(data)
-    plan = make(loaded.name, trials, store, folder, searches=searches, retry=retry, download=True)
+    plan = make(loaded.name, trials, store, folder, searches=searches, retry=retry, download=True, accept_versions=accept_versions)
+    refuse_other_versions(store)
     console.print(session.announce(plan), highlight=False, soft_wrap=True)
     _warn(store)
     summary = session.Summary(())
@@ -68,7 +73,7 @@ def run(
         summary += session.run(plan, store, loaded.limits, console=console, data_dir=folder, jobs=jobs, address=address)
         if plan.waiting:  # every candidate has ended now, one way or another
             ended = {item.trial.trial_id for item, _, _ in summary.ended}
-            plan = make(loaded.name, trials, store, folder, searches=searches, ended=ended, retry=retry, download=True)
+            plan = make(loaded.name, trials, store, folder, searches=searches, ended=ended, retry=retry, download=True, accept_versions=accept_versions)
             console.print(render_choices(plan), highlight=False, soft_wrap=True)
             summary += session.run(plan, store, loaded.limits, console=console, data_dir=folder, jobs=jobs, address=address)
     except KeyboardInterrupt:
@@ -84,12 +89,20 @@ def run(
 
 
 @app.command()
-def plan(suite: SuiteName, results: Results = None, data: Data = None, only: Only = None, retry: Retry = False, as_json: Json = False) -> None:
+def plan(
+    suite: SuiteName,
+    results: Results = None,
+    data: Data = None,
+    only: Only = None,
+    retry: Retry = False,
+    accept_versions: AcceptVersions = False,
+    as_json: Json = False,
+) -> None:
     """Say what a suite holds: its size, what is cached, stale or missing, and how long the rest should take."""
     from benchmark.runner.session import announce
     from benchmark.terminal import render_choices
 
-    loaded, trials, store, made = _plan(suite, results, data, only, retry=retry)
+    loaded, trials, store, made = _plan(suite, results, data, only, retry=retry, accept_versions=accept_versions)
     if as_json:
         return print_json(made.to_dict())
     console = _console()
@@ -115,6 +128,7 @@ def status(
     results: Results = None,
     data: Data = None,
     only: Only = None,
+    accept_versions: AcceptVersions = False,
     as_json: Json = False,
 ) -> None:
     """Show how each trial of a suite stands: its result, or why there is none that counts."""
@@ -122,11 +136,12 @@ def status(
     from benchmark.runner.session import announce
     from benchmark.terminal import render_choices
 
-    _, _, store, made = _plan(suite, results, data, only)
+    _, _, store, made = _plan(suite, results, data, only, accept_versions=accept_versions)
     if as_json:
         return print_json(made.to_dict())
     console = _console()
     console.print(announce(made), highlight=False, soft_wrap=True)
+    logs = _logs(store, made.suite) if why else {}
     for item in made.items:
         stored = item.stored["status"] if item.stored else ""
         troubled = item.state is not State.CACHED or stored != "ok"
@@ -135,7 +150,7 @@ def status(
             for reason in item.reasons or ([item.stored["reason"]] if item.stored else []):
                 console.print(f"        {reason}", highlight=False, markup=False, soft_wrap=True)
             if stored == "error" and item.state is State.CACHED:
-                console.print(_log(store, made.suite, item.trial.trial_id), highlight=False, markup=False, soft_wrap=True)
+                console.print(logs[item.trial.trial_id], highlight=False, markup=False, soft_wrap=True)
     if made.tuning:
         console.print(render_choices(made), highlight=False, soft_wrap=True)
     ends = sorted({i.stored["status"] for i in made.items if i.stored})
@@ -209,7 +224,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     return show(found, _console())
 
 
-def _wanted(suite: str, results: Path | None, only: list[str] | None) -> tuple[Suite, list[Trial], list[Search], Store]:
+def _wanted(suite: str, results: str | None, only: list[str] | None) -> tuple[Suite, list[Trial], list[Search], Store]:
     """A suite, and what is asked for of it: trials, or searches where it tunes."""
     from benchmark.select import select, select_searches
     from benchmark.suite import expand, load, searches
@@ -220,12 +235,14 @@ def _wanted(suite: str, results: Path | None, only: list[str] | None) -> tuple[S
     return loaded, [], select_searches(searches(loaded), only or []), store
 
 
-def _plan(suite: str, results: Path | None, data: Path | None, only: list[str] | None, *, retry: bool = False) -> tuple[Suite, list[Trial], Store, Plan]:
+def _plan(
+    suite: str, results: str | None, data: Path | None, only: list[str] | None, *, retry: bool = False, accept_versions: bool = False
+) -> tuple[Suite, list[Trial], Store, Plan]:
     """The trials are those of the suite's grid: where it tunes, final ones with the tuned settings still open."""
     from benchmark.plan import make
 
     loaded, trials, searches, store = _wanted(suite, results, only)
-    made = make(loaded.name, trials, store, data_folder(data), searches=searches, retry=retry)
+    made = make(loaded.name, trials, store, data_folder(data), searches=searches, retry=retry, accept_versions=accept_versions)
     return loaded, trials or [trial for search in searches for _, trial in search.finals], store, made
 
 
@@ -267,9 +284,16 @@ def _axes(trials: list[Trial], tuned: Collection[str] = ()) -> list[str]:
     return lines
 
 
-def _log(store: Store, suite: str, trial_id: str) -> str:
-    row = next(r for r in store.rows([suite], ["trial_id", "log"]) if r["trial_id"] == trial_id)
-    return "\n".join("        | " + line for line in row["log"].splitlines()[-12:])
+def _logs(store: Store, suite: str) -> dict[str, str]:
+    """The last lines of each trial's log, by id."""
+    return {r["trial_id"]: "\n".join("        | " + line for line in r["log"].splitlines()[-12:]) for r in store.rows([suite], ["trial_id", "log"])}
+
+
+def _board_rows(store: Store, suite: str) -> Iterator[dict[str, Any]]:
+    from benchmark.board.reading import UNREAD, rows_of
+    from benchmark.store import SCHEMA
+
+    return rows_of(store.table([suite], [n for n in SCHEMA.names if n not in UNREAD]))
 
 
 def _warn(store: Store) -> None:

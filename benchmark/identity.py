@@ -56,10 +56,10 @@ class Identity:
         """As the store keeps it."""
         return {"hash": self.hash, **self.parts()}
 
-    def changes_since(self, stored: dict[str, Any]) -> list[str]:
+    def changes_since(self, stored: dict[str, Any], *, accept_versions: bool = False) -> list[str]:
         """Why a result stored with these parts is stale, one line a cause; empty when it is good.
 
-        A dataset that is not on this machine yet (`data` is None) is taken to be the same.
+        A dataset that is not on this machine yet (`data` is None) is taken to be the same. accept_versions: a library of another version is no cause.
         """
         reasons = []
         if self.untuned != stored.get("untuned", ""):
@@ -68,7 +68,7 @@ class Identity:
             reasons.append(f"the dataset's content changed ({str(stored.get('data'))[:8]} -> {self.data[:8]})")
         if stored.get("protocol") != self.protocol:
             reasons.append(f"the numeric protocol changed ({stored.get('protocol')} -> {self.protocol})")
-        for what, now in (("source", self.code), ("version", self.versions)):
+        for what, now in (("source", self.code), ("version", self.versions))[: 1 if accept_versions else 2]:
             before = stored.get("code" if what == "source" else "versions") or {}
             for name in sorted({*before, *now}):
                 if before.get(name) != now.get(name):

@@ -31,6 +31,10 @@ UNFINISHED = {Status.KILLED}
 #: Ends that another try may change, run again on request (`--retry`).
 RETRIABLE = {Status.ERROR, Status.OUT_OF_MEMORY, Status.TIMED_OUT, Status.KILLED}
 
+#: Stored trials of one norm, seed and model that a missing one is compared with at most: a hint need not cost more than the plan.
+_CANDIDATES = 200
+_NONE = "not set"
+
 
 @dataclass(frozen=True)
 class Item:
@@ -137,13 +141,15 @@ def make(
     ended: Collection[str] = (),
     retry: bool = False,
     download: bool = False,
+    accept_versions: bool = False,
 ) -> Plan:
     """Compare the trials of a suite with what is stored. Raises `DataError` when a dataset cannot exist.
 
     searches: of a suite with `tune`, in the place of `trials`. ended: ids of trials that this very command has run: they are not run again, whatever their end.
     retry: count failed trials as missing. download: fetch datasets that are not on this machine, so that their content is known.
+    accept_versions: results of other versions of the libraries count.
     """
-    planner = _Planner(store, suite, Fingerprints(data_dir, download=download), ended, retry=retry)
+    planner = _Planner(store, suite, Fingerprints(data_dir, download=download), ended, retry=retry, accept_versions=accept_versions)
     items = [planner.item(trial) for trial in trials]
     tuning: list[Tuning] = []
     finals: list[tuple[int, Item]] = []
@@ -163,10 +169,10 @@ def make(
 class _Planner:
     """Holds trials against the rows of one suite."""
 
-    def __init__(self, store: Store, suite: str, fingerprints: Fingerprints, ended: Collection[str], *, retry: bool) -> None:
+    def __init__(self, store: Store, suite: str, fingerprints: Fingerprints, ended: Collection[str], *, retry: bool, accept_versions: bool) -> None:
         self._rows = {r["trial_id"]: r for r in store.rows([suite], BRIEF)}
-        self._fingerprints, self._ended, self._retry = fingerprints, ended, retry
-        self._paces = _Paces(self._rows.values())
+        self._fingerprints, self._ended, self._retry, self._accept = fingerprints, ended, retry, accept_versions
+        self._paces, self._nearest = _Paces(self._rows.values()), _Nearest(self._rows.values())
 
     def item(self, trial: Trial, forgone: Choice | None = None, *, search: Search | None = None) -> Item:
         now = identity(trial, self._fingerprints.of(trial))
@@ -184,8 +190,8 @@ class _Planner:
         """`whole`: a candidate that was stopped early does not count."""
         row = self._rows.get(trial.trial_id)
         if row is None:
-            return State.MISSING, [_nearest(trial, self._rows.values())]
-        if changes := now.changes_since(json.loads(row["identity_parts"])):
+            return State.MISSING, [self._nearest.why(trial)]
+        if changes := now.changes_since(json.loads(row["identity_parts"]), accept_versions=self._accept):
             return State.STALE, changes
         if trial.trial_id in self._ended:
             return State.CACHED, []
@@ -215,18 +221,26 @@ class Fingerprints:
         return self._known[key]
 
 
-def _nearest(trial: Trial, rows: Iterable[dict[str, Any]]) -> str:
-    """What the most similar stored trial did otherwise."""
-    spec = _flat(trial.model_dump(mode="json"))
-    best: list[str] | None = None
-    for row in rows:
-        if (row["norm"], row["seed"], row["model"], row["stage"]) != (trial.norm_label, trial.seed, trial.model.name, trial.stage):
-            continue
-        other = _flat(json.loads(row["spec"]))
+class _Nearest:
+    """What the most similar stored trial did otherwise. Each stored specification is read once, and not before it is asked for."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+        self._texts: dict[tuple[Any, ...], list[str]] = {}
+        self._specs: dict[tuple[Any, ...], list[frozenset[tuple[str, str]]]] = {}
+        for row in rows:
+            self._texts.setdefault((row["norm"], row["seed"], row["model"], row["stage"]), []).append(row["spec"])
+
+    def why(self, trial: Trial) -> str:
+        key = (trial.norm_label, trial.seed, trial.model.name, trial.stage)
+        if key not in self._specs:
+            self._specs[key] = [frozenset(_flat(json.loads(t)).items()) for t in self._texts.get(key, [])[:_CANDIDATES]]
+        spec = _flat(trial.model_dump(mode="json")) if self._specs[key] else {}
+        own = frozenset(spec.items())
+        other = dict(min(self._specs[key], key=lambda o: len(own ^ o), default=()))
         differing = sorted(k for k in {*spec, *other} if spec.get(k) != other.get(k))
-        if best is None or len(differing) < len(best):
-            best = [f"{k} is {spec.get(k, 'not set')}, stored with {other.get(k, 'not set')}" for k in differing]
-    return "it was never run" if best is None or len(best) > 3 else f"it was never run with these settings: {'; '.join(best)}"
+        if not 0 < len(differing) <= 3:
+            return "it was never run"
+        return f"it was never run with these settings: {'; '.join(f'{k} is {spec.get(k, _NONE)}, stored with {other.get(k, _NONE)}' for k in differing)}"
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -19,10 +19,10 @@ def shipped(*parts: str) -> Path:
     return (checkout() or _PACKAGE / "_shipped").joinpath(*parts)
 
 
-def default_results() -> Path:
-    """`BENCH_RESULTS`, else `results/` of the checkout, else `results/` in the working directory."""
+def default_results() -> Path | str:
+    """`BENCH_RESULTS` (a folder or an address such as `s3://bucket/prefix`), else `results/` of the checkout, else `results/` in the working directory."""
     if chosen := os.environ.get("BENCH_RESULTS"):
-        return Path(chosen)
+        return chosen
     return (checkout() or Path.cwd()) / "results"
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
+from benchmark.claims import Claims
 from benchmark.errors import BenchError
-from benchmark.store import Store, trial_of, write_atomically
+from benchmark.store import ASIDE, SUITE, Store, is_compact, shard_name, trial_of
 from benchmark.trial import Status, digest
 from benchmark.trust import marks
+
+#: Rows of a compact file that are turned into Python values at a time.
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Finding:
 
 
 def verify(store: Store) -> tuple[int, list[Finding]]:
-    """How many shards hold together, and what is wrong with the others.
+    """How many results hold together, and what is wrong with the others.
 
     Beyond what reading checks (Parquet, schema version, checksum of the bytes): the row is of the trial that its name, folder and identity say, its flat
     columns are those of its specification, and its accuracies are those of its stored bits.
@@ -35,16 +37,30 @@ def verify(store: Store) -> tuple[int, list[Finding]]:
     findings = []
     good = 0
     for suite in store.suites():
-        for path in sorted((store.root / suite).glob("*.parquet")):
-            row = store.row(path)
-            problems = [store.problems.get(str(path), "cannot be read")] if row is None else list(contradictions(row, suite, path))
-            findings += [Finding(str(path), p) for p in problems]
-            good += not problems
+        for name in store.shards(suite):
+            where = store.files.where(name)
+            try:
+                table = store.read(name)
+            except FileNotFoundError:
+                continue  # compacted meanwhile
+            if table is None:
+                findings.append(Finding(where, store.problems[where]))
+                continue
+            if not is_compact(name) and table.num_rows != 1:
+                findings.append(Finding(where, f"it holds {table.num_rows} rows; a shard holds one"))
+                continue
+            for start in range(0, table.num_rows, _AT_ONCE):
+                for row in table.slice(start, _AT_ONCE).to_pylist():
+                    problems = list(contradictions(row, name))
+                    findings += [Finding(f"{where} ({row['trial_id']})" if is_compact(name) else where, p) for p in problems]
+                    good += not problems
+        findings += [Finding(store.files.where(f"{suite}/{ASIDE}/{e.name}"), "was set aside") for e in store.entries(f"{suite}/{ASIDE}")]
     return good, findings
 
 
-def contradictions(row: dict[str, Any], suite: str, path: Path) -> Iterator[str]:
-    """In what the row of a shard contradicts itself or the place where it lies."""
+def contradictions(row: dict[str, Any], name: str) -> Iterator[str]:
+    """In what a row contradicts itself or the file `name`, relative to the results folder, where it lies."""
+    suite, _, last = name.partition("/")
     try:
         trial = trial_of(row)
         parts = json.loads(row["identity_parts"])
@@ -54,7 +70,7 @@ def contradictions(row: dict[str, Any], suite: str, path: Path) -> Iterator[str]
         return
     if row["trial_id"] != trial.trial_id:
         yield f"its trial_id is {row['trial_id']}, its specification gives {trial.trial_id}"
-    if path.stem != row["trial_id"]:
+    if not is_compact(name) and last != f"{row['trial_id']}.parquet":
         yield f"it should be called {row['trial_id']}.parquet"
     if row["suite"] != suite:
         yield f"it is of suite {row['suite']!r} but lies in {suite!r}"
@@ -97,40 +113,49 @@ def _bits(packed: bytes | None, total: int) -> np.ndarray[tuple[int], np.dtype[n
     return np.unpackbits(found, count=total).astype(bool)
 
 
-def export(store: Store, target: Path, *, norms: Sequence[str] = (), suites: Sequence[str] = ()) -> list[Path]:
+def export(store: Store, target: Store, *, norms: Sequence[str] = (), suites: Sequence[str] = ()) -> list[str]:
     """Copy the shards of the given methods (labels, or bare method names) and suites to another folder: what a pull request adds.
 
-    Raises `BenchError` when none fits.
+    Returns their names. Raises `BenchError` when none fits.
     """
-    chosen = []
+    chosen: dict[str, list[str]] = {}
     for row in store.rows(suites or None, ["suite", "trial_id", "norm"]):
         parts = [p.partition("[")[0] for p in row["norm"].split("+")]
         if not norms or row["norm"] in norms or any(p in norms for p in parts):
-            chosen.append(store.path(row["suite"], row["trial_id"]))
+            chosen.setdefault(row["suite"], []).append(row["trial_id"])
     if not chosen:
         raise BenchError(f"nothing to export: {store.root} has no results of {', '.join([*norms, *suites]) or 'any suite'}")
     copied = []
-    for path in chosen:
-        copy = target / path.parent.name / path.name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-        copied.append(copy)
+    for suite, trial_ids in chosen.items():
+        for trial_id, content in store.extract(suite, trial_ids):
+            name = shard_name(suite, trial_id)
+            target.put(name, content)
+            copied.append(name)
     return copied
 
 
 def merge(source: Store, target: Store) -> dict[str, int]:
-    """Bring the readable shards of `source` into `target`. Where both have a trial, the one that started later stays. Marks come along where they are
-    about a shard that `target` then has. Returns counts."""
+    """Bring the readable rows of `source` into `target`. Where both have a trial, the one that started later stays. Marks come along where they
+    are about a shard that `target` then has. Returns counts.
+
+    Raises `ClaimError` while a run on `target` works on one of them.
+    """
     counts = {"added": 0, "replaced": 0, "kept": 0, "marks": 0}
-    here = {(r["suite"], r["trial_id"]): r["started"] for r in target.rows(columns=["suite", "trial_id", "started"])}
-    for row in source.rows(columns=["suite", "trial_id", "started"]):
+    columns = ["suite", "trial_id", "started"]
+    here = {(r["suite"], r["trial_id"]): r["started"] for r in target.rows(columns=columns)}
+    chosen: dict[str, list[str]] = {}
+    for row in source.rows(columns=columns):
         key = (row["suite"], row["trial_id"])
         if key in here and here[key] >= row["started"]:
             counts["kept"] += 1
-            continue
-        write_atomically(target.path(*key), source.path(*key).read_bytes())
-        counts["replaced" if key in here else "added"] += 1
-    for folder in sorted(p.parent for p in source.root.glob(f"*/{marks.FILE}")):
-        found = [m for m in marks.read(folder)[0] if (path := target.path(folder.name, m.trial_id)).is_file() and m.shard == marks.fingerprint(path)]
-        counts["marks"] += marks.add(target.root / folder.name, found)
+        else:
+            chosen.setdefault(row["suite"], []).append(row["trial_id"])
+    for suite, trial_ids in chosen.items():
+        with Claims(target.files, suite, "bench results merge") as claims:
+            claims.hold(trial_ids)
+            for trial_id, content in source.extract(suite, trial_ids):
+                target.put(shard_name(suite, trial_id), content)
+                counts["replaced" if (suite, trial_id) in here else "added"] += 1
+    for suite in sorted(e.name for e in source.entries() if e.is_folder and SUITE.fullmatch(e.name)):  # marks come without shards too
+        counts["marks"] += marks.add(target.files, suite, marks.about(target, suite, marks.read(source.files, suite)[0]))
     return counts

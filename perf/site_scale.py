@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 import pyarrow as pa  # noqa: E402
 
 from benchmark.pages import build  # noqa: E402
-from benchmark.store import SCHEMA, Store, to_bytes, to_row  # noqa: E402
+from benchmark.store import SCHEMA, Store, compact_name, to_bytes, to_row  # noqa: E402
 from benchmark.trial import digest  # noqa: E402
 from tests.site import synthetic  # noqa: E402
 
@@ -75,11 +75,9 @@ def rows(count: int) -> Iterator[dict[str, Any]]:
 def fill(root: Path, count: int) -> None:
     (root / "scale").mkdir(parents=True)
     source = rows(count)
-    for number in itertools.count():
-        part = list(itertools.islice(source, ROWS))
-        if not part:
-            return
-        (root / "scale" / f"part{number:04}.parquet").write_bytes(to_bytes(pa.Table.from_pylist(part, schema=SCHEMA)))
+    while part := sorted(itertools.islice(source, ROWS), key=lambda r: r["trial_id"]):
+        content = to_bytes(pa.Table.from_pylist(part, schema=SCHEMA))
+        (root / "scale" / compact_name(content)).write_bytes(content)
 
 
 def built(results: str, out: str, pipe: Any) -> None:

@@ -93,12 +93,12 @@ def test_a_damaged_or_renamed_shard_is_found(tmp_path: Path, make_trial: MakeTri
 def test_export_copies_what_was_asked_for_byte_by_byte(tmp_path: Path, make_trial: MakeTrial) -> None:
     store = Store(tmp_path / "a")
     paths = {norm: _write(store, make_trial(norm), _outcome()) for norm in ("bn", "gn", "gn[groups=2]", "ws+gn")}
-    copied = export(store, tmp_path / "b", norms=["gn"])
-    assert sorted(p.name for p in copied) == sorted(paths[n].name for n in ("gn", "gn[groups=2]", "ws+gn"))
+    copied = export(store, Store(tmp_path / "b"), norms=["gn"])
+    assert sorted(copied) == sorted(f"s/{paths[n].name}" for n in ("gn", "gn[groups=2]", "ws+gn"))
     assert (tmp_path / "b" / "s" / paths["gn"].name).read_bytes() == paths["gn"].read_bytes()
     assert verify(Store(tmp_path / "b")) == (3, [])
     with pytest.raises(BenchError, match="no results of ln"):
-        export(store, tmp_path / "c", norms=["ln"])
+        export(store, Store(tmp_path / "c"), norms=["ln"])
 
 
 def test_merging_keeps_the_later_run_and_can_be_repeated(tmp_path: Path, make_trial: MakeTrial) -> None:

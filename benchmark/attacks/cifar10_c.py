@@ -74,10 +74,9 @@ class Cifar10C(Attack):
         first = (round(size) - 1) * IMAGES
         try:
             images, labels = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in (self.kinds[0], "labels"))
-        except OSError as error:
-            raise BenchError(
-                f"cifar10-c: expected {folder / self.kinds[0]}.npy and labels.npy beside it (Zenodo 2535967), {error.strerror or error}"
-            ) from error
+        except (OSError, ValueError) as error:  # numpy refuses a pickle in a .npy file with a ValueError
+            text = getattr(error, "strerror", None) or error
+            raise BenchError(f"cifar10-c: expected {folder / self.kinds[0]}.npy and labels.npy beside it (Zenodo 2535967), {text}") from error
         if len(images) < first + len(pool.labels) or not np.array_equal(labels[first : first + len(pool.labels)], pool.labels.cpu().numpy()):
             raise BenchError(f"cifar10-c: the labels of {folder} are not those of the test set; it belongs to CIFAR-10's test images in their own order")
         for chosen in torch.split(index, batch_size):

@@ -54,6 +54,8 @@ HUB = {
     "svhn": Hub("ufldl-stanford/svhn", "cropped_digits", "image", "label"),
 }
 SHIPPED = ("digits",)
+#: A name that stays within its folder and stands for itself in a pattern.
+_PLAIN = re.compile(r"\w[\w.@ +-]*")
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,16 @@ def locate(spec: DataSpec, data_dir: Path | None, *, download: bool, test: bool 
     Returns None when only a download could bring it and `download` is off. Raises `DataError` when it cannot be found.
     """
     name = spec.dataset
+    for what, text in (("train_split", spec.train_split), ("test_split", spec.test_split)):
+        if not _PLAIN.fullmatch(text):
+            raise DataError(f"dataset {name!r}: {what} {text!r} is no name of a split: letters, digits, _, - and .")
     splits = (spec.train_split, spec.test_split) if test else (spec.train_split,)
     if name.startswith("hub:"):
         repo, _, folder = name.removeprefix("hub:").partition(":")
         return _from_hub(name, Hub(repo, folder or None), spec, splits, download=download)
-    if "/" in name or "\\" in name:
+    if "/" in name or "\\" in name:  # a path that the suite's author chose
         return _from_folder(Path(name).expanduser(), spec, Hub(""), splits)
-    if data_dir is not None and (data_dir / name).is_dir():
+    if data_dir is not None and _PLAIN.fullmatch(name) and (data_dir / name).is_dir():
         return _from_folder(data_dir / name, spec, HUB.get(name, Hub("")), splits)
     if name in SHIPPED:
         return _from_folder(shipped("suites", "data", name), spec, Hub(""), splits)
@@ -141,7 +146,7 @@ def _from_folder(folder: Path, spec: DataSpec, hub: Hub, splits: Sequence[str]) 
 
 
 def _from_hub(name: str, hub: Hub, spec: DataSpec, splits: Sequence[str], *, download: bool) -> Source | None:
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", hub.repo):
+    if not all(_PLAIN.fullmatch(part) for part in (*hub.repo.split("/"), *(hub.folder or "all").split("/"))) or hub.repo.count("/") != 1:
         raise DataError(f"dataset {name!r}: expected hub:owner/name or hub:owner/name:configuration")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError

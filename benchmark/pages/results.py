@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmark.board import Board, Entry, boards
+from benchmark.board.reading import rows_of
 from benchmark.board.tuning import Sweep, sweeps
 from benchmark.store import Store
 from benchmark.trust.marks import Mark, level_of, valid
@@ -22,8 +22,6 @@ _SWEPT = [
     *("suite", "trial_id", "identity_parts", "spec", "norm", "stage", "status", "epoch"),
     *("validation_accuracy", "provenance", "wall_seconds", "train_seconds"),
 ]
-#: Rows turned into Python values at a time: enough to be quick, few enough to be small.
-BATCH = 2000
 
 
 @dataclass(frozen=True)
@@ -97,42 +95,8 @@ def load(store: Store, suites: Sequence[str] | None) -> Results:
     candidates = table.filter(tuning).combine_chunks()
     final = table.filter(pc.invert(tuning)).combine_chunks() if len(candidates) else table
     made = tuple(sweeps(table.select(_SWEPT).to_pylist())) if len(candidates) else ()
-    rows = ({**row, "level": level_of(marks.get((row["suite"], row["trial_id"]), ()))} for row in _rows(final))
+    rows = ({**row, "level": level_of(marks.get((row["suite"], row["trial_id"]), ()))} for row in rows_of(final))
     return Results(final, tuple(boards(rows)), problems, candidates, made, marks)
-
-
-def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Rows for boards: without long columns, and of the curves only what boards read, filtered while still in columns."""
-    light = table.drop_columns([c for c in ("curves", "clean_outcomes", "robustness", "log", "audit", "provenance") if c in table.column_names])
-    for start in range(0, table.num_rows, BATCH):
-        part = light.slice(start, BATCH)
-        curves = [_whole_network(c) for c in table.column("curves").slice(start, BATCH).chunks]
-        part = part.append_column("curves", pa.chunked_array(curves, table.schema.field("curves").type))
-        yield from part.append_column("invariant", _invariant(table.column("audit").slice(start, BATCH))).to_pylist()
-
-
-def _invariant(audits: pa.ChunkedArray) -> pa.Array:
-    """How many weight tensors are scale-invariant, `20 of 21`, empty where it was not measured. Each distinct audit is read once."""
-    encoded = audits.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    texts = []
-    for text in encoded.dictionary.to_pylist():
-        audit = json.loads(text or "{}")
-        measured = audit.get("scale_invariant") is not None and audit.get("weights")
-        texts.append(f"{len(audit['scale_invariant'])} of {audit['weights']}" if measured else "")
-    return pa.array(texts, pa.string()).take(encoded.indices) if texts else pa.nulls(len(audits), pa.string())
-
-
-def _whole_network(curves: pa.ListArray) -> pa.ListArray:
-    """Of each list of readings, those of a weight norm of the whole network."""
-    readings = curves.flatten()
-    keep = pc.and_(pc.equal(readings.field("layer"), ""), pc.starts_with(readings.field("measure"), "weight-norm."))
-    lengths = pc.fill_null(pc.list_value_length(curves), 0).to_numpy()
-    ends = lengths.cumsum()
-    kept = pc.cumulative_sum(keep.cast(pa.int32())).to_numpy() if len(readings) else lengths[:0]
-    counts = [0, *(int(kept[end - 1]) if end else 0 for end in ends)]
-    return pa.ListArray.from_arrays(pa.array(counts, pa.int32()), readings.filter(keep))
 
 
 def primary(entry: Entry) -> str:

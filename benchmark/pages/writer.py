@@ -43,6 +43,8 @@ class Writer:
 
     def bytes(self, path: str, content: bytes) -> None:
         target = self.folder / path
+        if not target.resolve().is_relative_to(self.folder.resolve()):
+            raise SiteError(f"a page would be written outside of the site: {path!r}")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
 

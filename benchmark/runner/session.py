@@ -12,7 +12,8 @@ from rich.console import Console
 
 from benchmark.plan import Item, Plan, State
 from benchmark.provenance import provenance
-from benchmark.runner.progress import display, duration
+from benchmark.runner.progress import Display, display, duration
+from benchmark.runner.sharing import shares
 from benchmark.runner.tune import Events, Options, execute
 from benchmark.store import Store
 from benchmark.trial import Limits, Outcome, Status
@@ -56,23 +57,28 @@ def run(plan: Plan, store: Store, limits: Limits, *, console: Console, data_dir:
     todo = [item for item in plan.todo if not item.forgone]
     if not plan.todo:
         return Summary(())
-    _prepare(todo, data_dir, console)
     ended: list[tuple[Item, Status, str]] = []
-    with display(console, len(plan.todo)) as shown:
+    if forgone := [item for item in plan.todo if item.forgone]:
+        with display(console, len(forgone)) as shown:
+            for item in forgone:
+                assert item.forgone is not None  # noqa: S101 - that is how they were chosen
+                outcome = Outcome(status=item.forgone.status, reason=item.forgone.reason, started=time.time(), provenance=provenance())
+                store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
+                ended.append((item, outcome.status, outcome.reason))
+                shown.done(item, outcome)
+    for mine in shares(store, plan.suite, todo, lambda text: console.print(text, highlight=False, soft_wrap=True)):
+        _prepare(mine, data_dir, console)
+        with display(console, len(mine)) as shown:
 
-        def done(item: Item, outcome: Outcome) -> None:
-            if item.search:  # what a candidate was to decide, so that its row tells without the suite file
-                outcome = outcome.model_copy(update={"provenance": outcome.provenance | {"tuned": list(item.search.settings)}})
-            store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
-            ended.append((item, outcome.status, outcome.reason))
-            shown.done(item, outcome)
+            def done(item: Item, outcome: Outcome, shown: Display = shown) -> None:
+                if item.search:  # what a candidate was to decide, so that its row tells without the suite file
+                    outcome = outcome.model_copy(update={"provenance": outcome.provenance | {"tuned": list(item.search.settings)}})
+                store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
+                ended.append((item, outcome.status, outcome.reason))
+                shown.done(item, outcome)
 
-        options = Options(data_dir=data_dir, provenance=provenance(), jobs=jobs, address=address)
-        for item in plan.todo:
-            if item.forgone:
-                done(item, Outcome(status=item.forgone.status, reason=item.forgone.reason, started=time.time(), provenance=options.provenance))
-        if todo:
-            execute(todo, limits, options, Events(shown.started, shown.progress, done, shown.placed))
+            options = Options(data_dir=data_dir, provenance=provenance(), jobs=jobs, address=address)
+            execute(mine, limits, options, Events(shown.started, shown.progress, done, shown.placed))
     return Summary(tuple(ended))
 
 

@@ -74,10 +74,14 @@ class Bench:
     def check(self, path: Path) -> Checked:
         """Check one shard, `<suite>/<trial_id>.parquet`."""
         store = Store(path.parent.parent)
-        row = store.row(path)
-        if row is None:
-            return Checked(path, path.stem, Verdict.REFUTED, (store.problems.get(str(path), "cannot be read"),))
-        if problems := tuple(contradictions(row, path.parent.name, path)):
+        name = f"{path.parent.name}/{path.name}"
+        table = store.read(name)
+        if table is None:
+            return Checked(path, path.stem, Verdict.REFUTED, (store.problems[store.files.where(name)],))
+        if table.num_rows != 1:
+            return Checked(path, path.stem, Verdict.UNCHECKED, (f"it holds {table.num_rows} rows; `bench results export` makes a shard of each",))
+        row = table.to_pylist()[0]
+        if problems := tuple(contradictions(row, name)):
             return Checked(path, path.stem, Verdict.REFUTED, problems)
         trial = trial_of(row)
         notes: tuple[str, ...] = ()
@@ -94,7 +98,7 @@ class Bench:
             return Checked(path, trial.title, Verdict.UNCHECKED, (str(reason),), notes)
         mark = Mark(
             trial_id=trial.trial_id,
-            shard=fingerprint(path),
+            shard=fingerprint(path.read_bytes()),
             level=Level.RERUN if self.rerun else Level.SMOKE,
             extent=extent,
             compared=compared,

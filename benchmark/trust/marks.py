@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from benchmark.store import Store, to_json, write_atomically
+from benchmark.files import Files
+from benchmark.store import TRIAL_ID, Store, to_json
 from benchmark.trial import Frozen, digest
 from benchmark.trust.levels import Level
 
@@ -53,15 +53,15 @@ class Mark(Frozen):
     """Commit, versions and machine of the re-run."""
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(content: bytes) -> str:
     """What a mark knows a shard by: SHA-256 of its bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(content).hexdigest()
 
 
-def read(folder: Path) -> tuple[list[Mark], list[str]]:
+def read(files: Files, suite: str) -> tuple[list[Mark], list[str]]:
     """The marks of a suite's folder, and a message for each line that holds none."""
     marks, problems = [], []
-    for number, line in enumerate(_lines(folder), 1):
+    for number, line in enumerate(_lines(files, suite), 1):
         try:
             content = json.loads(line)
             seal = content.pop(_SEAL)
@@ -76,31 +76,34 @@ def read(folder: Path) -> tuple[list[Mark], list[str]]:
     return marks, problems
 
 
-def add(folder: Path, marks: Iterable[Mark]) -> int:
+def add(files: Files, suite: str, marks: Iterable[Mark]) -> int:
     """Add marks to a suite's folder; those that it has already are left as they are. Returns how many are new."""
-    there = _lines(folder)
+    there = _lines(files, suite)
     new = [line for line in dict.fromkeys(_line(m) for m in marks) if line not in set(there)]
     if new:
-        write_atomically(folder / FILE, "".join(f"{line}\n" for line in sorted([*there, *new], key=_place)).encode())
+        files.write(f"{suite}/{FILE}", "".join(f"{line}\n" for line in sorted([*there, *new], key=_place)).encode())
     return len(new)
+
+
+def about(store: Store, suite: str, marks: Iterable[Mark]) -> list[Mark]:
+    """Those of `marks` that are about a shard as it is now; one that was compacted is as it would be alone."""
+    wanted = {m.trial_id for m in marks if TRIAL_ID.fullmatch(m.trial_id)}
+    if not wanted:
+        return []
+    there = sorted(wanted & {r["trial_id"] for r in store.rows([suite], ["trial_id"])})
+    shards = {trial_id: fingerprint(content) for trial_id, content in store.extract(suite, there)}
+    return [m for m in marks if m.shard == shards.get(m.trial_id)]
 
 
 def valid(store: Store, suites: Iterable[str] | None = None) -> dict[tuple[str, str], tuple[Mark, ...]]:
     """The marks of each (suite, trial) that are about the shard as it is now, oldest first. Lines that hold none go to `store.problems`."""
     found: dict[tuple[str, str], list[Mark]] = {}
     for suite in store.suites() if suites is None else suites:
-        marks, problems = read(store.root / suite)
+        marks, problems = read(store.files, suite)
         if problems:
-            store.problems[str(store.root / suite / FILE)] = "; ".join(problems)
-        shards: dict[str, str] = {}
-        for mark in sorted(marks, key=lambda m: m.when):
-            path = store.path(suite, mark.trial_id)
-            if path.parent != store.root / suite or not path.is_file():
-                continue
-            if mark.trial_id not in shards:
-                shards[mark.trial_id] = fingerprint(path)
-            if mark.shard == shards[mark.trial_id]:
-                found.setdefault((suite, mark.trial_id), []).append(mark)
+            store.problems[store.files.where(f"{suite}/{FILE}")] = "; ".join(problems)
+        for mark in sorted(about(store, suite, marks), key=lambda m: m.when):
+            found.setdefault((suite, mark.trial_id), []).append(mark)
     return {key: tuple(marks) for key, marks in found.items()}
 
 
@@ -116,9 +119,12 @@ def with_levels(store: Store, rows: Iterable[Mapping[str, Any]], suites: Iterabl
         yield {**row, "level": level_of(marks.get((row["suite"], row["trial_id"]), ()))}
 
 
-def _lines(folder: Path) -> list[str]:
-    path = folder / FILE
-    return [line for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()] if path.is_file() else []
+def _lines(files: Files, suite: str) -> list[str]:
+    try:
+        text = files.read(f"{suite}/{FILE}").decode(errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [line for line in text.split("\n") if line.strip()]
 
 
 def _line(mark: Mark) -> str:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from benchmark.board import boards, boards_json
+from benchmark.files import open_files
 from benchmark.pages import build
 from benchmark.pages.data_page import board_csv
 from benchmark.shards import merge
@@ -27,7 +28,7 @@ HOSTILE = "<script>alert(1)</script>"
 def _mark(store: Store, trial: Trial, level: Level = Level.SMOKE, **fields: object) -> Mark:
     content = {
         "trial_id": trial.trial_id,
-        "shard": fingerprint(store.path("demo", trial.trial_id)),
+        "shard": fingerprint(store.path("demo", trial.trial_id).read_bytes()),
         "level": level,
         "extent": "first 10 steps",
         "compared": (Compared(what="loss of step 1", expected=2.3, found=2.3, tolerance=0.01),),
@@ -52,9 +53,9 @@ def test_a_mark_lasts_as_long_as_the_shard(tmp_path: Path) -> None:
     trial = synthetic.trial()
     store = _stored(tmp_path, trial)
     assert _level(store, trial) is Level.SELF_REPORTED
-    assert add(tmp_path / "demo", [_mark(store, trial)]) == 1
+    assert add(open_files(tmp_path), "demo", [_mark(store, trial)]) == 1
     assert _level(store, trial) is Level.SMOKE
-    add(tmp_path / "demo", [_mark(store, trial, Level.RERUN, when=datetime(2025, 1, 2, tzinfo=UTC))])
+    add(open_files(tmp_path), "demo", [_mark(store, trial, Level.RERUN, when=datetime(2025, 1, 2, tzinfo=UTC))])
     assert _level(store, trial) is Level.RERUN  # the best counts, not the latest
     before = (tmp_path / "demo" / FILE).read_bytes()
     store.write("demo", trial, synthetic.identity(trial), synthetic.outcome(trial, quality=(0.99, 0.9, 2.0)))
@@ -68,14 +69,14 @@ def test_lines_are_added_once_in_the_order_of_trials_and_never_changed(tmp_path:
     trials = [synthetic.trial(seed=s) for s in range(4)]
     store = _stored(tmp_path, *trials)
     marks = [_mark(store, t) for t in trials]
-    assert add(tmp_path / "demo", marks[:2]) == 2
+    assert add(open_files(tmp_path), "demo", marks[:2]) == 2
     first = set((tmp_path / "demo" / FILE).read_text().splitlines())
-    assert add(tmp_path / "demo", marks) == 2
+    assert add(open_files(tmp_path), "demo", marks) == 2
     lines = (tmp_path / "demo" / FILE).read_text().splitlines()
     assert first < set(lines)
     ids = [json.loads(line)["trial_id"] for line in lines]
     assert ids == sorted(t.trial_id for t in trials)
-    assert add(tmp_path / "demo", marks) == 0
+    assert add(open_files(tmp_path), "demo", marks) == 0
 
 
 @pytest.mark.parametrize(
@@ -96,14 +97,14 @@ def test_lines_are_added_once_in_the_order_of_trials_and_never_changed(tmp_path:
 def test_a_spoilt_line_is_told_and_costs_itself(tmp_path: Path, spoil: object, message: str) -> None:
     trials = sorted((synthetic.trial(seed=s) for s in range(2)), key=lambda t: t.trial_id)
     store = _stored(tmp_path, *trials)
-    add(tmp_path / "demo", [_mark(store, t) for t in trials])
+    add(open_files(tmp_path), "demo", [_mark(store, t) for t in trials])
     path = tmp_path / "demo" / FILE
     first, second = path.read_text().splitlines()
     path.write_text(f"{spoil(first)}\n{second}\n")  # type: ignore[operator]
-    assert message in read(tmp_path / "demo")[1][0]
+    assert message in read(open_files(tmp_path), "demo")[1][0]
     assert [_level(store, t) for t in trials] == [Level.SELF_REPORTED, Level.SMOKE]
     assert message in store.problems[str(path)]
-    add(tmp_path / "demo", [_mark(store, trials[0])])
+    add(open_files(tmp_path), "demo", [_mark(store, trials[0])])
     assert [_level(store, t) for t in trials] == [Level.SMOKE, Level.SMOKE]
 
 
@@ -111,7 +112,7 @@ def test_a_mark_of_another_folder_is_no_mark_here(tmp_path: Path) -> None:
     trial = synthetic.trial()
     store = _stored(tmp_path, trial)
     (tmp_path / "outside.parquet").write_bytes(store.path("demo", trial.trial_id).read_bytes())
-    add(tmp_path / "demo", [_mark(store, trial, trial_id="../outside")])
+    add(open_files(tmp_path), "demo", [_mark(store, trial, trial_id="../outside")])
     assert valid(store) == {}
     with pytest.raises(ValidationError):
         _mark(store, trial, level=Level.SELF_REPORTED)
@@ -121,7 +122,7 @@ def test_merging_brings_marks_of_the_shards_that_are_there(tmp_path: Path) -> No
     trials = [synthetic.trial(seed=s) for s in range(2)]
     ours, theirs = _stored(tmp_path / "ours", *trials), _stored(tmp_path / "theirs", trials[0])
     theirs.write("demo", trials[1], synthetic.identity(trials[1]), synthetic.outcome(trials[1], quality=(0.5, 0.1, 2.0)))
-    add(theirs.root / "demo", [_mark(theirs, t) for t in trials])
+    add(theirs.files, "demo", [_mark(theirs, t) for t in trials])
     alone = Store(tmp_path / "marks")  # as CI leaves them: marks without shards
     (alone.root / "demo").mkdir(parents=True)
     (alone.root / "demo" / FILE).write_bytes((theirs.root / "demo" / FILE).read_bytes())
@@ -132,7 +133,7 @@ def test_merging_brings_marks_of_the_shards_that_are_there(tmp_path: Path) -> No
 def test_an_entry_is_as_its_least_checked_trial(tmp_path: Path) -> None:
     trials = [*synthetic.grid(["bn", "gn"], weight_decays=[0])]
     store = _stored(tmp_path, *trials)
-    add(tmp_path / "demo", [_mark(store, t, Level.RERUN if t.seed else Level.SMOKE) for t in trials if t.norm_label == "gn" or not t.seed])
+    add(open_files(tmp_path), "demo", [_mark(store, t, Level.RERUN if t.seed else Level.SMOKE) for t in trials if t.norm_label == "gn" or not t.seed])
     (board,) = boards(with_levels(store, store.rows()))
     assert {e.norm: e.level for e in board.entries} == {"bn": Level.SELF_REPORTED, "gn": Level.SMOKE}
     assert [r.level for e in board.entries for r in e.runs if e.norm == "gn"] == [Level.SMOKE, Level.RERUN, Level.RERUN]
@@ -154,7 +155,7 @@ def test_pages_say_what_was_checked_and_show_hostile_text_as_text(tmp_path: Path
         "compared": (Compared(what=HOSTILE, expected=None, found=None, tolerance=0.0),),
         "provenance": {"commit": HOSTILE, "cpu": HOSTILE},
     }
-    add(store.root / "demo", [_mark(store, t, **odd) for t in trials if t.norm_label == "gn"])
+    add(store.files, "demo", [_mark(store, t, **odd) for t in trials if t.norm_label == "gn"])
     site = build(store, tmp_path / "site").parent
     accuracy = (site / "accuracy.html").read_text()
     assert accuracy.count('title="smoke-reproduced: ') == 1
