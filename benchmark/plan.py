@@ -253,18 +253,19 @@ class _Paces:
     """Seconds a trial, learnt from rows: scaled by epochs, among trials of the same stage, model, width and norm, else of the same model and width."""
 
     def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
-        self._by: dict[tuple[Any, ...], list[float]] = {}
+        by: dict[tuple[Any, ...], list[float]] = {}
         for row in rows:
             if row["status"] != Status.OK or not row["wall_seconds"]:
                 continue
             pace = row["wall_seconds"] / row["epochs"]
             shape = (row["dataset"], row["model"], row["width"])
             for key in ((*shape, row["stage"], row["norm"]), (*shape, row["stage"]), shape):
-                self._by.setdefault(key, []).append(pace)
+                by.setdefault(key, []).append(pace)
+        self._by = {key: median(paces) for key, paces in by.items()}
 
     def estimate(self, trial: Trial) -> float | None:
         shape = (trial.data.dataset, trial.model.name, trial.model.width)
         for key in ((*shape, trial.stage, trial.norm_label), (*shape, trial.stage), shape):
             if key in self._by:
-                return median(self._by[key]) * trial.train.epochs
+                return self._by[key] * trial.train.epochs
         return None

@@ -11,10 +11,11 @@ import hashlib
 import io
 import json
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,7 @@ ROW_GROUP = 2000
 #: How often a folder is listed again because files went while it was read, as they do when it is compacted.
 _TRIES = 5
 _READERS = 8
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class StoreError(BenchError):
@@ -224,11 +226,17 @@ class Store:
         """All readable rows of the given suites (default: all), ordered by suite and trial_id, restricted to `columns`."""
         wanted = pa.schema([SCHEMA.field(c) for c in (SCHEMA.names if columns is None else columns)], metadata=SCHEMA.metadata)
         tables = [self._rows_of(s, wanted) for s in (self.suites() if suites is None else suites)]
-        return pa.concat_tables([wanted.empty_table(), *(t for t in tables if t.num_rows)])
+        return pa.concat_tables([_none(wanted), *(t for t in tables if t.num_rows)])
 
     def rows(self, suites: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """The rows of `table` as dictionaries."""
-        yield from self.table(suites, columns).to_pylist()
+        table = self.table(suites, columns)
+        if "started" not in table.column_names:
+            yield from table.to_pylist()
+            return
+        at = table.column_names.index("started")
+        for row in table.set_column(at, "started", table.column(at).cast(pa.int64())).to_pylist():  # pyarrow imports pandas for times, which takes a second
+            yield row | {"started": _EPOCH + timedelta(milliseconds=row["started"]) if row["started"] is not None else None}
 
     def extract(self, suite: str, trial_ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Each trial's shard as bytes: as it lies there, or cut out of a compact file."""
@@ -278,7 +286,7 @@ class Store:
         found = [(n, t) for n, (t, _) in zip(names, read, strict=True) if t is not None]
         tables = [t for _, t in found]
         if not tables:
-            return wanted.empty_table()
+            return _none(wanted)
         table = pa.concat_tables(tables)
         if len(tables) > 1 and any(is_compact(n) for n, _ in found):
             loose = [not is_compact(n) for n, t in found for _ in range(t.num_rows)]
@@ -349,7 +357,12 @@ def _latest(table: pa.Table, loose: Sequence[bool]) -> pa.Table:
     best: dict[str, tuple[bool, int, int]] = {}
     for i, trial_id in enumerate(table.column("trial_id").to_pylist()):
         best[trial_id] = max(best.get(trial_id, (False, -(2**63), -1)), (loose[i], started[i] or 0, i))
-    return table.take([best[t][2] for t in sorted(best)])
+    chosen = array("q", [best[t][2] for t in sorted(best)])
+    return table.take(pa.Array.from_buffers(pa.int64(), len(chosen), [None, pa.py_buffer(chosen)]))  # pa.array would import pandas, which takes a second
+
+
+def _none(schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_batches([], schema=schema)  # unlike empty_table, without importing pandas
 
 
 def _suite(name: str) -> str:

@@ -231,7 +231,8 @@ try:
     main()
 except SystemExit as end:
     assert not end.code, end.code
-print([m for m in ('torch', 'timm', 'ray', 'foolbox') if m in sys.modules])
+heavy = ['torch', 'timm', 'ray', 'foolbox'] + ['pandas'] * (sys.argv[1] in ('plan', 'status'))
+print([m for m in heavy if m in sys.modules])
 """
     answer = subprocess.run([sys.executable, "-c", code], cwd=place.root, env=place.environment, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr

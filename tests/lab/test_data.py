@@ -217,3 +217,10 @@ def test_without_network_the_error_names_the_ways_out(tmp_path: Path) -> None:
     assert isinstance(message, str)
     for part in ("uoft-cs/cifar10", "--data", "BENCH_DATA", "bench run digits"):
         assert part in message
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "int64"])
+def test_labels_of_any_width_and_slice_come_as_they_are(kind: str) -> None:
+    labels = pa.array([3, 1, 4, 1, 5], kind)
+    for part in (labels, labels.slice(1, 3), labels.slice(5)):
+        assert data._integers(part).tolist() == part.to_pylist()

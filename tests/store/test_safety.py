@@ -109,7 +109,9 @@ def test_a_pickle_in_a_datasets_place_is_named_and_not_run(tmp_path: Path) -> No
     folder.mkdir(parents=True)
     for split in ("train", "test"):
         (folder / f"{split}.parquet").write_bytes(pickle.dumps(Trap(mark)))
-    (tmp_path / "s.yaml").write_text("suite: s\nabout: A test.\ndata: mine\nmodels: [resnet18]\nnorms: [bn]\nbatch_sizes: [16]\nwidths: [1]\nseeds: 1\n")
+    (tmp_path / "s.yaml").write_text(
+        "suite: s\nabout: A test.\ndata: {dataset: mine}\nmodels: [resnet18]\nnorms: [bn]\nbatch_sizes: [16]\nwidths: [1]\nseeds: 1\n"
+    )
     answer = bench("plan", "s.yaml", "--data", "data", "--results", "r", cwd=tmp_path)
     assert answer.returncode == 2
     assert "as Parquet" in answer.stderr
