@@ -180,11 +180,11 @@ def train(
                 first.append(loss.detach())
             if watched:
                 record.curves += observer.after(watched)
-            if step == stop:
-                break
             seen += len(labels)
             summed += loss.detach() * len(labels)
             right += (logits.detach().argmax(1) == labels).sum()
+            if step == stop:
+                break
             now = time.perf_counter()
             if now - shown > _PROGRESS_SECONDS:
                 shown = now

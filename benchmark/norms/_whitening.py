@@ -8,8 +8,11 @@ Shapes: `(N, C, *)` to the same; `weight`, `bias`, `running_mean` are `(C,)`, `r
 Groups: of `group` channels, 16 by default, or, where 16 does not divide the channels, of the largest divisor below. A size that is asked for must
 divide.
 
-Running statistics: a covariance ages faster than a variance while the weights still move fast. With a constant learning rate eval mode may be far
-below training mode at the end; with a rate that falls to zero, or smaller groups, it is not.
+Running statistics: the mean and the covariance are averaged, `running <- (1 - momentum) running + momentum batch`, and whitened in eval mode, as the second
+paper does where it averages Sigma. A covariance ages faster than a variance while the weights still move fast. Measured on 640 digits (resnet18, width 0.125,
+4 epochs, seed 0), accuracy on the test images with running statistics and with those of the test images themselves: at a constant learning rate 14 and
+85 % (bw-zca), 40 and 85 % (bw-cd); at one that falls to zero 72 and 76 % (bw-zca). Averaging W in place of S is worse: 10, 10 and 12 %. So the gap is
+lag, not the rule; a rate that falls to zero, or smaller groups, close it.
 
 Source: Huang, Yang, Lang and Deng, Decorrelated Batch Normalization, CVPR 2018; Huang, Zhao, Zhou, Zhu, Liu and Shao, An Investigation into the
 Stochasticity of Batch Whitening, CVPR 2020.

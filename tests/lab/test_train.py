@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from benchmark.lab.measure import Observer
-from benchmark.lab.train import Diverged, Record, Tensors, augment, batches, learning_rate, optimizer, parameter_groups, train
+from benchmark.lab.train import FIRST_STEPS, STEP_LOSS, Diverged, Record, Tensors, augment, batches, learning_rate, optimizer, parameter_groups, train
 from benchmark.measures import Probe
 from benchmark.trial import TrainSpec, Trial
 from tests.conftest import MakeTrial
@@ -108,10 +108,10 @@ def _data() -> Tensors:
     return Tensors(torch.randint(0, 256, (40, 1, 4, 4), generator=generator, dtype=torch.uint8), torch.arange(40) % 3)
 
 
-def _run(model: nn.Module, trial: Trial, record: Record) -> None:
+def _run(model: nn.Module, trial: Trial, record: Record, stop: int | None = None) -> None:
     data, stepper = _data(), optimizer(model, trial.train)
     observer = Observer([], Probe(model=model, images=torch.zeros(1, 3, 8, 8), labels=data.labels[:1], optimizer=stepper), trial.train)
-    train(model, trial, data, precision="float32", stepper=stepper, observer=observer, report=lambda p: None, record=record)
+    train(model, trial, data, precision="float32", stepper=stepper, observer=observer, report=lambda p: None, record=record, stop=stop)
 
 
 def _train(model: nn.Module, make_trial: MakeTrial, **settings: object) -> Record:
@@ -153,3 +153,21 @@ def test_a_batch_larger_than_the_data_is_refused(make_trial: MakeTrial) -> None:
         _train(_Seen(), make_trial, batch_size=64)
     record = _train(_Seen(), make_trial, batch_size=64, drop_last=False)
     assert record.images == 40
+
+
+def test_the_first_steps_losses_are_kept_and_a_stop_changes_none_of_them(make_trial: MakeTrial) -> None:
+    trial = make_trial(epochs=6)  # two steps of 16 images an epoch
+    whole, cut = Record(), Record()
+    _run(_Seen(), trial, whole)
+    _run(_Seen(), trial, cut, stop=5)
+    losses = [r for r in whole.curves if r.measure == STEP_LOSS]
+    assert [(r.step, r.epoch) for r in losses] == [(i, i / 2) for i in range(1, FIRST_STEPS + 1)]
+    assert [r for r in cut.curves if r.measure == STEP_LOSS] == losses[:5]
+    assert cut.images == 80
+    means = [r.value for r in whole.curves if r.measure == "train.loss"]
+    pairs = [(a.value + b.value) / 2 for a, b in zip(losses[::2], losses[1::2], strict=True) if a.value is not None and b.value is not None]
+    assert means[:5] == pytest.approx(pairs, rel=1e-6)
+    overflow = Record()
+    with pytest.raises(Diverged):
+        _run(_Seen(scale=1e38), make_trial(lr=1000.0), overflow)
+    assert None in [r.value for r in overflow.curves if r.measure == STEP_LOSS]
