@@ -23,6 +23,7 @@ class Display(Protocol):
     def __enter__(self) -> Display: ...
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
     def placed(self, text: str) -> None: ...
+    def note(self, text: str) -> None: ...
     def started(self, item: Item) -> None: ...
     def progress(self, item: Item, progress: dict[str, Any]) -> None: ...
     def done(self, item: Item, outcome: Outcome) -> None: ...
@@ -85,6 +86,9 @@ class Lines:
         self._pace.began = time.monotonic()
         self._print(text)
 
+    def note(self, text: str) -> None:
+        self._print(text)
+
     def started(self, item: Item) -> None:  # noqa: ARG002
         return None
 
@@ -117,6 +121,9 @@ class LiveTable:
 
     def placed(self, text: str) -> None:
         self._pace.began = time.monotonic()
+        self.note(text)
+
+    def note(self, text: str) -> None:
         self._console.print(Text(text, style="dim"))
 
     def started(self, item: Item) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +16,15 @@ from rich.console import Console
 from benchmark.plan import Item, Plan, State
 from benchmark.provenance import provenance
 from benchmark.runner.progress import display, duration
+from benchmark.runner.retry import GOES_ON
 from benchmark.runner.tune import Events, Options, execute
 from benchmark.store import Store
 from benchmark.trial import Limits, Outcome, Status
 
 #: Ends that make `bench run` exit non-zero: they say nothing about a method.
 BROKEN = {Status.ERROR, Status.KILLED}
+#: Least seconds between two checkpoints of a trial (`NORMBENCH_CHECKPOINT_SECONDS` sets another number).
+CHECKPOINT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -49,16 +56,67 @@ def run(plan: Plan, store: Store, limits: Limits, *, console: Console, data_dir:
         return Summary(())
     _prepare(todo, data_dir, console)
     ended: list[tuple[Item, Status, str]] = []
-    with display(console, len(todo)) as shown:
+    checkpoints = Checkpoints(store.root / ".checkpoints")
+    checkpoints.open(plan)
+    with interruptible(), display(console, len(todo)) as shown:
 
         def done(item: Item, outcome: Outcome) -> None:
             store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
+            checkpoints.settled(item, outcome.status)
             ended.append((item, outcome.status, outcome.reason))
             shown.done(item, outcome)
+            if said := outcome.provenance.get("checkpoint"):
+                shown.note(f"{item.trial.title}: {said}")
 
-        options = Options(data_dir=data_dir, provenance=provenance(), jobs=jobs, address=address)
-        execute(todo, limits, options, Events(shown.started, shown.progress, done, shown.placed))
+        options = Options(
+            data_dir=data_dir,
+            provenance=provenance(),
+            jobs=jobs,
+            address=address,
+            checkpoints=checkpoints.folder,
+            checkpoint_seconds=float(os.environ.get("NORMBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)),
+        )
+        execute(todo, limits, options, Events(shown.started, shown.progress, done, shown.placed, shown.note))
+    checkpoints.close()
     return Summary(tuple(ended))
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The folder of checkpoints beside the results: those of trials whose row is stored are taken away."""
+
+    folder: Path
+
+    def open(self, plan: Plan) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for item in plan.items:
+            if item.state is State.CACHED and item.stored:
+                self.settled(item, Status(item.stored["status"]))
+
+    def settled(self, item: Item, status: Status) -> None:
+        if status not in GOES_ON:
+            (self.folder / f"{item.trial.trial_id}.safetensors").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # some are left
+            self.folder.rmdir()
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """The first Ctrl-C raises `KeyboardInterrupt`, and what runs is brought to its end; a second one ends this process at once."""
+
+    def first(number: int, frame: object) -> None:  # noqa: ARG001
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if sys.stdout.isatty():
+            sys.stdout.write("\x1b[?25h")  # the live table hides the cursor, and a second Ctrl-C would leave it so
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _prepare(items: Sequence[Item], data_dir: Path | None, console: Console) -> None:
