@@ -40,6 +40,7 @@ SETTINGS = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_raylet_start_wait_time_s": "120",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -92,7 +93,8 @@ def connected(address: str | None) -> Iterator[Cluster]:
                 environment = {"working_dir": code, "env_vars": {k: os.environ[k] for k in SETTINGS}}
                 ray.init(address, runtime_env=environment, **quiet)
             else:
-                ray.init(include_dashboard=False, configure_logging=False, _node_ip_address="127.0.0.1", **quiet)
+                # "local": with no address Ray would join whatever cluster someone has started on this machine
+                ray.init("local", include_dashboard=False, configure_logging=False, _node_ip_address="127.0.0.1", **quiet)
         except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
             if not address:
                 raise

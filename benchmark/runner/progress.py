@@ -24,6 +24,7 @@ class Display(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
     def placed(self, text: str) -> None: ...
     def note(self, text: str) -> None: ...
+    def again(self, item: Item, text: str) -> None: ...
     def started(self, item: Item) -> None: ...
     def progress(self, item: Item, progress: dict[str, Any]) -> None: ...
     def done(self, item: Item, outcome: Outcome) -> None: ...
@@ -89,6 +90,9 @@ class Lines:
     def note(self, text: str) -> None:
         self._print(text)
 
+    def again(self, item: Item, text: str) -> None:
+        self.note(f"{item.trial.title}: {text}")
+
     def started(self, item: Item) -> None:  # noqa: ARG002
         return None
 
@@ -125,6 +129,10 @@ class LiveTable:
 
     def note(self, text: str) -> None:
         self._console.print(Text(text, style="dim"))
+
+    def again(self, item: Item, text: str) -> None:
+        self._running.pop(item.trial.trial_id, None)
+        self.note(f"{item.trial.title}: {text}")
 
     def started(self, item: Item) -> None:
         self._running[item.trial.trial_id] = (item, {}, time.monotonic())

@@ -18,7 +18,7 @@ from benchmark.provenance import provenance
 from benchmark.runner.progress import display, duration
 from benchmark.runner.retry import GOES_ON
 from benchmark.runner.tune import Events, Options, execute
-from benchmark.store import Store
+from benchmark.store import Store, StoreError
 from benchmark.trial import Limits, Outcome, Status
 
 #: Ends that make `bench run` exit non-zero: they say nothing about a method.
@@ -76,7 +76,7 @@ def run(plan: Plan, store: Store, limits: Limits, *, console: Console, data_dir:
             checkpoints=checkpoints.folder,
             checkpoint_seconds=float(os.environ.get("NORMBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)),
         )
-        execute(todo, limits, options, Events(shown.started, shown.progress, done, shown.placed, shown.note))
+        execute(todo, limits, options, Events(shown.started, shown.progress, done, shown.placed, shown.again))
     checkpoints.close()
     return Summary(tuple(ended))
 
@@ -88,7 +88,10 @@ class Checkpoints:
     folder: Path
 
     def open(self, plan: Plan) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot write to {self.folder.parent}: {error.strerror or error}") from error
         for item in plan.items:
             if item.state is State.CACHED and item.stored:
                 self.settled(item, Status(item.stored["status"]))

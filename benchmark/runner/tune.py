@@ -50,7 +50,8 @@ class Events:
     progress: Callable[[Item, dict[str, Any]], None]
     done: Callable[[Item, Outcome], None]
     placed: Callable[[str], None] = field(default=lambda _: None)
-    note: Callable[[str], None] = field(default=lambda _: None)
+    again: Callable[[Item, str], None] = field(default=lambda item, why: None)  # noqa: ARG005
+    """A try has ended in a way that is not stored: the trial waits for another."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +266,7 @@ class Driver:
         if need is not None:
             self.again.append(Work(work.item, need, (*work.past, outcome)))
             how = "" if need == work.need else ", alone on its device" if need["GPU"] != work.need["GPU"] else ", alone on its machine"
-            self._events.note(f"{work.item.trial.title}: {outcome.status.value} ({outcome.reason}); it is tried again{how}")
+            self._events.again(work.item, f"{outcome.status.value} ({outcome.reason}); it is tried again{how}")
             return
         try:
             self._events.done(work.item, closed(outcome, work.past))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.cluster
 
 RAY = [str(Path(sys.executable).with_name("ray"))]
 HEAD = "127.0.0.2"
+OPTIONS = ["--disable-usage-stats", "--include-log-monitor=false", "--object-store-memory=100000000", "--block"]
 
 
 class Nodes:
@@ -32,6 +35,7 @@ class Nodes:
         self.root, self.token = root, secrets.token_hex(32)
         self.running: dict[str, psutil.Popen] = {}
         self.port, self.client_port = _free_port(), _free_port()
+        self.scratch = Path(tempfile.mkdtemp(prefix="nb-"))  # short: names of sockets are limited to about 100 characters
         # what nodes would import if the driver's code were not shipped
         (root / "wrong" / "benchmark").mkdir(parents=True)
         (root / "wrong" / "benchmark" / "__init__.py").write_text("raise ImportError('this is not the code of the driver')\n")
@@ -53,6 +57,9 @@ class Nodes:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_memory_monitor_refresh_ms": "0",
             "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+            "RAY_TMPDIR": str(self.scratch),  # so that no other Ray of this machine meets this one
+            "RAY_raylet_start_wait_time_s": "300",
         }
         return {k: v for k, v in os.environ.items() if k not in left_out} | own
 
@@ -63,25 +70,28 @@ class Nodes:
             else [f"--address={self.address}"]
         )
         log = (self.root / f"{ip}.log").open("w")
-        # short, since names of sockets are limited to about 100 characters
         self.running[ip] = psutil.Popen(
-            [*RAY, "start", *where, f"--node-ip-address={ip}", "--disable-usage-stats", "--object-store-memory=100000000", "--block", *options],
+            [
+                *RAY,
+                "start",
+                *where,
+                f"--node-ip-address={ip}",
+                "--disable-usage-stats",
+                "--include-log-monitor=false",
+                "--object-store-memory=100000000",
+                "--block",
+                *options,
+            ],
             env=self.environment(ip) | settings,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-
-    def wait(self, count: int) -> None:
-        """Until so many nodes have joined."""
-        deadline = time.monotonic() + 120
-        code = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False); print('alive', sum(n['Alive'] for n in ray.nodes()))"
-        while True:
-            answer = subprocess.run([sys.executable, "-c", code, self.address], env=self.environment("asking"), capture_output=True, text=True)
-            if f"alive {count}" in answer.stdout:
-                return
-            assert time.monotonic() < deadline, answer.stdout + answer.stderr + self.logs()
-            time.sleep(1)
+        deadline = time.monotonic() + 300
+        while "Ray runtime started" not in (self.root / f"{ip}.log").read_text(errors="replace"):  # one after the other: two at once may take one port
+            assert self.running[ip].poll() is None, self.logs()
+            assert time.monotonic() < deadline, self.logs()
+            time.sleep(0.2)
 
     def logs(self) -> str:
         return "\n".join(f"--- {p.name}\n{p.read_text(errors='replace')[-2000:]}" for p in self.root.glob("*.log"))
@@ -118,14 +128,15 @@ def _free_port() -> int:
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     made = Nodes(tmp_path_factory.mktemp("nodes"))
-    made.start(HEAD, "--num-cpus=0")
-    made.wait(1)
-    made.start("127.0.0.3", "--num-cpus=2")
-    made.start("127.0.0.4", "--num-cpus=2", "--num-gpus=1")  # a GPU in name: nothing here computes on it
-    made.wait(3)
-    yield made
-    for ip in list(made.running):
-        made.kill(ip)
+    try:
+        made.start(HEAD, "--num-cpus=0")
+        made.start("127.0.0.3", "--num-cpus=2")
+        made.start("127.0.0.4", "--num-cpus=2", "--num-gpus=1")  # a GPU in name: nothing here computes on it
+        yield made
+    finally:
+        for ip in list(made.running):
+            made.kill(ip)
+        shutil.rmtree(made.scratch, ignore_errors=True)
 
 
 @pytest.fixture
@@ -139,6 +150,7 @@ def place(tmp_path: Path, data_dir: Path, nodes: Nodes) -> Place:
         "PYTHONPATH": os.pathsep.join(filter(None, [str(SABOTEUR), os.environ.get("PYTHONPATH")])),
         "RAY_AUTH_TOKEN": nodes.token,
         "RAY_ADDRESS": nodes.address,
+        "RAY_TMPDIR": str(nodes.scratch),
         "NORMBENCH_CHECKPOINT_SECONDS": "0",
     }
     made.environment.pop("RAY_AUTH_MODE", None)
@@ -179,7 +191,6 @@ def test_a_node_that_is_lost_costs_a_second_try(place: Place, nodes: Nodes) -> N
         assert place.bench("results", "verify", "--results", "results").returncode == 0
     finally:
         nodes.start("127.0.0.3", "--num-cpus=2")
-        nodes.wait(3)
 
 
 def test_through_rays_client(place: Place, nodes: Nodes) -> None:
@@ -240,7 +251,6 @@ def test_a_node_with_other_versions_is_refused(place: Place, nodes: Nodes) -> No
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 0.0.1\n")
     try:
         nodes.start("127.0.0.5", "--num-cpus=5")
-        nodes.wait(4)
         suite(place, limits="cpu: 3, gpu: 0")  # fits on that node alone
         with_address(place, nodes.address)
         answer = place.bench(*place.run_arguments())

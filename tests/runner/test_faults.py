@@ -59,14 +59,14 @@ class Running:
         """Processes in which trials run: children of fork servers."""
         return [p for p in self.family() if _is_trial(p)]
 
-    def until(self, what: Callable[[], object], seconds: float = 120.0) -> None:
+    def until(self, what: Callable[[], object], seconds: float = 300.0) -> None:
         deadline = time.monotonic() + seconds
         while not what():
             assert self.process.poll() is None, "".join(self.lines)
             assert time.monotonic() < deadline, "".join(self.lines)
             time.sleep(0.05)
 
-    def end(self, seconds: float = 240.0) -> int:
+    def end(self, seconds: float = 600.0) -> int:
         code = self.process.wait(seconds)
         self._reader.join(10)
         return code

@@ -76,7 +76,7 @@ class Round:
         works = [Work(Item(t, identity(t, "x" * 64), State.MISSING, (), None, None), CPU, past) for t in trials]
         self.done: list[tuple[int, Outcome]] = []
         self.notes: list[str] = []
-        events = Events(lambda item: None, lambda item, progress: None, self._stored, note=self.notes.append)
+        events = Events(lambda item: None, lambda item, progress: None, self._stored, again=lambda item, why: self.notes.append(why))
         self.driver = Driver(works, events, [SMALL])
 
     def _stored(self, item: Item, outcome: Outcome) -> None:
