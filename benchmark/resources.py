@@ -36,3 +36,10 @@ def cache_dir() -> Path:
     if chosen := os.environ.get("BENCH_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "normbench"
+
+
+def checkpoint_path(folder: str | None, trial_id: str) -> Path | None:
+    """Where a trial's checkpoint lies: in `folder` where this machine has it (the driver's machine, or shared storage), else in this machine's cache."""
+    if folder is None:
+        return None
+    return (Path(folder) if Path(folder).is_dir() else cache_dir() / "checkpoints") / f"{trial_id}.safetensors"

@@ -50,7 +50,7 @@ class Place:
         return path
 
     def bench(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*BENCH, *arguments], cwd=self.root, env=self.environment | settings, capture_output=True, text=True, timeout=280)
+        return subprocess.run([*BENCH, *arguments], cwd=self.root, env=self.environment | settings, capture_output=True, text=True, timeout=580)
 
     def run_arguments(self) -> list[str]:
         return ["run", "small.yaml", "--results", "results", "--site", "site"]

@@ -6,6 +6,7 @@ Nothing here imports torch, so that planning can ask for a dataset's fingerprint
 from __future__ import annotations
 
 import difflib
+import fcntl
 import hashlib
 import io
 import json
@@ -15,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -240,15 +242,48 @@ def _columns(source: Source, schema: pa.Schema, path: Path) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def load(spec: DataSpec, source: Source, known_fingerprint: str | None = None) -> Dataset:
-    """Decode (or map what was decoded before) and cut to the sizes of `spec`. Raises `DataError`."""
-    print_ = known_fingerprint or fingerprint(source)
-    folder = cache_dir() / "data" / f"{print_[:32]}-v{DECODING}-{spec.image_size or 'stored'}"
-    if not (folder / "done.json").is_file():
-        _decode(source, spec.image_size, folder)
+def decoded(content: str, image_size: int | None) -> Path:
+    """The folder of this machine's cache for a dataset with this fingerprint, decoded to this size; it is complete where it has `done.json`."""
+    return cache_dir() / "data" / f"{content[:32]}-v{DECODING}-{image_size or 'stored'}"
+
+
+@contextmanager
+def made_once(folder: Path) -> Iterator[Path | None]:
+    """For whoever fills a decoded folder: an empty folder to fill, which takes the name `folder` at the end; None where it is there already.
+
+    Others on this machine wait meanwhile, so that a dataset is decoded or fetched once.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, or its process dies
+        if (folder / "done.json").is_file():
+            yield None
+            return
+        made = Path(tempfile.mkdtemp(prefix=".decoding-", dir=folder.parent))
+        try:
+            yield made
+            made.rename(folder)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def load(spec: DataSpec, source: Source | None, known_fingerprint: str | None = None) -> Dataset:
+    """Decode (or map what was decoded before) and cut to the sizes of `spec`. Raises `DataError`.
+
+    source: may be None where the fingerprint is known and the arrays are decoded already.
+    """
+    if source is None and not (known_fingerprint and (decoded(known_fingerprint, spec.image_size) / "done.json").is_file()):
+        raise DataError(f"dataset {spec.dataset!r}: neither its files nor its decoded images are on this machine")
+    print_ = known_fingerprint or fingerprint(source)  # type: ignore[arg-type]
+    folder = decoded(print_, spec.image_size)
+    if source is not None and not (folder / "done.json").is_file():
+        with made_once(folder) as empty:
+            if empty:
+                _decode(source, spec.image_size, empty)
     about = json.loads((folder / "done.json").read_text())
     train = _first(_stored_split(folder, "train"), spec.train_examples, spec, "train")
-    test = _first(_stored_split(folder, "test"), spec.test_examples, spec, "test") if source.test else None
+    tested = bool(source.test) if source else (folder / "test_images.npy").is_file()
+    test = _first(_stored_split(folder, "test"), spec.test_examples, spec, "test") if tested else None
     validation = None
     if spec.validation > 0:
         held_out = max(1, round(len(train.labels) * spec.validation))
@@ -286,26 +321,15 @@ def moments(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[flo
 
 
 def _decode(source: Source, image_size: int | None, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=".decoding-", dir=folder.parent))
-    try:
-        highest = -1
-        for part, files in (("train", source.train), ("test", source.test)):
-            if not files:
-                continue
-            images, labels = _decode_split(source, files, image_size)
-            highest = max(highest, int(labels.max()))
-            np.save(made / f"{part}_images.npy", images)
-            np.save(made / f"{part}_labels.npy", labels)
-        names = _class_names(source, highest + 1)
-        (made / "done.json").write_text(json.dumps({"classes": names}))
-        try:
-            made.rename(folder)
-        except OSError:
-            if not (folder / "done.json").is_file():  # else another worker was faster; its arrays are the same
-                raise
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    highest = -1
+    for part, files in (("train", source.train), ("test", source.test)):
+        if not files:
+            continue
+        images, labels = _decode_split(source, files, image_size)
+        highest = max(highest, int(labels.max()))
+        np.save(folder / f"{part}_images.npy", images)
+        np.save(folder / f"{part}_labels.npy", labels)
+    (folder / "done.json").write_text(json.dumps({"classes": _class_names(source, highest + 1)}))
 
 
 def _decode_split(source: Source, files: tuple[Path, ...], image_size: int | None) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

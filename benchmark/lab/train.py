@@ -136,11 +136,13 @@ def train(
     report: Callable[[Progress], None],
     record: Record,
     stop: int | None = None,
+    after_epoch: Callable[[], None] = lambda: None,
 ) -> None:
     """Train in place, filling `record` as it goes, so that what was measured before a failure is kept.
 
     `stepper`: see `optimizer`. `observer` looks before the first step and after every epoch, and is shown the steps that it asks for. `stop`: steps after
-    which to leave off, in the middle of whatever epoch, with the losses of the first steps alone. Raises `Diverged`.
+    which to leave off, in the middle of whatever epoch, with the losses of the first steps alone. A `record` that has epochs is that of a training which was
+    interrupted; it goes on after them. `after_epoch` is called where nothing is in progress. Raises `Diverged`.
     """
     spec, device = trial.train, data.images.device
     count = len(data.labels)
@@ -150,9 +152,10 @@ def train(
     total = steps_an_epoch * spec.epochs
     criterion = nn.CrossEntropyLoss(label_smoothing=spec.label_smoothing)
     adversary = Adversary(spec.adversarial) if spec.adversarial else None
-    record.curves += observer.look(0, 0)
-    step = 0
-    for epoch in range(1, spec.epochs + 1):
+    if not record.epoch:
+        record.curves += observer.look(0, 0)
+    step = record.epoch * steps_an_epoch
+    for epoch in range(record.epoch + 1, spec.epochs + 1):
         model.train()
         generator = torch.Generator().manual_seed(trial.seed * 1_000_003 + epoch)
         summed, right, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
@@ -213,6 +216,7 @@ def train(
         record.epoch, record.loss = epoch, mean_loss
         record.curves += observer.look(step, epoch)
         report(Progress(epoch=epoch, epochs=spec.epochs, loss=mean_loss, accuracy=accuracy, images_per_second=record.images / record.seconds))
+        after_epoch()
 
 
 def _step_losses(losses: list[torch.Tensor], epoch: int, steps_an_epoch: int) -> list[Reading]:

@@ -17,10 +17,12 @@ import torch
 from benchmark import attacks, measures, robustness
 from benchmark.lab import data as datasets
 from benchmark.lab import evaluate, health
+from benchmark.lab.checkpoint import Keeper, Training
 from benchmark.lab.measure import Observer, constraints, invariant_layers, norm_layers
 from benchmark.lab.model import build
 from benchmark.lab.train import Diverged, Progress, Record, Tensors, optimizer, train
 from benchmark.measures import Probe
+from benchmark.resources import checkpoint_path
 from benchmark.trial import AttackResult, Outcome, Reading, Status, Trial
 
 #: Training images that measures look at; the first ones, which are balanced over the classes in the datasets that ship.
@@ -30,6 +32,9 @@ PROBE_TEST_IMAGES = 1000
 #: Images an evaluation step; robust accuracies do not depend on it.
 EVALUATION_BATCH = 500
 LOG_LINES = 30
+#: What torch says in a plain RuntimeError when a library of the GPU, or the host, has no memory left.
+_GPU_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+_HOST_MEMORY = ("can't allocate memory",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,26 +47,49 @@ class Context:
     device: str = "cpu"
     threads: int = 1
     provenance: dict[str, Any] = field(default_factory=dict)
+    identity: str = ""
+    """Hash of the trial's identity, which a checkpoint must have in common with it."""
+    checkpoints: str | None = None
+    """Folder for checkpoints (see `benchmark.resources.checkpoint_path`); None: none are kept."""
+    checkpoint_seconds: float = 120.0
+    """Least time between two of them."""
     steps: int | None = None
     """Optimizer steps after which a re-run leaves off, before anything is evaluated; None: the whole trial."""
     shake: float = 0.0
     """Every starting weight is moved by about this share of itself, at random: how much rounding alone decides in this trial."""
 
 
-def run(trial: Trial, context: Context, report: Callable[[Progress], None]) -> Outcome:
-    """Run one trial to its end. Whatever happens inside it becomes the outcome's status and reason; only KeyboardInterrupt passes through."""
+def keeper(trial: Trial, context: Context) -> Keeper | None:
+    """What keeps the trial's checkpoints; None where the context has no place for them."""
+    path = checkpoint_path(context.checkpoints, trial.trial_id)
+    if path is None:
+        return None
+    owner = {"identity": context.identity, "device": context.device, "precision": _precision(trial, context.device), "threads": context.threads}
+    return Keeper(path, owner, context.checkpoint_seconds)
+
+
+def run(trial: Trial, context: Context, report: Callable[[Progress], None], kept: Keeper | None = None) -> Outcome:
+    """Run one trial to its end. Whatever happens inside it becomes the outcome's status and reason; only KeyboardInterrupt passes through.
+
+    kept: see `keeper`; with it, training goes on from a checkpoint, and leaves some.
+    """
     started, clock = time.time(), time.perf_counter()
     record = Record()
     found: dict[str, Any] = {}
     status, reason, log = Status.OK, "", ""
+    facts: dict[str, Any] = {}
     try:
-        _run(trial, context, report, record, found)
+        _run(trial, context, report, record, found, kept)
     except Diverged as error:
         status, reason = Status.DIVERGED, str(error)
-    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-        status, reason, log = Status.OUT_OF_MEMORY, " ".join(str(error).split())[:300] or "out of memory", _tail()
     except Exception as error:  # any failure of a trial is a result with its reason
-        status, reason, log = Status.ERROR, f"{type(error).__name__}: {' '.join(str(error).split())}"[:500], _tail()
+        short = " ".join(str(error).split())
+        status, reason, log = Status.ERROR, f"{type(error).__name__}: {short}"[:500], _tail()
+        if memory := _out_of(error):
+            status, reason, facts = Status.OUT_OF_MEMORY, short[:300] or f"out of {memory}", {"out_of": memory}
+    if kept:
+        facts |= {k: v for k, v in {"resumed_at": kept.resumed_at, "checkpoint": kept.problem}.items() if v}
+    found["provenance"] = found.get("provenance", context.provenance) | facts
     return Outcome(
         status=status,
         reason=reason,
@@ -70,7 +98,7 @@ def run(trial: Trial, context: Context, report: Callable[[Progress], None]) -> O
         train_loss=record.loss,
         curves=tuple(record.curves),
         started=started,
-        wall_seconds=time.perf_counter() - clock,
+        wall_seconds=time.perf_counter() - clock + (kept.spent if kept else 0.0),
         train_seconds=record.seconds,
         images_per_second=record.images / record.seconds if record.seconds else None,
         peak_memory=_peak_memory(context.device),
@@ -78,15 +106,19 @@ def run(trial: Trial, context: Context, report: Callable[[Progress], None]) -> O
     )
 
 
-def _run(trial: Trial, context: Context, report: Callable[[Progress], None], record: Record, found: dict[str, Any]) -> None:
+def _precision(trial: Trial, device: str) -> str:
+    return {"auto": "bf16" if device.startswith("cuda") else "float32"}.get(trial.train.precision, trial.train.precision)
+
+
+def _run(trial: Trial, context: Context, report: Callable[[Progress], None], record: Record, found: dict[str, Any], kept: Keeper | None) -> None:
     device = torch.device(context.device)
-    precision = {"auto": "bf16" if device.type == "cuda" else "float32"}.get(trial.train.precision, trial.train.precision)
+    precision = _precision(trial, context.device)
     found["provenance"] = {**context.provenance, "engine": "eager", "precision": precision, **_machine(device, context.threads)}
     _settle(device, context.threads)
 
     final = trial.stage == "final"
-    source = datasets.locate(trial.data, Path(context.data_dir) if context.data_dir else None, download=True, test=final)
-    assert source is not None  # noqa: S101 - download=True finds it or raises
+    here = (datasets.decoded(context.fingerprint, trial.data.image_size) / "done.json").is_file()
+    source = None if here else datasets.locate(trial.data, Path(context.data_dir) if context.data_dir else None, download=True, test=final)
     dataset = datasets.load(trial.data, source, context.fingerprint)
     training = _on_device(dataset.train, device)
     test = _on_device(dataset.test, device) if dataset.test is not None else None
@@ -126,7 +158,29 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
 
     observer = Observer([measures.registry.from_component(c) for c in trial.measures], probe, trial.train, validate)
     found["measure_seconds"], found["provenance"]["measure_errors"] = observer.seconds, observer.errors
-    train(model, trial, training, precision=precision, stepper=stepper, observer=observer, report=report, record=record, stop=context.steps)
+    so_far = Training(model, stepper, observer, record)
+
+    def after_epoch() -> None:
+        if kept:
+            kept.save_when_due(so_far, last=record.epoch == trial.train.epochs)
+
+    if kept:
+        kept.resume(so_far)
+        for reading in record.curves:
+            if reading.measure == "validation.accuracy":
+                found["validation_accuracy"] = reading.value  # the last one stays
+    train(
+        model,
+        trial,
+        training,
+        precision=precision,
+        stepper=stepper,
+        observer=observer,
+        report=report,
+        record=record,
+        stop=context.steps,
+        after_epoch=after_epoch,
+    )
     if context.steps is not None:
         return
 
@@ -229,6 +283,14 @@ def _peak_memory(device: str) -> int:
         return int(torch.cuda.max_memory_allocated())
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _out_of(error: Exception) -> str | None:
+    """Which memory ran out, if that is what the error says."""
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    if isinstance(error, torch.cuda.OutOfMemoryError) or any(t in text for t in _GPU_MEMORY):
+        return "GPU memory"
+    return "host memory" if isinstance(error, MemoryError) or any(t in text for t in _HOST_MEMORY) else None
 
 
 def _tail() -> str:

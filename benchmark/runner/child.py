@@ -7,6 +7,7 @@ a second. A child whose parent is gone ends by itself.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import io
 import os
@@ -30,6 +31,8 @@ GRACE = 5.0
 #: Seconds for the fork server to load torch and start a child, which is not the trial's time.
 START_LIMIT = 300.0
 _LOG_BYTES = 8_000
+#: Where the kernel counts the processes that it ended for want of memory: of this container, or of the machine.
+OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Job:
 
 def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
     """Run a job in a child process to its end, whatever that is. `report` gets the child's progress as dictionaries."""
-    started, clock = time.time(), time.monotonic()
+    started, clock, spent = time.time(), time.monotonic(), 0.0
+    kernel_kills = _kernel_kills()
     context = warm.context()
     receiver, sender = context.Pipe(duplex=True)
     with tempfile.TemporaryDirectory(prefix="normbench-") as folder:
@@ -67,8 +71,8 @@ def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
                     break
                 match kind:
                     case "started":
-                        started, clock = time.time(), time.monotonic()
-                        deadline = clock + job.time_limit + GRACE
+                        started, clock, spent = time.time(), time.monotonic(), message
+                        deadline = clock + max(0.0, job.time_limit - spent) + GRACE
                     case "progress":
                         progress = message
                         report(message)
@@ -80,8 +84,8 @@ def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
             receiver.close()
         if outcome is not None:
             return outcome
-        elapsed = time.monotonic() - clock
-        status, reason = _verdict(process.exitcode, elapsed, job.time_limit)
+        elapsed = time.monotonic() - clock + spent
+        status, reason, facts = _verdict(process.exitcode, elapsed, job.time_limit, for_memory=_kernel_kills() > kernel_kills)
         return Outcome(
             status=status,
             reason=reason,
@@ -89,35 +93,51 @@ def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
             epoch=int(progress.get("epoch", 0)),
             started=started,
             wall_seconds=elapsed,
-            provenance=job.context["provenance"],
+            provenance={**job.context["provenance"], **facts},
         )
 
 
-def _verdict(exit_code: int | None, elapsed: float, limit: float) -> tuple[Status, str]:
+def _verdict(exit_code: int | None, elapsed: float, limit: float, *, for_memory: bool) -> tuple[Status, str, dict[str, str]]:
+    """Status, reason, and for the provenance: what ended the process (`ended_by`), or which memory ran out (`out_of`). See `benchmark.runner.retry`."""
     if elapsed >= limit:
-        return Status.TIMED_OUT, f"it ran longer than its limit of {limit:g} s"
-    if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        hint = " (often the kernel, out of memory)" if name == "SIGKILL" else ""
-        return Status.KILLED, f"its process was ended by {name}{hint}"
-    return Status.KILLED, f"its process ended with exit code {exit_code} before it had an outcome"
+        return Status.TIMED_OUT, f"it ran longer than its limit of {limit:g} s", {}
+    if exit_code is None or exit_code >= 0:
+        return Status.KILLED, f"its process ended with exit code {exit_code} before it had an outcome", {"ended_by": f"exit code {exit_code}"}
+    name = signal.Signals(-exit_code).name
+    if name == "SIGKILL" and for_memory:
+        return Status.OUT_OF_MEMORY, "the kernel ended its process: the host was out of memory", {"out_of": "host memory"}
+    return Status.KILLED, f"its process was ended by {name}", {"ended_by": name}
+
+
+def _kernel_kills() -> int:
+    """How many processes the kernel has ended so far because memory ran out; 0 where it does not say."""
+    for path in OOM_COUNTERS:
+        with contextlib.suppress(OSError):
+            for line in Path(path).read_text().splitlines():
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    return 0
 
 
 def _child(connection: Connection, job: dict[str, Any], log: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    _end_with_fork_server()
     with Path(log).open("a", buffering=1) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(line_buffering=True)  # what was printed last must be in the log when the process is ended
-        connection.send(("started", None))
-        faulthandler.enable(file)
-        faulthandler.dump_traceback_later(job["time_limit"], exit=True, file=file)  # works inside a stuck C call too
         threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
-        from benchmark.lab.trial_run import Context, run
+        from benchmark.lab.trial_run import Context, keeper, run
 
-        outcome = run(Trial.model_validate_json(job["trial"]), Context(**job["context"]), lambda p: connection.send(("progress", asdict(p))))
+        trial, context = Trial.model_validate_json(job["trial"]), Context(**job["context"])
+        kept = keeper(trial, context)
+        spent = kept.spent if kept else 0.0
+        connection.send(("started", spent))
+        faulthandler.enable(file)
+        faulthandler.dump_traceback_later(max(0.1, job["time_limit"] - spent), exit=True, file=file)  # works inside a stuck C call too
+        outcome = run(trial, context, lambda p: connection.send(("progress", asdict(p))), kept)
         faulthandler.cancel_dump_traceback_later()
         connection.send(("outcome", outcome.model_dump_json()))
         sys.stdout.flush()
@@ -128,6 +148,12 @@ def _end_with_parent(connection: Connection) -> None:
     with contextlib.suppress(EOFError, OSError):
         connection.recv()
     os._exit(1)
+
+
+def _end_with_fork_server() -> None:
+    """The fork server ends when the parent does, and the kernel ends this process with it, even inside a call that lets no thread run (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 @contextlib.contextmanager

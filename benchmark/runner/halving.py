@@ -6,12 +6,12 @@ those that an interrupted one had finished.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark.plan import Item
 from benchmark.trial import Outcome, Reading, Status
 
 #: One candidate in so many goes on after a rung, and each rung has so many times the epochs of the one below.
@@ -23,15 +23,17 @@ FIRST_RUNG = 3
 class Halving:
     """Watches the candidates of searches with `scheduler: asha`, has Ray Tune stop the weak ones, and keeps what is left of them."""
 
-    def __init__(self, items: Sequence[Item], provenance: dict[str, Any]) -> None:
-        self._items, self._provenance = items, provenance
+    def __init__(self, jobs: Sequence[Mapping[str, Any]]) -> None:
+        """`jobs`: see `benchmark.runner.tune.fit`; `halved` names the search, and is empty for trials that run to their end."""
+        self._searches: dict[int, str] = {job["index"]: job["halved"] for job in jobs if job["halved"]}
+        self._jobs: dict[int, dict[str, Any]] = {job["index"]: json.loads(job["job"]) for job in jobs if job["halved"]}
         self._began: dict[int, float] = {}
         self._reports: dict[int, list[dict[str, Any]]] = defaultdict(list)
         self._stopped: set[int] = set()
 
     def scheduler(self) -> Any:
         """What Ray Tune asks after every report; None where nothing is to be stopped."""
-        if not any(self._halved(item) for item in self._items):
+        if not self._searches:
             return None
         from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
@@ -40,12 +42,13 @@ class Halving:
 
         class PerSearch(FIFOScheduler):  # type: ignore[misc]
             def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-                item = halving._item(trial)
-                if not halving._halved(item) or item.search is None:
+                index = trial.config["work"]["index"]
+                search = halving._searches.get(index)
+                if search is None:
                     return
-                epochs = item.trial.train.epochs
-                if item.search.label not in schedulers:
-                    schedulers[item.search.label] = ASHAScheduler(
+                if search not in schedulers:
+                    epochs = json.loads(halving._jobs[index]["trial"])["train"]["epochs"]
+                    schedulers[search] = ASHAScheduler(
                         time_attr="epoch",
                         metric="validation_accuracy",
                         mode="max",
@@ -53,14 +56,15 @@ class Halving:
                         grace_period=max(1, epochs // FIRST_RUNG),
                         reduction_factor=REDUCTION,
                     )
-                schedulers[item.search.label].on_trial_add(tune_controller, trial)
+                schedulers[search].on_trial_add(tune_controller, trial)
 
             def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-                index, item = trial.config["work"]["index"], halving._item(trial)
-                if not halving._halved(item) or item.search is None or not halving._receive(index, result):
+                index = trial.config["work"]["index"]
+                search = halving._searches.get(index)
+                if search is None or not halving._receive(index, result):
                     return str(FIFOScheduler.CONTINUE)
                 report = {"epoch": result["progress/epoch"], "validation_accuracy": result["progress/validation_accuracy"]}
-                decision = schedulers[item.search.label].on_trial_result(tune_controller, trial, report)
+                decision = schedulers[search].on_trial_result(tune_controller, trial, report)
                 if decision == FIFOScheduler.STOP:
                     halving._stopped.add(index)
                 return str(decision)
@@ -74,9 +78,8 @@ class Halving:
         """What is left of a candidate that was stopped: its curves up to then; None for any other."""
         if index not in self._stopped:
             return None
-        item, reports = self._items[index], self._reports[index]
+        reports, label = self._reports[index], self._searches[index]
         last = reports[-1]
-        label = item.search.label if item.search else ""
         return Outcome(
             status=Status.STOPPED,
             reason=f"ASHA stopped it after epoch {last['epoch']:g} of {last['epochs']}: its validation accuracy, {last['validation_accuracy']:.1%}, "
@@ -85,20 +88,12 @@ class Halving:
             train_loss=last["loss"],
             validation_accuracy=last["validation_accuracy"],
             curves=tuple(Reading(**reading) for report in reports for reading in report["readings"]),
-            provenance=self._provenance,
+            provenance=self._jobs[index]["context"]["provenance"],
             started=time.time() - (wall := time.monotonic() - self._began[index]),
             wall_seconds=wall,
             train_seconds=last["train_seconds"],
             images_per_second=last["images_per_second"],
         )
-
-    @staticmethod
-    def _halved(item: Item) -> bool:
-        return item.search is not None and item.search.scheduler == "asha"
-
-    def _item(self, trial: Any) -> Item:
-        index: int = trial.config["work"]["index"]
-        return self._items[index]
 
     def _receive(self, index: int, result: dict[str, Any]) -> bool:
         """Keep a report; whether it is one to decide on: of an epoch's end, but not of the last one's, when there is nothing left to stop."""

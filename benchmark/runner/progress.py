@@ -24,6 +24,8 @@ class Display(Protocol):
     def __enter__(self) -> Display: ...
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
     def placed(self, text: str) -> None: ...
+    def note(self, text: str) -> None: ...
+    def again(self, item: Item, text: str) -> None: ...
     def started(self, item: Item) -> None: ...
     def progress(self, item: Item, progress: dict[str, Any]) -> None: ...
     def done(self, item: Item, outcome: Outcome) -> None: ...
@@ -87,6 +89,12 @@ class Lines:
         self._pace.began = time.monotonic()
         self._print(text)
 
+    def note(self, text: str) -> None:
+        self._print(text)
+
+    def again(self, item: Item, text: str) -> None:
+        self.note(f"{item.trial.title}: {text}")
+
     def started(self, item: Item) -> None:  # noqa: ARG002
         return None
 
@@ -119,7 +127,14 @@ class LiveTable:
 
     def placed(self, text: str) -> None:
         self._pace.began = time.monotonic()
+        self.note(text)
+
+    def note(self, text: str) -> None:
         self._console.print(Text(text, style="dim"))
+
+    def again(self, item: Item, text: str) -> None:
+        self._running.pop(item.trial.trial_id, None)
+        self.note(f"{item.trial.title}: {text}")
 
     def started(self, item: Item) -> None:
         self._running[item.trial.trial_id] = (item, {}, time.monotonic())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +16,18 @@ from rich.console import Console
 
 from benchmark.plan import Item, Plan, State
 from benchmark.provenance import provenance
+from benchmark.resources import cache_dir
 from benchmark.runner.progress import Display, display, duration
+from benchmark.runner.retry import GOES_ON
 from benchmark.runner.sharing import shares
 from benchmark.runner.tune import Events, Options, execute
-from benchmark.store import Store
-from benchmark.trial import Limits, Outcome, Status
+from benchmark.store import Store, StoreError
+from benchmark.trial import Limits, Outcome, Status, digest
 
 #: Ends that make `bench run` exit non-zero: they say nothing about a method.
 BROKEN = {Status.ERROR, Status.KILLED}
+#: Least seconds between two checkpoints of a trial (`NORMBENCH_CHECKPOINT_SECONDS` sets another number).
+CHECKPOINT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -66,20 +74,81 @@ def run(plan: Plan, store: Store, limits: Limits, *, console: Console, data_dir:
                 store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
                 ended.append((item, outcome.status, outcome.reason))
                 shown.done(item, outcome)
+    checkpoints = Checkpoints(_checkpoint_folder(store))
+    checkpoints.open(plan)
     for mine in shares(store, plan.suite, todo, lambda text: console.print(text, highlight=False, soft_wrap=True)):
         _prepare(mine, data_dir, console)
-        with display(console, len(mine)) as shown:
+        with interruptible(), display(console, len(mine)) as shown:
 
             def done(item: Item, outcome: Outcome, shown: Display = shown) -> None:
                 if item.search:  # what a candidate was to decide, so that its row tells without the suite file
                     outcome = outcome.model_copy(update={"provenance": outcome.provenance | {"tuned": list(item.search.settings)}})
                 store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
+                checkpoints.settled(item, outcome.status)
                 ended.append((item, outcome.status, outcome.reason))
                 shown.done(item, outcome)
+                if said := outcome.provenance.get("checkpoint"):
+                    shown.note(f"{item.trial.title}: {said}")
 
-            options = Options(data_dir=data_dir, provenance=provenance(), jobs=jobs, address=address)
-            execute(mine, limits, options, Events(shown.started, shown.progress, done, shown.placed))
+            options = Options(
+                data_dir=data_dir,
+                provenance=provenance(),
+                jobs=jobs,
+                address=address,
+                checkpoints=checkpoints.folder,
+                checkpoint_seconds=float(os.environ.get("NORMBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)),
+            )
+            execute(mine, limits, options, Events(shown.started, shown.progress, done, shown.placed, shown.again))
+    checkpoints.close()
     return Summary(tuple(ended))
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The folder of checkpoints beside the results: those of trials whose row is stored are taken away."""
+
+    folder: Path
+
+    def open(self, plan: Plan) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot write to {self.folder.parent}: {error.strerror or error}") from error
+        for item in plan.items:
+            if item.state is State.CACHED and item.stored:
+                self.settled(item, Status(item.stored["status"]))
+
+    def settled(self, item: Item, status: Status) -> None:
+        if status not in GOES_ON:
+            (self.folder / f"{item.trial.trial_id}.safetensors").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # some are left
+            self.folder.rmdir()
+
+
+def _checkpoint_folder(store: Store) -> Path:
+    """Beside the results where they lie on this machine."""
+    if isinstance(store.root, Path):
+        return store.root / ".checkpoints"
+    return cache_dir() / "checkpoints" / digest(store.root)[:16]
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """The first Ctrl-C raises `KeyboardInterrupt`, and what runs is brought to its end; a second one ends this process at once."""
+
+    def first(number: int, frame: object) -> None:  # noqa: ARG001
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if sys.stdout.isatty():
+            sys.stdout.write("\x1b[?25h")  # the live table hides the cursor, and a second Ctrl-C would leave it so
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _prepare(items: Sequence[Item], data_dir: Path | None, console: Console) -> None:

@@ -1,46 +1,33 @@
 """Ray Tune as the scheduler: it places trials on CPUs, GPUs and machines; what it reports is stored before anything else happens.
 
 Ray's own resume, retries and result files are switched off: an interrupted `fit` reruns trials that had finished and ignores trials that are new. The
-results folder is the only state (see `benchmark.plan`).
+results folder is the only state (see `benchmark.plan`), and trials that are to be tried again (see `benchmark.runner.retry`) make another round.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import os
+import queue
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import BenchError
+from benchmark.identity import library_versions
 from benchmark.plan import Item
-from benchmark.runner import warm
+from benchmark.resources import checkpoint_path
 from benchmark.runner.child import Job, supervise
+from benchmark.runner.cluster import Cluster, connected, disagreement, needed, prepare, slots, unpack
 from benchmark.runner.halving import Halving
-from benchmark.trial import Limits, Outcome, Status
+from benchmark.runner.retry import GOES_ON, LOST, Need, closed, next_need
+from benchmark.trial import Limits, Outcome, Status, Trial
 
-#: Set before Ray is imported. The last one makes a local Ray listen on loopback only (and refuse further nodes).
-SETTINGS = {
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "RAY_memory_monitor_refresh_ms": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-}
-LOCAL_SETTINGS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-
-
-class ResourceError(BenchError):
-    """A trial asks for what no machine offers; the message says what was asked and what there is."""
+_LOG_LINES = 30
+#: Seconds between two looks at what a driver inside the cluster has to tell.
+_POLL = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +38,9 @@ class Options:
     provenance: dict[str, Any]
     jobs: int | None = None
     address: str | None = None
+    checkpoints: Path | None = None
+    """Folder for checkpoints; nodes that do not have it use their own cache. None: none are kept."""
+    checkpoint_seconds: float = 120.0
 
 
 @dataclass
@@ -61,152 +51,239 @@ class Events:
     progress: Callable[[Item, dict[str, Any]], None]
     done: Callable[[Item, Outcome], None]
     placed: Callable[[str], None] = field(default=lambda _: None)
+    again: Callable[[Item, str], None] = field(default=lambda item, why: None)  # noqa: ARG005
+    """A try has ended in a way that is not stored: the trial waits for another."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One try of one trial. `past`: how its earlier tries ended."""
+
+    item: Item
+    need: Need
+    past: tuple[Outcome, ...] = ()
+
+
+Report = Callable[[int, dict[str, Any]], None]
+"""Told of everything that happens: the number of a job, and an event as a dictionary."""
 
 
 def execute(items: Sequence[Item], limits: Limits, options: Options, events: Events) -> None:
-    """Run every item to an outcome. Raises `ResourceError` before anything runs, `KeyboardInterrupt` when interrupted."""
-    os.environ.update({k: os.environ.get(k, v) for k, v in (SETTINGS | ({} if options.address else LOCAL_SETTINGS)).items()})
-    with _ray(options) as ray, tempfile.TemporaryDirectory(prefix="normbench-tune-") as scratch:
-        resources = _resources(ray, limits)
-        slots = _slots(ray, resources)
-        events.placed(_placement(limits, resources, min(slots, options.jobs or slots, len(items))))
-        _fit(items, limits, options, events, resources, Path(scratch))
+    """Run every item to an outcome. Raises `ResourceError` or `ClusterError` before anything runs, `KeyboardInterrupt` when interrupted."""
+    with connected(options.address) as cluster:
+        need = needed(cluster.nodes, limits)
+        if options.address:
+            cluster = prepare(cluster, need, items, options.data_dir)
+        fitting = slots(cluster.nodes, need)
+        events.placed(_placement(limits, need, min(fitting, options.jobs or fitting, len(items))))
+        works = [Work(item, need) for item in items]
+        while works:
+            works = _round(works, limits, options, events, cluster)
 
 
-@contextlib.contextmanager
-def _ray(options: Options) -> Iterator[Any]:
-    import ray
-
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    where: dict[str, Any] = {"address": options.address} if options.address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    environment = {"worker_process_setup_hook": f"{warm.__name__}.start"}
-    ray.init(logging_level=logging.ERROR, log_to_driver=False, configure_logging=False, runtime_env=environment, **where)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _resources(ray: Any, limits: Limits) -> dict[str, float]:
-    nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
-    gpu = (1.0 if any(n.get("GPU", 0) for n in nodes) else 0.0) if limits.gpu == "auto" else float(limits.gpu)
-    need = {"CPU": float(limits.cpu), "GPU": gpu}
-    if not any(all(n.get(k, 0) >= v for k, v in need.items()) for n in nodes):
-        offered = "; ".join(f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes)
-        raise ResourceError(
-            f"each trial asks for {need['CPU']:g} CPUs and {need['GPU']:g} GPUs (limits in the suite file), and no machine offers both at once: found {offered}"
-        )
-    return need
-
-
-def _slots(ray: Any, need: dict[str, float]) -> int:
-    return sum(int(min(n["Resources"].get(k, 0) // v for k, v in need.items() if v)) for n in ray.nodes() if n["Alive"])
-
-
-def _placement(limits: Limits, need: dict[str, float], slots: int) -> str:
+def _placement(limits: Limits, need: Need, count: int) -> str:
     device = f"{need['GPU']:g} GPU" if need["GPU"] else "no GPU"
     note = " (gpu: auto found none)" if limits.gpu == "auto" and not need["GPU"] else ""
-    return f"{slots} trial{'s' if slots != 1 else ''} at a time, each with {need['CPU']:g} CPU{'s' if need['CPU'] != 1 else ''} and {device}{note}"
+    return f"{count} trial{'s' if count != 1 else ''} at a time, each with {need['CPU']:g} CPU{'s' if need['CPU'] != 1 else ''} and {device}{note}"
 
 
-def _fit(items: Sequence[Item], limits: Limits, options: Options, events: Events, resources: dict[str, float], scratch: Path) -> None:
+def _round(works: Sequence[Work], limits: Limits, options: Options, events: Events, cluster: Cluster) -> list[Work]:
+    """Give every trial one try. Returns those that are to be tried again."""
+    driver = Driver(works, events, cluster.nodes)
+    jobs = [{"index": i, "need": dict(w.need), "job": json.dumps(asdict(_job(w, limits, options))), "halved": _halved(w.item)} for i, w in enumerate(works)]
+    run = _fit_inside if cluster.client else _fit_here
+    try:
+        run(cluster, jobs, options.jobs, driver.receive)
+    except Exception as error:  # Ray's own failures end `fit` (its memory monitor does); what was running is tried again
+        if driver.failure:
+            raise driver.failure from None
+        driver.gave_up(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
+    driver.gave_up("it ended before the trial did")
+    return driver.again
+
+
+def _halved(item: Item) -> str:
+    """The search within which weak candidates are stopped early; empty for all other trials."""
+    return item.search.label if item.search and item.search.scheduler == "asha" else ""
+
+
+def _job(work: Work, limits: Limits, options: Options) -> Job:
+    item = work.item
+    context = {
+        "data_dir": str(options.data_dir) if options.data_dir else None,
+        "fingerprint": item.identity.data,
+        "identity": item.identity.hash,
+        "device": device_of(work.need),
+        "threads": limits.cpu,
+        "provenance": options.provenance,
+        "checkpoints": str(options.checkpoints) if options.checkpoints else None,
+        "checkpoint_seconds": options.checkpoint_seconds,
+    }
+    return Job(item.trial.model_dump_json(), context, limits.time)
+
+
+def device_of(need: Need) -> str:
+    return "cuda" if need["GPU"] > 0 else "cpu"
+
+
+def _fit_here(cluster: Cluster, jobs: list[dict[str, Any]], at_once: int | None, report: Report) -> None:
+    fit(jobs, at_once, cluster.packs, report)
+
+
+def _fit_inside(cluster: Cluster, jobs: list[dict[str, Any]], at_once: int | None, report: Report) -> None:
+    """Through Ray's client, Tune and its callbacks would run at the other end: so they do, and what they tell is fetched."""
+    ray = cluster.ray
+    inside = ray.remote(num_cpus=0, max_concurrency=2)(_Inside).remote()
+    running = inside.fit.remote(jobs, at_once, cluster.packs)
+    ended = False
+    while not ended:
+        ended = bool(ray.wait([running], timeout=0)[0])
+        for index, event in ray.get(inside.take.remote(0.0 if ended else _POLL)):
+            report(index, event)
+    ray.get(running)
+
+
+class _Inside:
+    """A driver inside the cluster, which ends with the client that made it."""
+
+    def __init__(self) -> None:
+        self._events: queue.SimpleQueue[tuple[int, dict[str, Any]]] = queue.SimpleQueue()
+
+    def fit(self, jobs: list[dict[str, Any]], at_once: int | None, packs: dict[str, list[Any]]) -> None:
+        fit(jobs, at_once, packs, lambda index, event: self._events.put((index, event)))
+
+    def take(self, wait: float) -> list[tuple[int, dict[str, Any]]]:
+        """Everything that is there; waits `wait` seconds for the first."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            found.append(self._events.get(timeout=wait) if wait else self._events.get_nowait())
+            while True:
+                found.append(self._events.get_nowait())
+        return found
+
+
+def fit(jobs: list[dict[str, Any]], at_once: int | None, packs: dict[str, list[Any]], report: Report) -> None:
+    """Run jobs (`index`, `need`, `halved`, JSON of a `Job`) under Tune, telling `report` whatever happens as it happens."""
     from ray import tune
 
-    jobs = [asdict(_job(item, limits, options, gpu=resources["GPU"] > 0)) for item in items]
-    halving = Halving(items, options.provenance)
-    driver = _Driver(items, events, halving)
-    tuner = tune.Tuner(
-        tune.with_resources(_trainable, resources),
-        param_space={"work": tune.grid_search([{"index": i, "job": json.dumps(job)} for i, job in enumerate(jobs)])},
-        tune_config=tune.TuneConfig(
-            reuse_actors=True, max_concurrent_trials=options.jobs, trial_name_creator=_name, trial_dirname_creator=_name, scheduler=halving.scheduler()
-        ),
-        run_config=tune.RunConfig(
-            name="trials", storage_path=str(scratch), verbose=0, callbacks=[driver.callback()], failure_config=tune.FailureConfig(max_failures=0)
-        ),
-    )
-    tuner.fit()
-    driver.close()
+    halving = Halving(jobs)
+    with tempfile.TemporaryDirectory(prefix="normbench-tune-") as scratch:
+        tune.Tuner(
+            tune.with_resources(tune.with_parameters(_trainable, packs=packs), lambda config: config["work"]["need"]),
+            param_space={"work": tune.grid_search(jobs)},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True, max_concurrent_trials=at_once, trial_name_creator=_name, trial_dirname_creator=_name, scheduler=halving.scheduler()
+            ),
+            run_config=tune.RunConfig(
+                name="trials", storage_path=scratch, verbose=0, callbacks=[_callback(report, halving)], failure_config=tune.FailureConfig(max_failures=0)
+            ),
+        ).fit()
 
 
 def _name(trial: Any) -> str:
     return f"trial-{trial.config['work']['index']}"
 
 
-def _job(item: Item, limits: Limits, options: Options, *, gpu: bool) -> Job:
-    context = {
-        "data_dir": str(options.data_dir) if options.data_dir else None,
-        "fingerprint": item.identity.data,
-        "device": "cuda" if gpu else "cpu",
-        "threads": limits.cpu,
-        "provenance": options.provenance,
-    }
-    return Job(item.trial.model_dump_json(), context, limits.time)
-
-
-def _trainable(config: dict[str, Any]) -> None:
+def _trainable(config: dict[str, Any], packs: dict[str, list[Any]]) -> None:
     """Runs in a Ray worker, which serves many trials one after the other."""
     from ray import tune
 
-    job = json.loads(config["work"]["job"])
+    job = Job(**json.loads(config["work"]["job"]))
     tune.report({"event": "started"})
-    outcome = supervise(Job(**job), lambda progress: tune.report({"event": "progress", "progress": progress}))
+    for name, reference in packs.items():
+        unpack(name, reference)
+    if differing := disagreement(library_versions(), job.context["provenance"].get("versions", {})):  # of a node that joined after the first look
+        outcome = Outcome(status=Status.ERROR, reason=f"its node has other versions: {differing}", provenance=job.context["provenance"])
+    else:
+        outcome = supervise(job, lambda progress: tune.report({"event": "progress", "progress": progress}))
     tune.report({"event": "outcome", "outcome": outcome.model_dump_json()})
+    path = checkpoint_path(job.context["checkpoints"], Trial.model_validate_json(job.trial).trial_id)
+    if path and outcome.status not in GOES_ON:
+        path.unlink(missing_ok=True)
 
 
-class _Driver:
-    """Receives what the workers report, in the driver's process, and sees to it that every trial gets an outcome."""
+def _callback(report: Report, halving: Halving) -> Any:
+    from ray.tune import Callback
 
-    def __init__(self, items: Sequence[Item], events: Events, halving: Halving) -> None:
-        self._items, self._events, self._halving = items, events, halving
-        self._open = set(range(len(items)))
+    class Forward(Callback):  # type: ignore[misc]
+        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
+            if "event" in result:
+                report(trial.config["work"]["index"], {k: result[k] for k in ("event", "progress", "outcome") if k in result})
 
-    def callback(self) -> Any:
-        from ray.tune import Callback
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+            index = trial.config["work"]["index"]
+            if outcome := halving.outcome(index):  # the report that raised in its worker ended its child too
+                report(index, {"event": "outcome", "outcome": outcome.model_dump_json()})
 
-        driver = self
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+            file = trial.error_file
+            text = Path(file).read_text(errors="replace") if file and Path(file).is_file() else ""
+            report(trial.config["work"]["index"], {"event": "lost", "text": text})
 
-        class Forward(Callback):  # type: ignore[misc]
-            def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
-                driver.receive(trial.config["work"]["index"], result)
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Callback, ()  # Tune pickles callbacks for its own resume, which is not used
 
-            def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-                driver.completed(trial.config["work"]["index"])
+    return Forward()
 
-            def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-                driver.lost(trial.config["work"]["index"], trial.error_file)
 
-            def __reduce__(self) -> tuple[Any, ...]:
-                return Callback, ()  # Tune pickles callbacks for its own resume, which is not used
+class Driver:
+    """Receives what happens in one round and sees to it that every trial ends in an outcome, or among those to be tried `again`."""
 
-        return Forward()
+    def __init__(self, works: Sequence[Work], events: Events, nodes: Sequence[Need]) -> None:
+        self._works, self._events, self._nodes = works, events, nodes
+        self._open, self._running = set(range(len(works))), set[int]()
+        self._epochs: dict[int, int] = {}
+        self.again: list[Work] = []
+        self.failure: BaseException | None = None
+        """What storing an outcome raised: not Ray's failure but the run's."""
 
-    def receive(self, index: int, result: dict[str, Any]) -> None:
-        item = self._items[index]
-        match result.get("event"):
+    def receive(self, index: int, event: dict[str, Any]) -> None:
+        item = self._works[index].item
+        match event["event"]:
             case "started":
+                self._running.add(index)
                 self._events.started(item)
             case "progress":
-                self._events.progress(item, result["progress"])
+                self._epochs[index] = int(event["progress"]["epoch"])
+                self._events.progress(item, event["progress"])
             case "outcome":
-                self._finish(index, Outcome.model_validate_json(result["outcome"]))
+                self._end(index, Outcome.model_validate_json(event["outcome"]))
+            case "lost":
+                self._end(index, self._lost(index, event["text"]))
 
-    def completed(self, index: int) -> None:
-        """A trial that ended without an outcome, because the scheduler stopped it: the report that raised in its worker ended its child too."""
-        if outcome := self._halving.outcome(index):
-            self._finish(index, outcome)
-
-    def lost(self, index: int, error_file: str | None) -> None:
-        """The Ray worker itself went: killed, or its machine is gone."""
-        text = Path(error_file).read_text(errors="replace") if error_file and Path(error_file).is_file() else ""
-        self._finish(index, Outcome(status=Status.KILLED, reason="the Ray worker that ran it was lost", log="\n".join(text.splitlines()[-30:])))
-
-    def close(self) -> None:
-        """Anything that Tune gave up without a word."""
+    def gave_up(self, why: str) -> None:
+        """`fit` is over. What was running counts as lost; what had not started is for the next round. Raises `BenchError` where nothing ran at all."""
+        if self._open and not self._running:
+            raise BenchError(f"Ray Tune started none of {len(self._open)} trials: {why}")
         for index in sorted(self._open):
-            self._finish(index, Outcome(status=Status.KILLED, reason="Ray Tune ended before the trial did"))
+            if index in self._running:
+                self._end(index, self._lost(index, f"Ray Tune stopped: {why}"))
+            else:
+                self.again.append(self._works[index])
+        self._open.clear()
 
-    def _finish(self, index: int, outcome: Outcome) -> None:
-        if index in self._open:
-            self._events.done(self._items[index], outcome)
-            self._open.discard(index)
+    def _lost(self, index: int, text: str) -> Outcome:
+        """The Ray worker itself went: it was killed, Ray's memory monitor ended it, or its machine is gone."""
+        log, epoch = "\n".join(text.splitlines()[-_LOG_LINES:]), self._epochs.get(index, 0)
+        if "OutOfMemory" in text:
+            facts = {"out_of": "host memory"}
+            return Outcome(status=Status.OUT_OF_MEMORY, reason="Ray ended it: its node was out of memory", log=log, epoch=epoch, provenance=facts)
+        return Outcome(status=Status.KILLED, reason="the Ray worker that ran it was lost", log=log, epoch=epoch, provenance={"ended_by": LOST})
+
+    def _end(self, index: int, outcome: Outcome) -> None:
+        if index not in self._open:
+            return
+        self._open.discard(index)
+        self._running.add(index)
+        work = self._works[index]
+        need = next_need(outcome, work.past, work.need, self._nodes)
+        if need is not None:
+            self.again.append(Work(work.item, need, (*work.past, outcome)))
+            how = "" if need == work.need else ", alone on its device" if need["GPU"] != work.need["GPU"] else ", alone on its machine"
+            self._events.again(work.item, f"{outcome.status.value} ({outcome.reason}); it is tried again{how}")
+            return
+        try:
+            self._events.done(work.item, closed(outcome, work.past))
+        except BaseException as error:
+            self.failure = error
+            raise

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmark.lab import data
+from benchmark.runner import child
 from benchmark.runner.child import Job, supervise
 from benchmark.trial import Outcome, Status
 from tests.conftest import MakeTrial
+from tests.lab.test_checkpoint import numbers
 
 SABOTEUR = Path(__file__).parent / "saboteur"
 
@@ -28,9 +32,10 @@ def try_(make_trial: MakeTrial, data_dir: Path, monkeypatch: pytest.MonkeyPatch)
         from benchmark import norms
 
         norms.registry.__dict__.pop("_entries", None)  # look for entry points again
-        outcome = supervise(Job(make_trial(norm, **settings).model_dump_json(), context, limit), reported.append)
+        outcome = supervise(Job(make_trial(norm, **settings).model_dump_json(), run.context, limit), reported.append)  # type: ignore[attr-defined]
         return outcome, reported
 
+    run.context = context  # type: ignore[attr-defined]
     return run
 
 
@@ -66,6 +71,9 @@ def test_two_runs_are_bit_identical(try_) -> None:  # type: ignore[no-untyped-de
     [
         ("raise", Status.ERROR, "RuntimeError: broken on purpose"),
         ("memory", Status.OUT_OF_MEMORY, "out of host memory"),
+        ("allocation", Status.OUT_OF_MEMORY, "can't allocate memory"),
+        ("gpu-memory", Status.OUT_OF_MEMORY, "CUDA out of memory"),
+        ("abort", Status.KILLED, "SIGABRT"),
         ("nan", Status.DIVERGED, "epoch 1"),
         ("segfault", Status.KILLED, "SIGSEGV"),
         ("kill", Status.KILLED, "SIGKILL"),
@@ -81,6 +89,9 @@ def test_a_broken_trial_becomes_its_outcome(try_, how: str, status: Status, reas
         assert "saboteur.py" in outcome.log  # the traceback
     if how == "segfault":
         assert "Segmentation fault" in outcome.log
+    fact = {"memory": "host memory", "allocation": "host memory", "gpu-memory": "GPU memory", "segfault": "SIGSEGV", "kill": "SIGKILL", "exit": "exit code 3"}
+    if how in fact:
+        assert outcome.provenance["out_of" if status is Status.OUT_OF_MEMORY else "ended_by"] == fact[how]
 
 
 @pytest.mark.parametrize("how", ["hang", "hang-in-c"])
@@ -93,11 +104,63 @@ def test_a_stuck_trial_is_ended_at_its_limit_and_says_where_it_stood(try_, how: 
     assert "about to break" in outcome.log
 
 
-def test_a_child_ends_when_its_parent_is_gone(tmp_path: Path, make_trial: MakeTrial, data_dir: Path) -> None:
+def test_the_kernel_counts_as_out_of_memory(try_, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """A SIGKILL while the kernel's counter of such kills moves; the counter is a file of the test, since a real one needs a machine without memory."""
+    counter, tally = tmp_path / "vmstat", tmp_path / "tally"
+    counter.write_text("nr_free_pages 3\noom_kill 4\n")
+    monkeypatch.setattr(child, "OOM_COUNTERS", (str(tmp_path / "absent"), str(counter)))
+    assert child._kernel_kills() == 4
+
+    def strike() -> None:
+        while not tally.exists():
+            time.sleep(0.01)
+        counter.write_text("nr_free_pages 1\noom_kill 5\n")
+
+    striker = threading.Thread(target=strike)
+    striker.start()
+    outcome, _ = try_(f"saboteur[how=kill-later,tally={tally}]", epochs=20)
+    striker.join()
+    assert outcome.status is Status.OUT_OF_MEMORY
+    assert "the kernel ended its process" in outcome.reason
+    assert outcome.provenance["out_of"] == "host memory"
+
+
+def test_a_killed_trial_goes_on_in_the_next_process(try_, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """SIGKILL in the third epoch of four (6 batches each), then again from the checkpoint; the row is that of a trial that nothing disturbed."""
+    (tmp_path / "kept").mkdir()
+    try_.context |= {"identity": "a" * 32, "checkpoints": str(tmp_path / "kept"), "checkpoint_seconds": 0.0}
+    tally = tmp_path / "tally"
+    norm = f"saboteur[how=kill-later,after=14,tally={tally}]"
+    killed, _ = try_(norm, epochs=4)
+    assert (killed.status, killed.provenance["ended_by"], killed.epoch) == (Status.KILLED, "SIGKILL", 2)
+    (checkpoint,) = (tmp_path / "kept").iterdir()
+    second, _ = try_(norm, epochs=4)
+    checkpoint.unlink(missing_ok=True)
+    undisturbed, _ = try_(norm, epochs=4)
+    assert second.status is undisturbed.status is Status.OK, second.log
+    assert second.provenance["resumed_at"] == [2]
+    assert "resumed_at" not in undisturbed.provenance
+    assert numbers(second) == numbers(undisturbed)
+
+
+def test_the_limit_is_over_all_processes_of_a_trial(try_, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "kept").mkdir()
+    try_.context |= {"identity": "a" * 32, "checkpoints": str(tmp_path / "kept"), "checkpoint_seconds": 0.0}
+    norm = f"saboteur[how=kill-later,after=10,seconds=0.05,tally={tmp_path / 'tally'}]"
+    killed, _ = try_(norm, epochs=4)  # six batches to the checkpoint, nine layers of 0.05 s each
+    assert killed.status is Status.KILLED
+    late, _ = try_(norm, epochs=4, limit=1.0)
+    assert late.status is Status.TIMED_OUT
+    assert late.wall_seconds > 2
+    assert list((tmp_path / "kept").iterdir())  # with a longer limit it goes on
+
+
+@pytest.mark.parametrize("how", ["hang", "hang-in-c"])
+def test_a_child_ends_when_its_parent_is_gone(tmp_path: Path, make_trial: MakeTrial, data_dir: Path, how: str) -> None:
     """The parent is killed while its child hangs; the child's process ends without help."""
     import psutil
 
-    trial = make_trial().model_dump_json().replace('"name":"bn","params":{"eps":null,"momentum":null}', '"name":"saboteur","params":{"how":"hang"}')
+    trial = make_trial().model_dump_json().replace('"name":"bn","params":{"eps":null,"momentum":null}', f'"name":"saboteur","params":{{"how":"{how}"}}')
     assert "saboteur" in trial
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
@@ -110,6 +173,8 @@ def test_a_child_ends_when_its_parent_is_gone(tmp_path: Path, make_trial: MakeTr
     children: list[psutil.Process] = []
     while len(children) < 3 and parent.poll() is None:  # resource tracker, fork server, child
         children = psutil.Process(parent.pid).children(recursive=True)
+        time.sleep(0.05)
+    time.sleep(3.0)  # into the call that hangs
     parent.kill()
     parent.wait()
     _, alive = psutil.wait_procs(children, timeout=30)

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from benchmark.norms.base import ActivationNorm, Claims, Family, Site
@@ -13,6 +14,12 @@ from benchmark.norms.bn import BatchNorm
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+def _starts(tally: Path) -> int:
+    with tally.open("a") as file:
+        file.write(f"{os.getpid()} {time.monotonic_ns()} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')}\n")
+    return len({line.split()[0] for line in tally.read_text().splitlines()})
 
 
 class Saboteur(ActivationNorm):
@@ -25,13 +32,40 @@ class Saboteur(ActivationNorm):
     family: ClassVar[Family] = "no statistics"
     claims: ClassVar[Claims] = BatchNorm.claims
 
-    how: Literal["raise", "segfault", "kill", "exit", "hang", "hang-in-c", "nan", "memory"] = "raise"
+    how: Literal[
+        "raise", "segfault", "abort", "kill", "kill-later", "exit", "hang", "hang-in-c", "nan", "memory", "allocation", "gpu-memory", "eat-memory", "none"
+    ] = "raise"
+    tally: str = ""
+    """A file in which every process that starts leaves a line; processes beyond the first `times` behave."""
+    times: int = 1
+    after: int = 6
+    """Training batches before `kill-later` strikes."""
+    seconds: float = 0.0
+    """Pause a training batch, so that tests can strike meanwhile."""
 
     def layer(self, site: Site) -> nn.Module:
+        import torch
         from torch import nn
 
+        how, after, seconds = self.how, self.after, self.seconds
+        if self.tally and _starts(Path(self.tally)) > self.times:
+            how = "none"
+
+        class Dying(nn.BatchNorm2d):
+            seen = 0
+
+            def forward(self, x):  # type: ignore[no-untyped-def]
+                self.seen += self.training
+                if how == "kill-later" and self.seen > after:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if self.training:
+                    time.sleep(seconds)
+                return super().forward(x)
+
+        if how in {"kill-later", "none"}:
+            return Dying(site.channels)
         print("about to break")
-        match self.how:
+        match how:
             case "raise":
                 raise RuntimeError("broken on purpose")
             case "segfault":
@@ -45,8 +79,19 @@ class Saboteur(ActivationNorm):
                     time.sleep(1)
             case "hang-in-c":
                 ctypes.PyDLL(None).sleep(1000)  # holds the interpreter's lock: no Python code can interrupt it
+            case "abort":
+                os.abort()
             case "memory":
                 raise MemoryError("out of host memory")
+            case "allocation":
+                torch.empty(2**58)
+            case "gpu-memory":
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
+            case "eat-memory":
+                held = []
+                while True:
+                    held.append(bytearray(os.urandom(1 << 20) * 64))
+                    time.sleep(0.02)
 
         class Poisoned(nn.BatchNorm2d):
             def forward(self, x):  # type: ignore[no-untyped-def]

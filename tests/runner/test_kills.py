@@ -1,0 +1,113 @@
+"""The driver or a worker is killed at 30 random moments; the same command completes the suite, and its rows are those of a run that nothing disturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchmark.shards import verify
+from benchmark.store import Store
+from tests.runner.test_faults import Running, place, started
+from tests.test_cli import Place
+
+__all__ = ["place", "started"]
+pytestmark = pytest.mark.faults
+
+KILLS = int(os.environ.get("NORMBENCH_KILLS", "30"))
+SEED = int(os.environ.get("NORMBENCH_KILL_SEED", "0"))
+#: Of two processes that can be killed: how often it is the driver.
+DRIVER_SHARE = 0.5
+#: Variable by which the processes of this test are told from those of others.
+MARK = "NORMBENCH_TEST_ROOT"
+#: Columns that may differ: times, memory, and how often and where a trial went on.
+LEFT_OUT = {"started", "wall_seconds", "train_seconds", "images_per_second", "peak_memory", "measure_seconds", "attempts", "log"}
+
+
+def numbers(store: Store) -> dict[str, dict[str, Any]]:
+    """All of each row but times, memory and tries."""
+    found = {}
+    for row in store.rows():
+        kept = {k: v for k, v in row.items() if k not in LEFT_OUT}
+        kept["attacks"] = [{k: v for k, v in a.items() if k != "seconds"} for a in row["attacks"]]
+        kept["provenance"] = {k: v for k, v in json.loads(row["provenance"]).items() if k != "resumed_at"}
+        found[row["trial_id"]] = kept
+    return found
+
+
+@pytest.mark.timeout(1500)
+def test_thirty_kills_leave_no_trace_in_the_rows(place: Place, started: Callable[..., Running], tmp_path: Path) -> None:
+    place.environment |= {"NORMBENCH_CHECKPOINT_SECONDS": "0", MARK: str(place.root)}
+    place.suite(norms="bn, 'gn', 'sn+none', batch-renorm, 'saboteur[how=none,seconds=0.003]'", seeds=2, epochs=6)
+    whole = started()
+    began = time.monotonic()
+    assert whole.end() == 0, "".join(whole.lines)
+    length = time.monotonic() - began
+    expected = numbers(place.store)
+    assert len(expected) == 10
+
+    draw = random.Random(SEED)
+    struck: list[str] = []
+    completed = restarts = resumed = tries = 0
+    while len(struck) < KILLS:
+        place.store = Store(place.root / f"results-{completed}")
+        place.run_arguments = lambda: ["run", "small.yaml", "--results", place.store.root.name, "--site", "site"]  # type: ignore[method-assign]
+        finished = False
+        while not finished:
+            run = started()
+            restarts += 1
+            while run.process.poll() is None and len(struck) < KILLS:
+                driver = draw.random() < DRIVER_SHARE
+                deadline = time.monotonic() + draw.uniform(0.0, length if driver else length / 4)
+                while time.monotonic() < deadline and run.process.poll() is None:
+                    time.sleep(0.01)
+                victims = [p for t in run.trials() for p in (t, *filter(None, [_worker_of(t)]))]
+                if run.process.poll() is not None or not (driver or victims):
+                    continue
+                victim = psutil.Process(run.process.pid) if driver else draw.choice(victims)
+                try:
+                    victim.send_signal(signal.SIGKILL)
+                except psutil.NoSuchProcess:
+                    continue
+                struck.append("driver" if driver else "worker")
+                if driver:
+                    break
+            code = run.end()
+            orphans = psutil.wait_procs([p for p in psutil.process_iter() if _is_of(p, place.root)], timeout=60)[1]
+            assert not orphans
+            assert not verify(Store(place.store.root))[1]
+            finished = code == 0
+        assert numbers(place.store) == expected
+        rows = list(place.store.rows())
+        tries += sum(r["attempts"] - 1 for r in rows)
+        resumed += sum("resumed_at" in json.loads(r["provenance"]) for r in rows)
+        completed += 1
+    print(
+        f"kills {len(struck)} (driver {struck.count('driver')}, worker {struck.count('worker')}), seed {SEED}; runs {restarts}, suites completed {completed} "
+        f"of {len(expected)} trials, rows lost or different 0, tries beyond the first {tries}, trials that went on from a checkpoint {resumed}"
+    )
+    assert resumed
+
+
+def _worker_of(trial: psutil.Process) -> psutil.Process | None:
+    try:
+        server = trial.parent()
+        return server.parent() if server else None
+    except psutil.Error:
+        return None
+
+
+def _is_of(process: psutil.Process, root: Path) -> bool:
+    """Is it a process in which a trial of this test runs?"""
+    try:
+        return "forkserver" in " ".join(process.cmdline()) and process.environ().get(MARK) == str(root)
+    except psutil.Error:
+        return False
