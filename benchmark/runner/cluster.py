@@ -176,9 +176,8 @@ def prepare(cluster: Cluster, need: Need, items: Sequence[Item], data_dir: Path 
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    wanted = {datasets.decoded(i.identity.data or "", i.trial.data.image_size).name: i.trial.data for i in items}
-    contents = {datasets.decoded(i.identity.data or "", i.trial.data.image_size).name: i.identity.data for i in items}
-    specs = {name: (spec.model_dump_json(), contents[name]) for name, spec in wanted.items()}
+    wanted = {datasets.decoded(i.identity.data or "", i.trial.data.image_size).name: i for i in items}
+    specs = {name: (i.trial.data.model_dump_json(), i.identity.data, i.trial.stage == "final") for name, i in wanted.items()}
     look = ray.remote(num_cpus=0, max_retries=2)(examine)
     fit = [n for n in ray.nodes() if n["Alive"] and fits(need, n["Resources"])]
     asked = {
@@ -196,18 +195,21 @@ def prepare(cluster: Cluster, need: Need, items: Sequence[Item], data_dir: Path 
         if differing := disagreement(found["versions"], library_versions()):
             raise ClusterError(f"node {node} has {differing}: these libraries decide numbers, install the same versions on all nodes")
         missing |= set(found["missing"])
-    return Cluster(cluster.ray, cluster.nodes, cluster.client, {name: [ray.put(pack(wanted[name], contents[name], data_dir))] for name in sorted(missing)})
+    return Cluster(cluster.ray, cluster.nodes, cluster.client, {name: [ray.put(pack(wanted[name], data_dir))] for name in sorted(missing)})
 
 
-def examine(specs: Mapping[str, tuple[str, str]], data_dir: str | None) -> dict[str, Any]:
-    """On a node: versions of the libraries, and which of the datasets (JSON of the `DataSpec`, fingerprint) it can neither find nor has decoded."""
+def examine(specs: Mapping[str, tuple[str, str, bool]], data_dir: str | None) -> dict[str, Any]:
+    """On a node: versions of the libraries, and which of the datasets it can neither find nor has decoded.
+
+    specs: JSON of the `DataSpec`, fingerprint, and whether the test split belongs to it.
+    """
     missing = []
-    for name, (text, content) in specs.items():
+    for name, (text, content, test) in specs.items():
         spec = DataSpec.model_validate_json(text)
         if (datasets.decoded(content, spec.image_size) / "done.json").is_file():
             continue
         try:
-            source = datasets.locate(spec, Path(data_dir) if data_dir else None, download=False)
+            source = datasets.locate(spec, Path(data_dir) if data_dir else None, download=False, test=test)
         except BenchError:
             source = None
         if source is None:
@@ -220,9 +222,10 @@ def disagreement(there: Mapping[str, str], here: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {there.get(name, 'absent')} (here {here[name]})" for name in here if there.get(name) != here[name])
 
 
-def pack(spec: DataSpec, content: str | None, data_dir: Path | None) -> dict[str, Any]:
-    """A decoded dataset as it travels: file names and what is in them."""
-    datasets.load(spec, datasets.locate(spec, data_dir, download=True), content)
+def pack(item: Item, data_dir: Path | None) -> dict[str, Any]:
+    """The decoded dataset of a trial as it travels: file names and what is in them."""
+    spec, content = item.trial.data, item.identity.data
+    datasets.load(spec, datasets.locate(spec, data_dir, download=True, test=item.trial.stage == "final"), content)
     folder = datasets.decoded(content or "", spec.image_size)
     return {p.name: np.load(p) if p.suffix == ".npy" else p.read_text() for p in sorted(folder.iterdir())}
 
