@@ -125,7 +125,8 @@ def undisturbed(model: nn.Module, optimizer: torch.optim.Optimizer | None = None
     """Eval mode inside; afterwards modes, parameters, gradients, buffers, the optimizer and random streams are what they were."""
     modes = {m: m.training for m in model.modules()}
     parameters = {p: (p.detach().clone(), p.grad, p.requires_grad) for p in model.parameters()}
-    buffers = {b: b.clone() for b in model.buffers()}
+    # by place: some layers replace a buffer's tensor instead of writing into it
+    buffers = [(module, name, b, b.clone()) for module in model.modules() for name, b in module._buffers.items() if b is not None]
     state = deepcopy(optimizer.state_dict()) if optimizer else None
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=cuda):
@@ -140,8 +141,9 @@ def undisturbed(model: nn.Module, optimizer: torch.optim.Optimizer | None = None
                     parameter.requires_grad_(needs)
                     parameter.copy_(value)
                     parameter.grad = grad
-                for buffer, value in buffers.items():
+                for module, name, buffer, value in buffers:
                     buffer.copy_(value)
+                    module._buffers[name] = buffer
             if optimizer and state:
                 optimizer.load_state_dict(state)
             for module, mode in modes.items():
