@@ -153,6 +153,7 @@ def undisturbed(model: nn.Module, optimizer: torch.optim.Optimizer | None = None
     """Eval mode inside; afterwards modes, parameters, gradients, buffers, the optimizer and random streams are what they were."""
     modes = {m: m.training for m in model.modules()}
     parameters = {p: (p.detach().clone(), p.grad, p.requires_grad) for p in model.parameters()}
+    # by place: some layers replace a buffer's tensor instead of writing into it
     buffers = [(module, name, b, b.clone()) for module in model.modules() for name, b in module._buffers.items() if b is not None]
     state = deepcopy(optimizer.state_dict()) if optimizer else None
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
