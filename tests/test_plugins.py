@@ -60,7 +60,7 @@ def test_listing_and_loading_plugins_leaves_torch_alone() -> None:
         ("gn[groups=2,groups=4]", "given twice"),
         ("gn[groups=2", "is no norm"),
         ("", "is no norm"),
-        ("bn+gn", "one weight method and one activation method, found 0 and 2"),
+        ("bn+gn", "one weight method, one activation method and one modifier, found 0, 2 and 0"),
         ("bn+", "is no norm"),
     ],
 )
