@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,18 @@ from benchmark.provenance import provenance
 from benchmark.runner.progress import Display, display, duration
 from benchmark.runner.sharing import shares
 from benchmark.runner.tune import Events, Options, execute
-from benchmark.store import Store
+from benchmark.store import Store, StoreError
 from benchmark.trial import Limits, Outcome, Status
 
 #: Ends that make `bench run` exit non-zero: they say nothing about a method.
 BROKEN = {Status.ERROR, Status.KILLED}
+
+
+class _CannotStoreError(BaseException):
+    """A result could not be written. No `Exception`, which Tune takes for a failure of the trial, and goes on training."""
+
+    def __init__(self, error: StoreError) -> None:
+        self.error = error
 
 
 @dataclass(frozen=True)
@@ -44,22 +52,32 @@ def announce(plan: Plan) -> str:
 
 
 def run(plan: Plan, store: Store, limits: Limits, *, console: Console, data_dir: Path | None, jobs: int | None, address: str | None) -> Summary:
-    """Run everything in `plan.todo`. Each outcome is on disk before the next event is looked at. Raises `KeyboardInterrupt`."""
+    """Run everything in `plan.todo`. Each outcome is on disk before the next event is looked at.
+
+    Raises `KeyboardInterrupt`, and `StoreError` at the first outcome that cannot be written.
+    """
     todo = plan.todo
     if not todo:
         return Summary(())
     ended: list[tuple[Item, Status, str]] = []
-    for mine in shares(store, plan.suite, todo, lambda text: console.print(text, highlight=False, soft_wrap=True)):
-        _prepare(mine, data_dir, console)
-        with display(console, len(mine)) as shown:
+    with closing(shares(store, plan.suite, todo, lambda text: console.print(text, highlight=False, soft_wrap=True))) as parts:
+        for mine in parts:
+            _prepare(mine, data_dir, console)
+            with display(console, len(mine)) as shown:
 
-            def done(item: Item, outcome: Outcome, shown: Display = shown) -> None:
-                store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
-                ended.append((item, outcome.status, outcome.reason))
-                shown.done(item, outcome)
+                def done(item: Item, outcome: Outcome, shown: Display = shown) -> None:
+                    try:
+                        store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
+                    except StoreError as error:
+                        raise _CannotStoreError(error) from error
+                    ended.append((item, outcome.status, outcome.reason))
+                    shown.done(item, outcome)
 
-            options = Options(data_dir=data_dir, provenance=provenance(), jobs=jobs, address=address)
-            execute(mine, limits, options, Events(shown.started, shown.progress, done, shown.placed))
+                options = Options(data_dir=data_dir, provenance=provenance(), jobs=jobs, address=address)
+                try:
+                    execute(mine, limits, options, Events(shown.started, shown.progress, done, shown.placed))
+                except _CannotStoreError as stop:
+                    raise stop.error from None
     return Summary(tuple(ended))
 
 
