@@ -8,8 +8,10 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -28,6 +30,13 @@ from benchmark.trial import Limits, Outcome, Status, digest
 BROKEN = {Status.ERROR, Status.KILLED}
 #: Least seconds between two checkpoints of a trial (`NORMBENCH_CHECKPOINT_SECONDS` sets another number).
 CHECKPOINT_SECONDS = 120.0
+
+
+class _CannotStoreError(BaseException):
+    """A result could not be written. No `Exception`, which Tune takes for a failure of the trial, and goes on training."""
+
+    def __init__(self, error: StoreError) -> None:
+        self.error = error
 
 
 @dataclass(frozen=True)
@@ -61,46 +70,59 @@ def announce(plan: Plan) -> str:
 
 
 def run(plan: Plan, store: Store, limits: Limits, *, console: Console, data_dir: Path | None, jobs: int | None, address: str | None) -> Summary:
-    """Run everything in `plan.todo`. Each outcome is on disk before the next event is looked at. Raises `KeyboardInterrupt`."""
-    todo = [item for item in plan.todo if not item.forgone]
+    """Run everything in `plan.todo`. Each outcome is on disk before the next event is looked at.
+
+    Raises `KeyboardInterrupt`, and `StoreError` at the first outcome that cannot be written.
+    """
     if not plan.todo:
         return Summary(())
-    ended: list[tuple[Item, Status, str]] = []
-    if forgone := [item for item in plan.todo if item.forgone]:
-        with display(console, len(forgone)) as shown:
-            for item in forgone:
-                assert item.forgone is not None  # noqa: S101 - that is how they were chosen
-                outcome = Outcome(status=item.forgone.status, reason=item.forgone.reason, started=time.time(), provenance=provenance())
-                store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
-                ended.append((item, outcome.status, outcome.reason))
-                shown.done(item, outcome)
     checkpoints = Checkpoints(_checkpoint_folder(store))
-    checkpoints.open(plan)
-    for mine in shares(store, plan.suite, todo, lambda text: console.print(text, highlight=False, soft_wrap=True)):
-        _prepare(mine, data_dir, console)
-        with interruptible(), display(console, len(mine)) as shown:
+    ended: list[tuple[Item, Status, str]] = []
 
-            def done(item: Item, outcome: Outcome, shown: Display = shown) -> None:
-                if item.search:  # what a candidate was to decide, so that its row tells without the suite file
-                    outcome = outcome.model_copy(update={"provenance": outcome.provenance | {"tuned": list(item.search.settings)}})
-                store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
-                checkpoints.settled(item, outcome.status)
-                ended.append((item, outcome.status, outcome.reason))
-                shown.done(item, outcome)
-                if said := outcome.provenance.get("checkpoint"):
-                    shown.note(f"{item.trial.title}: {said}")
+    def done(item: Item, outcome: Outcome, shown: Display) -> None:
+        if item.search:  # what a candidate was to decide, so that its row tells without the suite file
+            outcome = outcome.model_copy(update={"provenance": outcome.provenance | {"tuned": list(item.search.settings)}})
+        try:
+            store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
+        except StoreError as error:
+            raise _CannotStoreError(error) from error
+        checkpoints.settled(item, outcome.status)
+        ended.append((item, outcome.status, outcome.reason))
+        shown.done(item, outcome)
+        if said := outcome.provenance.get("checkpoint"):
+            shown.note(f"{item.trial.title}: {said}")
 
-            options = Options(
-                data_dir=data_dir,
-                provenance=provenance(),
-                jobs=jobs,
-                address=address,
-                checkpoints=checkpoints.folder,
-                checkpoint_seconds=float(os.environ.get("NORMBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)),
-            )
-            execute(mine, limits, options, Events(shown.started, shown.progress, done, shown.placed, shown.again))
+    todo = [item for item in plan.todo if not item.forgone]
+    try:
+        _forgo([item for item in plan.todo if item.forgone], console, done)
+        checkpoints.open(plan)
+        with closing(shares(store, plan.suite, todo, lambda text: console.print(text, highlight=False, soft_wrap=True))) as parts:
+            for mine in parts:
+                _prepare(mine, data_dir, console)
+                with interruptible(), display(console, len(mine)) as shown:
+                    options = Options(
+                        data_dir=data_dir,
+                        provenance=provenance(),
+                        jobs=jobs,
+                        address=address,
+                        checkpoints=checkpoints.folder,
+                        checkpoint_seconds=float(os.environ.get("NORMBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)),
+                    )
+                    execute(mine, limits, options, Events(shown.started, shown.progress, partial(done, shown=shown), shown.placed, shown.again))
+    except _CannotStoreError as stop:
+        raise stop.error from None
     checkpoints.close()
     return Summary(tuple(ended))
+
+
+def _forgo(items: Sequence[Item], console: Console, done: Callable[[Item, Outcome, Display], None]) -> None:
+    """Rows of trials that cannot be run, because no candidate of their search was left to choose."""
+    if not items:
+        return
+    with display(console, len(items)) as shown:
+        for item in items:
+            assert item.forgone is not None  # noqa: S101 - that is how they were chosen
+            done(item, Outcome(status=item.forgone.status, reason=item.forgone.reason, started=time.time(), provenance=provenance()), shown)
 
 
 @dataclass(frozen=True)

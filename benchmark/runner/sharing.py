@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from benchmark.claims import Claims
 from benchmark.files import Entry
@@ -10,7 +10,7 @@ from benchmark.plan import UNFINISHED, Item
 from benchmark.store import SCHEMA_VERSION, Store, StoreError
 
 
-def shares(store: Store, suite: str, items: Sequence[Item], note: Callable[[str], None]) -> Iterator[list[Item]]:
+def shares(store: Store, suite: str, items: Sequence[Item], note: Callable[[str], None]) -> Generator[list[Item], None, None]:
     """Yield the items that are this process's to run, until all are stored: first those that nobody else works on, then those that others leave.
 
     Items that another run stores meanwhile are not yielded. Raises `ClaimError` where the results folder cannot be written to.

@@ -1,0 +1,92 @@
+"""Cores to trials: so many trials side by side with one thread each, against one after the other with all threads; wall time, in one run.
+
+    python perf/packing.py [--smoke] [--json]
+
+Each trial runs as `bench run` runs it, in a child of a fork server. What a trial computes does not depend on its company; that the two ways end in the same
+numbers up to rounding is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmark import norms  # noqa: E402
+from benchmark.lab import data as datasets  # noqa: E402
+from benchmark.runner.child import Job, supervise  # noqa: E402
+from benchmark.trial import DataSpec, ModelSpec, Outcome, TrainSpec, Trial  # noqa: E402
+
+BATCHES = (8, 32, 128)
+LIMIT = 1800.0
+
+
+def trials(count: int, batch: int, examples: int | None, width: float) -> list[Trial]:
+    label, components = norms.resolve("bn")
+    return [
+        Trial(
+            data=DataSpec(dataset="digits", image_size=16, train_examples=examples),
+            model=ModelSpec(name="resnet18", width=width),
+            norm=components,
+            norm_label=label,
+            batch_size=batch,
+            seed=seed,
+            train=TrainSpec(epochs=1, lr=0.05),
+        )
+        for seed in range(count)
+    ]
+
+
+def run(todo: list[Trial], *, at_once: int, threads: int) -> tuple[float, list[Outcome]]:
+    """Wall seconds of all, and how they ended."""
+    source = datasets.locate(todo[0].data, None, download=False)
+    assert source is not None
+    context = {"data_dir": None, "fingerprint": datasets.fingerprint(source), "threads": threads}
+    started = time.perf_counter()
+    with ThreadPoolExecutor(at_once) as pool:
+        ended = list(pool.map(lambda t: supervise(Job(t.model_dump_json(), context, LIMIT), lambda _: None), todo))
+    took = time.perf_counter() - started
+    assert all(o.status == "ok" for o in ended), [o.reason for o in ended]
+    return took, ended
+
+
+def measure(batch: int, width: float, *, smoke: bool) -> dict[str, Any]:
+    cores = os.cpu_count() or 1
+    todo = trials(cores * (1 if smoke else 2), batch, 128 if smoke else None, width)
+    run(todo[:1], at_once=1, threads=1)  # starts the fork server
+    beside, one = run(todo, at_once=cores, threads=1)
+    after, other = run(todo, at_once=1, threads=cores)
+    apart = max(abs((a.train_loss or 0) - (b.train_loss or 0)) for a, b in zip(one, other, strict=True))
+    return {
+        "case": f"resnet18 x{width:g}, batch {batch}: {len(todo)} trials, {cores} side by side against {cores} threads each",
+        "ours": beside,
+        "peer": after,
+        "unit": "s",
+        "ratio": after / beside,
+        "loss_apart": apart,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--smoke", action="store_true", help="one small case: that it runs")
+    parser.add_argument("--json", action="store_true", help="one JSON object a case")
+    given = parser.parse_args()
+    for width, batch in [(0.125, 32)] if given.smoke else [(w, b) for w in (0.125, 0.5) for b in BATCHES]:
+        row = measure(batch, width, smoke=given.smoke)
+        print(
+            json.dumps(row) if given.json else f"{row['case']:<85} {row['ours']:7.1f} against {row['peer']:7.1f} {row['unit']}   {row['ratio']:.2f}x",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
