@@ -67,8 +67,7 @@ class Search:
         return Choice(
             None,
             status=status,
-            reason=f"not trained: tuning could choose no {' and '.join(self.settings)}, for no candidate ended well ({told})"
-            + (f"; the first: {first}" if first else ""),
+            reason=f"not trained: tuning could choose no {' and '.join(self.settings)} ({told})" + (f": {first}" if first else ""),
         )
 
     def settled(self, choice: Choice) -> list[tuple[int, Trial]]:

@@ -16,6 +16,7 @@ from benchmark.suite import searches
 from benchmark.suite._load import read
 from benchmark.trial import Limits, Outcome, Status
 
+pytestmark = pytest.mark.timeout(900)  # each starts Ray
 EPOCHS = 12
 SUITE = """
 suite: s

@@ -51,7 +51,7 @@ def visit(page, path: Path, fragment: str = "") -> None:
     page.goto(path.as_uri() + fragment)
 
 
-@pytest.fixture(params=["site", "hostile", "empty", "lonely"])
+@pytest.fixture(params=["site", "hostile", "empty", "lonely", "tuned"])
 def built(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)
 
