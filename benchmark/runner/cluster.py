@@ -53,6 +53,8 @@ LOCAL_SETTINGS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 CLUSTER_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"}
 #: Seconds for a cluster's address to answer at all; Ray itself would try for minutes.
 REACH_LIMIT = 10.0
+#: How often Ray is started on this machine before a run gives up.
+START_TRIES = 3
 _GROUPS = ("normbench.norms", "normbench.attacks", "normbench.measures")
 
 
@@ -94,9 +96,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
                 environment = {"working_dir": code, "env_vars": {k: os.environ[k] for k in SETTINGS}}
                 ray.init(address, runtime_env=environment, **quiet)
             else:
-                # "local": with no address Ray would join whatever cluster someone has started on this machine
-                environment = {"worker_process_setup_hook": f"{warm.__name__}.start"}
-                ray.init("local", include_dashboard=False, configure_logging=False, _node_ip_address="127.0.0.1", runtime_env=environment, **quiet)
+                start_here(ray, quiet)
         except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
             if not address:
                 raise
@@ -106,6 +106,23 @@ def connected(address: str | None) -> Iterator[Cluster]:
             yield Cluster(ray, nodes, client=bool(ray.util.client.ray.is_connected()))
         finally:
             ray.shutdown()
+
+
+def start_here(ray: Any, quiet: dict[str, Any]) -> None:
+    """Ray gives its own processes 30 s to start, which is not always enough on a busy machine: it is tried again before it counts. Raises `ClusterError`."""
+    environment = {"worker_process_setup_hook": f"{warm.__name__}.start"}
+    for left in reversed(range(START_TRIES)):
+        try:
+            # "local": with no address Ray would join whatever cluster someone has started on this machine
+            ray.init("local", include_dashboard=False, configure_logging=False, _node_ip_address="127.0.0.1", runtime_env=environment, **quiet)
+        except Exception as error:  # Ray raises a bare Exception there
+            ray.shutdown()
+            if "timed out during startup" not in str(error):
+                raise
+            if not left:
+                raise ClusterError(f"Ray did not start in {START_TRIES} tries of 30 s each: this machine seems to be overloaded; try again later") from error
+        else:
+            return
 
 
 def _reach(address: str) -> None:

@@ -1,0 +1,46 @@
+"""Ray's own start is tried again where it was too slow, and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmark.runner.cluster import START_TRIES, ClusterError, start_here
+
+SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
+
+
+class Slow:
+    """Stands for the module `ray`: its first starts fail."""
+
+    def __init__(self, failures: int, message: str = SLOW) -> None:
+        self.failures, self.message, self.calls = failures, message, list[str]()
+
+    def init(self, *args: Any, **options: Any) -> None:
+        self.calls.append("init")
+        if self.calls.count("init") <= self.failures:
+            raise Exception(self.message)
+
+    def shutdown(self) -> None:
+        self.calls.append("shutdown")
+
+
+def test_a_slow_start_is_tried_again() -> None:
+    ray = Slow(START_TRIES - 1)
+    start_here(ray, {})
+    assert ray.calls == ["init", "shutdown"] * (START_TRIES - 1) + ["init"]
+
+
+def test_a_machine_that_never_gets_there_is_told() -> None:
+    ray = Slow(START_TRIES)
+    with pytest.raises(ClusterError, match="overloaded"):
+        start_here(ray, {})
+    assert ray.calls == ["init", "shutdown"] * START_TRIES
+
+
+def test_any_other_failure_stands_as_it_is() -> None:
+    ray = Slow(1, "no space left")
+    with pytest.raises(Exception, match="no space left"):
+        start_here(ray, {})
+    assert ray.calls == ["init", "shutdown"]
