@@ -93,8 +93,9 @@ def connected(address: str | None) -> Iterator[Cluster]:
                 environment = {"working_dir": code, "env_vars": {k: os.environ[k] for k in SETTINGS}}
                 ray.init(address, runtime_env=environment, **quiet)
             else:
-                # "local": with no address Ray would join whatever cluster someone has started on this machine
-                ray.init("local", include_dashboard=False, configure_logging=False, _node_ip_address="127.0.0.1", **quiet)
+                with _nobody_to_ask():
+                    # "local": with no address Ray would join whatever cluster someone has started on this machine
+                    ray.init("local", include_dashboard=False, configure_logging=False, _node_ip_address="127.0.0.1", **quiet)
         except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
             if not address:
                 raise
@@ -104,6 +105,22 @@ def connected(address: str | None) -> Iterator[Cluster]:
             yield Cluster(ray, nodes, client=bool(ray.util.client.ray.is_connected()))
         finally:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _nobody_to_ask() -> Iterator[None]:
+    """Even without usage statistics Ray asks the metadata services of three clouds, by HTTP, which of them it is in (`get_cloud_from_metadata_requests`, 2.60).
+
+    The processes that it starts here get a proxy that does not exist, so that the question stays on this machine.
+    """
+    before = os.environ.get("HTTP_PROXY")
+    os.environ["HTTP_PROXY"] = "http://127.0.0.1:9"
+    try:
+        yield
+    finally:
+        os.environ.pop("HTTP_PROXY")
+        if before is not None:
+            os.environ["HTTP_PROXY"] = before
 
 
 def _reach(address: str) -> None:
@@ -186,11 +203,17 @@ def prepare(cluster: Cluster, need: Need, items: Sequence[Item], data_dir: Path 
         for n in fit
     }
     missing: set[str] = set()
+    gone = ""
     for node, reference in asked.items():
         try:
             found = ray.get(reference)
-        except ray.exceptions.RayError as error:
+        except (ray.exceptions.RayTaskError, ray.exceptions.RuntimeEnvSetupError) as error:
             raise ClusterError(f"node {node} cannot run this package: {' '.join(str(error).split())[-300:]}") from error
+        except ray.exceptions.RayError as error:  # it is gone, and the cluster has not noticed yet: nothing will run there
+            gone += f"; {node}: {' '.join(str(error).split())[:200]}"
+            if gone.count(";") == len(asked):
+                raise ClusterError(f"no node answers{gone}") from error
+            continue
         if differing := disagreement(found["versions"], library_versions()):
             raise ClusterError(f"node {node} has {differing}: these libraries decide numbers, install the same versions on all nodes")
         missing |= set(found["missing"])

@@ -90,10 +90,10 @@ def test_thirty_kills_leave_no_trace_in_the_rows(place: Place, started: Callable
         tries += sum(r["attempts"] - 1 for r in rows)
         resumed += sum("resumed_at" in json.loads(r["provenance"]) for r in rows)
         completed += 1
-    print(
-        f"kills {len(struck)} (driver {struck.count('driver')}, worker {struck.count('worker')}), seed {SEED}; runs {restarts}, suites completed {completed} "
-        f"of {len(expected)} trials, rows lost or different 0, tries beyond the first {tries}, trials that went on from a checkpoint {resumed}"
-    )
+        print(
+            f"kills {len(struck)} (driver {struck.count('driver')}, worker {struck.count('worker')}), seed {SEED}; runs {restarts}, suites completed {completed} "
+            f"of {len(expected)} trials, rows lost or different 0, tries beyond the first {tries}, trials that went on from a checkpoint {resumed}"
+        )
     assert resumed
 
 
