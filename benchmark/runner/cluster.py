@@ -96,7 +96,8 @@ def connected(address: str | None) -> Iterator[Cluster]:
                 environment = {"working_dir": code, "env_vars": {k: os.environ[k] for k in SETTINGS}}
                 ray.init(address, runtime_env=environment, **quiet)
             else:
-                start_here(ray, quiet)
+                with _nobody_to_ask():
+                    start_here(ray, quiet)
         except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
             if not address:
                 raise
@@ -123,6 +124,22 @@ def start_here(ray: Any, quiet: dict[str, Any]) -> None:
                 raise ClusterError(f"Ray did not start in {START_TRIES} tries of 30 s each: this machine seems to be overloaded; try again later") from error
         else:
             return
+
+
+@contextlib.contextmanager
+def _nobody_to_ask() -> Iterator[None]:
+    """Even without usage statistics Ray asks the metadata services of three clouds, by HTTP, which of them it is in (`get_cloud_from_metadata_requests`, 2.60).
+
+    The processes that it starts here get a proxy that does not exist, so that the question stays on this machine.
+    """
+    before = os.environ.get("HTTP_PROXY")
+    os.environ["HTTP_PROXY"] = "http://127.0.0.1:9"
+    try:
+        yield
+    finally:
+        os.environ.pop("HTTP_PROXY")
+        if before is not None:
+            os.environ["HTTP_PROXY"] = before
 
 
 def _reach(address: str) -> None:
@@ -204,11 +221,17 @@ def prepare(cluster: Cluster, need: Need, items: Sequence[Item], data_dir: Path 
         for n in fit
     }
     missing: set[str] = set()
+    gone = ""
     for node, reference in asked.items():
         try:
             found = ray.get(reference)
-        except ray.exceptions.RayError as error:
+        except (ray.exceptions.RayTaskError, ray.exceptions.RuntimeEnvSetupError) as error:
             raise ClusterError(f"node {node} cannot run this package: {' '.join(str(error).split())[-300:]}") from error
+        except ray.exceptions.RayError as error:  # it is gone, and the cluster has not noticed yet: nothing will run there
+            gone += f"; {node}: {' '.join(str(error).split())[:200]}"
+            if gone.count(";") == len(asked):
+                raise ClusterError(f"no node answers{gone}") from error
+            continue
         if differing := disagreement(found["versions"], library_versions()):
             raise ClusterError(f"node {node} has {differing}: these libraries decide numbers, install the same versions on all nodes")
         missing |= set(found["missing"])
