@@ -73,7 +73,17 @@ def place(tmp_path: Path, data_dir: Path) -> Place:
 
 def test_one_command_from_suite_to_site_and_nothing_twice(place: Place) -> None:
     place.suite(norms="bn, gn, none", seeds=2)
-    assert place.plan() | {"trials": None} == {"suite": "small", "total": 6, "cached": 0, "stale": 0, "missing": 6, "estimate_seconds": None, "trials": None}
+    assert place.plan() | {"trials": None} == {
+        "suite": "small",
+        "total": 6,
+        "cached": 0,
+        "stale": 0,
+        "missing": 6,
+        "estimate_seconds": None,
+        "waiting": 0,
+        "tuning": [],
+        "trials": None,
+    }
     first = place.bench(*place.run_arguments())
     assert first.returncode == 0, first.stderr + first.stdout
     assert "[6/6]" in first.stdout

@@ -112,7 +112,8 @@ def test_adversarial_training_goes_on(lab: Callable[..., Lab]) -> None:
 @pytest.mark.parametrize("norm", norms.registry.names())
 def test_every_norm_goes_on(lab: Callable[..., Lab], norm: str) -> None:
     """What a layer keeps outside of parameters and buffers would be lost here."""
-    written = f"{norm}+none" if issubclass(norms.registry.get(norm), norms.WeightNorm) else norm
+    kind = norms.registry.get(norm)
+    written = f"{norm}+none" if issubclass(kind, norms.WeightNorm) else f"bn+{norm}" if issubclass(kind, norms.NormModifier) else norm
     place = lab(written, epochs=3, attacked=False, lr=0.01, model={"kwargs": {"layers": [1, 1, 1, 1], "drop_path_rate": 0.2}})
     whole = place.whole()
     if whole.status is Status.DIVERGED:

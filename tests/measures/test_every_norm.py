@@ -20,7 +20,7 @@ TRANSFORMER: dict[str, Any] = {"model": "vit_tiny_patch16_224", "patch_size": 4,
 
 @pytest.mark.parametrize(("norm", "network"), [*((n, {}) for n in norms.registry.names()), *((n, TRANSFORMER) for n in ("bn", "ln-tok", "bw-zca", "sn"))])
 def test_values_are_finite(norm: str, network: dict[str, Any]) -> None:
-    probe = probe_of(norm, **network)
+    probe = probe_of(f"bn+{norm}" if issubclass(norms.registry.get(norm), norms.NormModifier) else norm, **network)
     before = {k: v.clone() for k, v in probe.model.state_dict().items()}
     for name in MEASURES:
         readings = Observer([registry.make(name)], probe, TrainSpec(epochs=1)).look(0, 1)

@@ -116,7 +116,7 @@ def test_a_pickle_in_a_datasets_place_is_named_and_not_run(tmp_path: Path) -> No
     assert answer.returncode == 2
     assert "as Parquet" in answer.stderr
     np.save(tmp_path / "x.npy", np.array([Trap(mark)], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="pickle"):
+    with pytest.raises(ValueError, match=r"pickle|Python objects"):
         np.load(tmp_path / "x.npy", mmap_mode="r")  # as the package calls it
     assert not mark.exists()
 
