@@ -15,6 +15,8 @@ from benchmark.pages.methods import Method, key_of
 from benchmark.plugins import show
 from benchmark.trust.levels import Level
 
+#: More columns than these are set closer.
+MANY = 3
 #: What the metric over all attacks of a threat calls its attack.
 WORST = "worst case"
 _BREAKS = re.compile(r"(?<=[\[,])(?! )")
@@ -110,6 +112,11 @@ class BoardTable:
     @property
     def rows(self) -> list[Row]:
         return [row for group in self.groups for row in group]
+
+    @property
+    def dense(self) -> bool:
+        """Whether numbers stand above their intervals, so that the table fits its frame."""
+        return len(self.columns) > MANY
 
     @property
     def heads(self) -> list[Head]:

@@ -84,6 +84,10 @@ class Paper(Question):
                 yield _section(found, board, columns)
 
 
+#: Networks that were trained for less, as in a smoke test, stand beside no printed number.
+LEAST_EPOCHS = 5
+
+
 def printed_dataset(name: str) -> str | None:
     """`cifar10` for `cifar10` and `cifar10-jpeg`: the table that results on a dataset stand beside; None for others."""
     match = re.fullmatch(r"(cifar100?)(-[\w-]+)?", name)
@@ -100,7 +104,8 @@ def _columns(found: Evidence, board: Board) -> dict[Column, Ours]:
     for entry in board.entries:
         methods = entry.methods[:1] if entry.methods[1:] == ("none",) else entry.methods
         records = tuple(by_id[r.trial_id] for r in entry.runs if r.trial_id in by_id)
-        if len(methods) == 1 and methods[0] in {"bn", "gn", "ln", "wn"} and records:
+        long_enough = entry.spec["train"]["epochs"] >= LEAST_EPOCHS
+        if len(methods) == 1 and methods[0] in {"bn", "gn", "ln", "wn"} and records and long_enough:
             columns.setdefault((methods[0], bool(entry.spec["train"]["weight_decay"])), Ours(entry, records))
     both = [m for m in ("bn", "gn", "ln", "wn") if (m, False) in columns and (m, True) in columns]
     return {(m, wd): columns[m, wd] for m in both for wd in (False, True)} if len(both) > 1 else {}
