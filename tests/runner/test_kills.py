@@ -66,11 +66,12 @@ def test_thirty_kills_leave_no_trace_in_the_rows(place: Place, started: Callable
             restarts += 1
             while run.process.poll() is None and len(struck) < KILLS:
                 driver = draw.random() < DRIVER_SHARE
-                deadline = time.monotonic() + draw.uniform(0.0, length if driver else length / 4)
-                while time.monotonic() < deadline and run.process.poll() is None:
-                    time.sleep(0.01)
-                victims = [p for t in run.trials() for p in (t, *filter(None, [_worker_of(t)]))]
-                if run.process.poll() is not None or not (driver or victims):
+                deadline, victims = time.monotonic() + draw.uniform(0.0, length if driver else length / 8), list[psutil.Process]()
+                while run.process.poll() is None and (time.monotonic() < deadline or not (driver or victims)):  # a worker is killed where there is one
+                    time.sleep(0.02 if time.monotonic() < deadline else 0.2)
+                    if not driver and time.monotonic() >= deadline:
+                        victims = [p for t in run.trials() for p in (t, *filter(None, [_worker_of(t)]))]
+                if run.process.poll() is not None:
                     continue
                 victim = psutil.Process(run.process.pid) if driver else draw.choice(victims)
                 try:
