@@ -180,9 +180,9 @@ def test_export_and_merge_cut_shards_out_of_a_compact_file(tmp_path: Path, make_
     compact(store, "s")
     export(store, Store(tmp_path / "b"))
     assert contents(tmp_path / "b") == loose
-    assert merge(store, Store(tmp_path / "c")) == {"added": 4, "replaced": 0, "kept": 0}
+    assert merge(store, Store(tmp_path / "c")) == {"added": 4, "replaced": 0, "kept": 0, "marks": 0}
     assert contents(tmp_path / "c") == loose
-    assert merge(Store(tmp_path / "c"), store) == {"added": 0, "replaced": 0, "kept": 4}
+    assert merge(Store(tmp_path / "c"), store) == {"added": 0, "replaced": 0, "kept": 4, "marks": 0}
 
 
 def test_a_compact_file_with_foreign_or_doubled_rows_is_named(tmp_path: Path, make_trial: MakeTrial) -> None:

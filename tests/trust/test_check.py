@@ -38,7 +38,8 @@ def ran(tmp_path: Path, data_dir: Path) -> Ran:
         content = data.fingerprint(source)
         outcome = run(trial, Context(data_dir=str(data_dir), fingerprint=content, provenance=provenance(), **context), lambda _: None)
         path = Store(tmp_path / "results").write("small", trial, identity(trial, content).to_dict(), outcome)
-        row = Store(tmp_path / "results").row(path)
+        table = Store(tmp_path / "results").read(f"{path.parent.name}/{path.name}")
+        row = table.to_pylist()[0] if table is not None else None
         assert row is not None
         changed(row)
         path.write_bytes(to_bytes(pa.Table.from_pylist([row], schema=SCHEMA)))
