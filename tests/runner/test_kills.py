@@ -66,7 +66,7 @@ def test_thirty_kills_leave_no_trace_in_the_rows(place: Place, started: Callable
             restarts += 1
             while run.process.poll() is None and len(struck) < KILLS:
                 driver = draw.random() < DRIVER_SHARE
-                deadline, victims = time.monotonic() + draw.uniform(0.0, length if driver else length / 8), list[psutil.Process]()
+                deadline, victims = time.monotonic() + draw.uniform(0.0, length / 2 if driver else length / 8), list[psutil.Process]()
                 while run.process.poll() is None and (time.monotonic() < deadline or not (driver or victims)):  # a worker is killed where there is one
                     time.sleep(0.02 if time.monotonic() < deadline else 0.2)
                     if not driver and time.monotonic() >= deadline:
