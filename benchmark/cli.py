@@ -67,6 +67,8 @@ def run(
     plan = make(loaded.name, trials, store, folder, searches=searches, retry=retry, download=True, accept_versions=accept_versions)
     refuse_other_versions(store)
     console.print(session.announce(plan), highlight=False, soft_wrap=True)
+    if plan.tuning and not plan.waiting:
+        console.print(render_choices(plan), highlight=False, soft_wrap=True)
     _warn(store)
     summary = session.Summary(())
     try:

@@ -214,7 +214,7 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
 
 def _validated(trial: Trial, record: Record, reading: Reading) -> Progress:
     """What is known after an epoch of a candidate. `reading`: of its validation accuracy, which `record` does not hold yet."""
-    readings = [r for r in record.curves if r.epoch == reading.epoch] + [reading]
+    readings = [r for r in record.curves if r.epoch > reading.epoch - 1] + [reading]
     return Progress(
         epoch=reading.epoch,
         epochs=trial.train.epochs,

@@ -135,7 +135,7 @@ class Checkpoints:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot write to {self.folder.parent}: {error.strerror or error}") from error
+            raise StoreError(f"cannot write to the results folder {self.folder.parent}: {error.strerror or error}") from error
         for item in plan.items:
             if item.state is State.CACHED and item.stored:
                 self.settled(item, Status(item.stored["status"]))

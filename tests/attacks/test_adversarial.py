@@ -11,7 +11,9 @@ from torch import nn
 from benchmark.attacks import registry
 from benchmark.lab.adversarial import Adversary
 from benchmark.lab.evaluate import attack, pixels
-from benchmark.lab.train import Record, Tensors, train
+from benchmark.lab.measure import Observer
+from benchmark.lab.train import Record, Tensors, optimizer, train
+from benchmark.measures import Probe
 from benchmark.suite import SuiteError, expand
 from benchmark.suite._load import read
 from benchmark.trial import Component
@@ -53,7 +55,10 @@ def test_it_makes_networks_more_robust(name: str, training_images: Tensors, test
     for adversarial in (None, _component(name, **params)):
         model = _Net()
         trial = make_trial(epochs=4, lr=0.05, batch_size=64, adversarial=adversarial)
-        train(model, trial, training_images, precision="float32", look=lambda s, e: [], report=lambda p: None, record=Record())
+        stepper = optimizer(model, trial.train)
+        probe = Probe(model=model, images=pixels(training_images.images[:1]), labels=training_images.labels[:1], optimizer=stepper)
+        observer = Observer([], probe, trial.train)
+        train(model, trial, training_images, precision="float32", stepper=stepper, observer=observer, report=lambda p: None, record=Record())
         right = right_of(model, test_images)
         robust.append(attack(model, registry.make("pgd", {"eps": [0.1], "steps": 10}), test_images, right, seed=0, batch_size=256)[0].accuracy)
     assert robust[1] > robust[0] + 0.08

@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_written_to_stops_a_run_before_it_trains(tmp_pat
         subprocess.run(["mount", "-o", "remount,ro", str(target)], check=True)
         answer = bench("run", "s.yaml", "--results", str(target), "--site", str(tmp_path / "site"), cwd=tmp_path, BENCH_DATA=str(data_dir))
         assert answer.returncode == 2, answer.stdout + answer.stderr
-        assert f"bench: cannot write to the results folder {target / 's'}: Read-only file system" in answer.stderr
+        assert f"bench: cannot write to the results folder {target}: Read-only file system" in answer.stderr
         assert "Traceback" not in answer.stderr
         assert "trial at a time" not in answer.stdout
         assert bench("status", "s.yaml", "--results", str(target), cwd=tmp_path, BENCH_DATA=str(data_dir)).returncode == 0

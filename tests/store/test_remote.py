@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -41,9 +39,9 @@ limits: {cpu: 1, time: 5m}
 @pytest.fixture(scope="session")
 def s3() -> Iterator[dict[str, str]]:
     """Environment variables that lead to a server with the bucket `bucket`."""
-    command = shutil.which("moto_server", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-    if command is None:
-        pytest.skip("needs moto[server]")
+    command = Path(sys.executable).with_name("moto_server")  # that of this environment: an older one, found elsewhere, answers uploads in its own way
+    if not command.exists():
+        pytest.skip("needs moto[server] in this environment")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -106,7 +104,7 @@ def test_an_address_that_nothing_opens_is_one_message(tmp_path: Path) -> None:
 def test_rows_come_back_and_are_compacted_merged_and_claimed(address: str, tmp_path: Path, make_trial: MakeTrial) -> None:
     near, far = Store(tmp_path / "near"), Store(address)
     fill(near, make_trial, range(4))
-    assert merge(near, far) == {"added": 4, "replaced": 0, "kept": 0}
+    assert merge(near, far) == {"added": 4, "replaced": 0, "kept": 0, "marks": 0}
     assert far.table().equals(near.table())
     fill(far, make_trial, [1], started=8.0)
     expected = rows(far)
