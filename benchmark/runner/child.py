@@ -19,6 +19,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,14 @@ def _end_with_parent(connection: Connection) -> None:
 
 
 def _end_with_fork_server() -> None:
-    """The fork server ends when the parent does, and the kernel ends this process with it, even inside a call that lets no thread run (Linux)."""
+    """The fork server ends when the parent does, and the kernel ends this process with it, even inside a call that lets no thread run (Linux).
+
+    The server knows by a pipe whose other end the parent has, and of which multiprocessing gives every child a copy: held on to, it keeps the server alive.
+    """
+    server = forkserver._forkserver  # type: ignore[attr-defined]
+    if (alive := getattr(server, "_forkserver_alive_fd", None)) is not None:
+        os.close(alive)
+        server._forkserver_alive_fd = None
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
