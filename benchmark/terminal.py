@@ -69,7 +69,7 @@ def _heading(metric: Metric) -> str:
     if metric.group == "clean":
         return "Clean"
     if metric.size is None:
-        return metric.label
+        return metric.label.replace(", ", "\n").replace("-", "\n")
     name = f"worst\n{metric.threat}" if metric.attack == "worst case" else metric.attack.partition("[")[0]
     return f"{name}\n{show(metric.size)}"
 
@@ -83,7 +83,7 @@ def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric |
     for metric in metrics:
         table.add_column(Text(_heading(metric)), justify="right", no_wrap=True)
     table.add_column("Seeds", justify="right", no_wrap=True)
-    failing = any(entry.failed for entry in board.entries)
+    failing = any(entry.failed for entry in board.entries) and (ranked is not None or not metrics)  # told once, where the ranks are
     if failing:
         table.add_column("Failed")
     for entry in board.standings(by) if by else board.entries:
