@@ -293,7 +293,7 @@ def _logs(store: Store, suite: str) -> dict[str, str]:
 
 def _board_rows(store: Store, suite: str) -> Iterator[dict[str, Any]]:
     from benchmark.board.reading import UNREAD, rows_of
-    from benchmark.store import SCHEMA
+    from benchmark.schema import SCHEMA
 
     return rows_of(store.table([suite], [n for n in SCHEMA.names if n not in UNREAD]))
 

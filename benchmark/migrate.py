@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from benchmark.claims import ALL, Claims
-from benchmark.store import SCHEMA, SCHEMA_VERSION, Store, StoreError, is_sealed, shard_name, to_bytes, to_json, version_of
+from benchmark.schema import SCHEMA, SCHEMA_VERSION, to_json
+from benchmark.store import Store, StoreError, is_sealed, shard_name, to_bytes, version_of
 from benchmark.trial import Trial, digest
 
 #: What a row of version 1 says about the columns that came later.

@@ -15,7 +15,8 @@ from typing import Any
 
 from benchmark.identity import Identity, identity
 from benchmark.lab import data as datasets
-from benchmark.store import BRIEF, Store
+from benchmark.schema import BRIEF
+from benchmark.store import Store
 from benchmark.trial import Status, Trial
 from benchmark.tuning import Choice, Search
 

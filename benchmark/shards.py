@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from benchmark.claims import Claims
 from benchmark.errors import BenchError
-from benchmark.store import ASIDE, SUITE, Store, is_compact, shard_name, trial_of
+from benchmark.schema import trial_of
+from benchmark.store import ASIDE, SUITE, Store, is_compact, shard_name
 from benchmark.trial import Status, digest
 from benchmark.trust import marks
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from benchmark.claims import ALL, Claims
-from benchmark.store import ASIDE, SCHEMA, Store, StoreError, compact_name, is_compact, to_bytes
+from benchmark.schema import SCHEMA
+from benchmark.store import ASIDE, Store, StoreError, compact_name, is_compact, to_bytes
 
 #: Seconds after which a temporary file belongs to no living write: the longest that a write may take, many times over.
 LEFT_OVER = 600.0

@@ -27,7 +27,8 @@ import pyarrow as pa  # noqa: E402
 
 from benchmark.identity import identity  # noqa: E402
 from benchmark.lab import data as datasets  # noqa: E402
-from benchmark.store import SCHEMA, Store, compact_name, to_bytes, to_row  # noqa: E402
+from benchmark.schema import SCHEMA, to_row  # noqa: E402
+from benchmark.store import Store, compact_name, to_bytes  # noqa: E402
 from benchmark.suite import expand, load  # noqa: E402
 from benchmark.trial import Reading, Trial  # noqa: E402
 from tests.site import synthetic  # noqa: E402

@@ -28,7 +28,8 @@ sys.path.insert(0, str(ROOT))
 import pyarrow as pa  # noqa: E402
 
 from benchmark.pages import build  # noqa: E402
-from benchmark.store import SCHEMA, Store, compact_name, to_bytes, to_row  # noqa: E402
+from benchmark.schema import SCHEMA, to_row  # noqa: E402
+from benchmark.store import Store, compact_name, to_bytes  # noqa: E402
 from benchmark.trial import digest  # noqa: E402
 from tests.site import synthetic  # noqa: E402
 

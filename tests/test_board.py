@@ -35,7 +35,7 @@ from benchmark.board import (
     wilson,
 )
 from benchmark.board.comparison import Pair, paired
-from benchmark.store import to_row
+from benchmark.schema import to_row
 from benchmark.terminal import render
 from benchmark.trial import AttackResult, Outcome, Status
 from tests.site import synthetic

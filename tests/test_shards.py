@@ -12,8 +12,9 @@ import pytest
 
 from benchmark.errors import BenchError
 from benchmark.identity import identity
+from benchmark.schema import SCHEMA, to_row
 from benchmark.shards import export, merge, verify
-from benchmark.store import SCHEMA, Store, to_bytes, to_row
+from benchmark.store import Store, to_bytes
 from benchmark.trial import AttackResult, Outcome, Status, Trial
 from tests.conftest import MakeTrial
 

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmark import store as stores
-from benchmark.store import SCHEMA, Store, StoreError, trial_of, write_atomically
+from benchmark.schema import SCHEMA, trial_of
+from benchmark.store import Store, StoreError, write_atomically
 from benchmark.trial import AttackResult, Outcome, Reading, Status
 from tests.conftest import MakeTrial
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from benchmark.board import boards
 from benchmark.board.tuning import Sweep, sweeps
-from benchmark.store import to_row
+from benchmark.schema import to_row
 from benchmark.terminal import TRIED, render_sweeps
 from benchmark.trial import Outcome, Status, Trial
 from tests.site import synthetic

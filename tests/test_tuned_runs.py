@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from benchmark.resources import shipped
+from benchmark.schema import trial_of
 from benchmark.shards import verify
-from benchmark.store import trial_of
 from tests.test_cli import BENCH, SABOTEUR
 from tests.test_cli import Place as _Place
 

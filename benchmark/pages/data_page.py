@@ -13,7 +13,8 @@ import pyarrow as pa
 from benchmark.board import Board
 from benchmark.board.tuning import Sweep
 from benchmark.pages.context import Context
-from benchmark.store import SCHEMA, SCHEMA_VERSION, to_bytes
+from benchmark.schema import SCHEMA, SCHEMA_VERSION
+from benchmark.store import to_bytes
 
 #: What the columns of a row hold, where the name does not say it all.
 COLUMNS = {

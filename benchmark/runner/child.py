@@ -156,7 +156,7 @@ def _end_with_fork_server() -> None:
 
     The server knows by a pipe whose other end the parent has, and of which multiprocessing gives every child a copy: held on to, it keeps the server alive.
     """
-    server = forkserver._forkserver  # type: ignore[attr-defined]
+    server: Any = forkserver._forkserver
     if (alive := getattr(server, "_forkserver_alive_fd", None)) is not None:
         os.close(alive)
         server._forkserver_alive_fd = None

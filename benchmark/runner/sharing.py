@@ -7,7 +7,8 @@ from collections.abc import Callable, Generator, Sequence
 from benchmark.claims import Claims
 from benchmark.files import Entry
 from benchmark.plan import UNFINISHED, Item
-from benchmark.store import SCHEMA_VERSION, Store, StoreError
+from benchmark.schema import SCHEMA_VERSION
+from benchmark.store import Store, StoreError
 
 
 def shares(store: Store, suite: str, items: Sequence[Item], note: Callable[[str], None]) -> Generator[list[Item], None, None]:

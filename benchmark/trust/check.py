@@ -17,8 +17,9 @@ from benchmark.identity import identity
 from benchmark.plan import Fingerprints
 from benchmark.provenance import provenance
 from benchmark.runner.child import Job, supervise
+from benchmark.schema import to_row, trial_of
 from benchmark.shards import contradictions
-from benchmark.store import Store, to_row, trial_of
+from benchmark.store import Store
 from benchmark.trial import Outcome, Status, Trial
 from benchmark.trust.compare import SHAKE, accuracies, step_losses
 from benchmark.trust.levels import Level

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, Field, ValidationError
 
 from benchmark.files import Files
-from benchmark.store import TRIAL_ID, Store, to_json
+from benchmark.schema import to_json
+from benchmark.store import TRIAL_ID, Store
 from benchmark.trial import Frozen, digest
 from benchmark.trust.levels import Level
 

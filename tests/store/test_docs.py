@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 
 import benchmark
+from benchmark.schema import SCHEMA, SCHEMA_VERSION
 from benchmark.shards import verify
-from benchmark.store import SCHEMA, SCHEMA_VERSION, Store
+from benchmark.store import Store
 from tests.store.samples import FIRST_VERSION, bench
 
 DOCS = Path(benchmark.__file__).parent.parent / "docs" / "results.md"

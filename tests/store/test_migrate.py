@@ -11,8 +11,9 @@ import pytest
 
 from benchmark.files import LocalFiles
 from benchmark.migrate import migrate
+from benchmark.schema import SCHEMA, trial_of
 from benchmark.shards import verify
-from benchmark.store import SCHEMA, Store, to_bytes, trial_of
+from benchmark.store import Store, to_bytes
 from tests.store.samples import FIRST_VERSION, bench, contents
 
 SAME = [n for n in SCHEMA.names if n not in {"trial_id", "identity", "identity_parts", "spec", "stage", "measure_seconds", "attempts"}]

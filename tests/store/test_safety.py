@@ -19,8 +19,9 @@ from benchmark.identity import identity
 from benchmark.lab.data import DataError, locate
 from benchmark.pages.writer import SiteError, Writer, environment
 from benchmark.plugins import PluginError
+from benchmark.schema import SCHEMA, to_row
 from benchmark.shards import export, merge, verify
-from benchmark.store import SCHEMA, SUITE, Store, StoreError, to_bytes, to_row
+from benchmark.store import SUITE, Store, StoreError, to_bytes
 from benchmark.suite._models import NAME
 from benchmark.trial import DataSpec
 from tests.conftest import MakeTrial

@@ -13,8 +13,9 @@ import pytest
 from benchmark.claims import ClaimError, Claims
 from benchmark.files import LocalFiles
 from benchmark.identity import identity
+from benchmark.schema import SCHEMA
 from benchmark.shards import export, merge, verify
-from benchmark.store import SCHEMA, Store, compact_name, to_bytes
+from benchmark.store import Store, compact_name, to_bytes
 from benchmark.upkeep import LEFT_OVER, collect, compact, garbage
 from tests.conftest import MakeTrial
 from tests.store.samples import bench, contents, fill, outcome, rows

@@ -18,8 +18,9 @@ from benchmark.lab import data
 from benchmark.lab.trial_run import Context, run
 from benchmark.plan import Fingerprints
 from benchmark.provenance import provenance
+from benchmark.schema import SCHEMA
 from benchmark.shards import verify
-from benchmark.store import SCHEMA, Store, to_bytes
+from benchmark.store import Store, to_bytes
 from benchmark.trial import Trial
 from benchmark.trust.check import Bench, Checked, Verdict, shards, since
 from benchmark.trust.levels import Level
