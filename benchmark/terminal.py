@@ -137,28 +137,28 @@ def render_sweeps(sweeps: Sequence[Sweep]) -> list[Table | Text]:
     )
     table.add_column("Method", no_wrap=True)
     for setting in settings:
-        table.add_column(Text(written(setting).replace(", ", "\n")), justify="right")
+        table.add_column(Text(written(setting).replace(", ", "\n")), justify="right", no_wrap=True)
     if not settings:
         table.add_column("Chosen")
         table.add_column("Validation", justify="right")
-    for name in ("Candidates", "Epochs", "Training s"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("Tried", "Epochs", "Train\ns"):
+        table.add_column(Text(name), justify="right", no_wrap=True)
     for sweep in sweeps:
         by = {t.settings: t for t in sweep.tried}
-        cells = [_tried(by.get(setting)) for setting in settings]
+        edge = "*" if sweep.at_the_edge else ""
+        cells = [_tried(by.get(setting), edge) for setting in settings]
         if not settings:
-            cells = [sweep.chosen.text if sweep.chosen else "none", sweep.chosen.display if sweep.chosen else "–"]
-        label = f"{sweep.label} ({sweep.at_the_edge})" if sweep.at_the_edge else sweep.label
-        table.add_row(Text(label), *map(Text, cells), str(sweep.trials), f"{sweep.epochs:,}", f"{sweep.train_seconds:,.0f}")
+            cells = [sweep.chosen.text + edge if sweep.chosen else "none", sweep.chosen.display if sweep.chosen else "–"]
+        table.add_row(Text(sweep.label), *map(Text, cells), str(sweep.trials), f"{sweep.epochs:,}", f"{sweep.train_seconds:,.0f}")
     shares, seeds = sorted({f"{s.held_out:g}" for s in sweeps}), sorted({s.seeds for s in sweeps})
     note = (
         f"On {' or '.join(shares)} of the training images, held out; {' or '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'}; [chosen]. "
-        "Where the choice is the smallest or largest rate tried, a better one may lie beyond."
+        "* the smallest or largest value tried: a better one may lie beyond."
     )
     return [Text(""), table, Text(note, style="dim")]
 
 
-def _tried(tried: Tried | None) -> str:
+def _tried(tried: Tried | None, edge: str) -> str:
     if tried is None:
         return "–"
-    return f"[{tried.display}]" if tried.chosen else tried.display
+    return f"[{tried.display}]{edge}" if tried.chosen else tried.display

@@ -83,7 +83,7 @@ def test_in_the_terminal(count: int) -> None:
     scores: dict[float, float | None] = {lr / 100: 0.5 + lr / 1000 for lr in range(1, count)} | {0.9: None}
     text = shown(sweeps(candidates("bn", scores) + candidates("gn", {0.01: 0.4, 0.9: 0.6})))
     assert ("[50.20]" if count == 3 else "lr 0.08") in text
-    assert "gn (largest lr)" in text
+    assert ("[60.00]*" if count == 3 else "lr 0.9*") in text
     assert "0.1 of the training images" in text
     assert ("diverged" in text) == (count == 3)
     assert render_sweeps([]) == []
