@@ -15,7 +15,7 @@ from benchmark.pages.methods import key_of
 from benchmark.pages.tables import BoardTable, board_table
 
 #: Boards that the overview lists; the rest stand on the pages of their dataset and architecture.
-OVERVIEW_BOARDS = 100
+OVERVIEW_BOARDS = 12
 #: Boards that have charts, of the whole site: those with most trials, one of every dataset and architecture first.
 DRAWN = 4
 #: Members of a top group that the overview names.
@@ -69,10 +69,16 @@ def write(context: Context) -> None:
         if not context.combinations:
             _topic_page(context, topic, f"{topic.name}.html", [], {})
         for key, boards in context.combinations.items():
-            tables = [(b, _table(context, topic, b)) for b in boards]
+            tables = [(b, _table(context, topic, b)) for b in _of(topic, boards)]
             charts = {b.id: [c for c in _charts(context, topic, b) if c] for b in boards if b.id in drawn}
             _topic_page(context, topic, f"{topic.name}{context.suffixes[key]}.html", tables, charts)
     _index(context)
+
+
+def _of(topic: Topic, boards: Sequence[Board]) -> Sequence[Board]:
+    """Those that have something to say of a topic: numbers, or failures. All of them where none does, so that the page says so."""
+    group = {"accuracy": "clean", "robustness": "robust"}.get(topic.name, topic.name)
+    return [b for b in boards if b.of(group) or any(e.failed for e in b.entries)] or boards
 
 
 def _drawn(context: Context) -> set[str]:

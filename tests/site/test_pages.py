@@ -397,3 +397,21 @@ def test_candidates_can_be_downloaded(tuned):
     ]
     assert not any(r["method"].startswith("=") for r in lines)
     assert "tuning.candidates.parquet" in (tuned / "data" / "SHA256SUMS").read_text()
+
+
+def test_a_board_stands_only_where_it_has_numbers_or_failures(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    for trial in synthetic.grid(["bn", "gn"], seeds=1, weight_decays=[0]):
+        for batch_size in (8, 16, 32):
+            made = trial.model_copy(update={"batch_size": batch_size})
+            failed = batch_size == 8 and trial.norm_label == "bn"
+            outcome = synthetic.failure(made) if failed else synthetic.outcome(made)
+            if batch_size < 32:
+                outcome = outcome.model_copy(update={"attacks": (), "robustness": ()})
+            store.write("demo", made, synthetic.identity(made), outcome)
+    build(store, tmp_path / "site")
+    accuracy, robustness = (text_of(tmp_path / "site" / f"{name}.html") for name in ("accuracy", "robustness"))
+    assert all(f"batch {size}" in accuracy for size in (8, 16, 32))
+    assert "batch 8" in robustness, "a failure is told on every board"
+    assert "batch 16" not in robustness
+    assert "batch 32" in robustness
