@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from benchmark.board.stats import Interval, Rank
@@ -144,11 +145,11 @@ class Entry:
     cells: Mapping[str, Cell]
     """By metric key; without those that no trial has."""
 
-    @property
+    @cached_property
     def failed(self) -> tuple[Run, ...]:
         return tuple(r for r in self.runs if not r.ok)
 
-    @property
+    @cached_property
     def status(self) -> str:
         """Empty when all trials are fine, else such as `1 of 3 diverged`."""
         kinds: dict[str, int] = {}
@@ -156,23 +157,23 @@ class Entry:
             kinds[run.status] = kinds.get(run.status, 0) + 1
         return ", ".join(f"{n} of {len(self.runs)} {kind.replace('_', ' ')}" for kind, n in sorted(kinds.items()))
 
-    @property
+    @cached_property
     def flags(self) -> str:
         """Empty when the robustness numbers of all trials passed their health checks, else such as `gradients in 2 of 3`."""
         checks = dict.fromkeys(check for run in self.runs for check in run.flags)
         return ", ".join(f"{check} in {sum(check in r.flags for r in self.runs)} of {len(self.runs)}" for check in checks)
 
-    @property
+    @cached_property
     def level(self) -> Level:
         """That of its least checked trial."""
         return lowest(r.level for r in self.runs)
 
-    @property
+    @cached_property
     def invariant(self) -> str:
         """How many weight tensors are scale-invariant; several where its trials differ."""
         return ", ".join(dict.fromkeys(run.invariant for run in self.runs if run.invariant))
 
-    @property
+    @cached_property
     def mixed(self) -> bool:
         """Whether its trials were run by different versions of code, libraries or data."""
         return len({r.identity for r in self.runs}) > 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.board import Board, Metric
+from benchmark.board.types import Group
 from benchmark.pages import figures
 from benchmark.pages.context import Context
 from benchmark.pages.figures import Chart
@@ -28,6 +29,8 @@ class Topic:
     heading: str
     lede: str
     caption: str
+    group: Group
+    """Of the numbers that it is about."""
 
 
 TOPICS = (
@@ -37,6 +40,7 @@ TOPICS = (
         "Clean accuracy on the whole test set. Ranks are intervals: the best rank is 1 + the number of methods whose 95 % interval lies wholly above; "
         "the worst counts those not wholly below. A heavier line starts a group that lies wholly below the head of the one above it.",
         "clean accuracy",
+        "clean",
     ),
     Topic(
         "robustness",
@@ -45,6 +49,7 @@ TOPICS = (
         "the worst case over all attacks of one size where there are several, at the size at which the methods differ most. "
         "Against the clean rank: ▲ n and ▼ n say that a method rises or falls by at least n ranks, ≈ that the rank intervals do not tell.",
         "robust accuracy",
+        "robust",
     ),
     Topic(
         "weight-norm",
@@ -54,6 +59,7 @@ TOPICS = (
         "is scale-invariant where rescaling it changes nothing (measured before training: |cos(w, gradient)| < 1e-4): only of these does theory say "
         "that they grow.",
         "growth of the weights",
+        "weight-norm",
     ),
 )
 
@@ -77,8 +83,7 @@ def write(context: Context) -> None:
 
 def _of(topic: Topic, boards: Sequence[Board]) -> Sequence[Board]:
     """Those that have something to say of a topic: numbers, or failures. All of them where none does, so that the page says so."""
-    group = {"accuracy": "clean", "robustness": "robust"}.get(topic.name, topic.name)
-    return [b for b in boards if b.of(group) or any(e.failed for e in b.entries)] or boards
+    return [b for b in boards if b.of(topic.group) or any(e.failed for e in b.entries)] or boards
 
 
 def _drawn(context: Context) -> set[str]:

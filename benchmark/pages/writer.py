@@ -65,13 +65,18 @@ def printable(value: Any) -> Any:
     return value
 
 
+def _final(value: Any) -> Any:
+    """`printable` for what a template shows, of which there are millions: nearly all of it passes the first look."""
+    return printable(value) if isinstance(value, str) and not value.isprintable() else value
+
+
 def environment() -> Environment:
     """Everything is escaped, in files of every name, and a misspelt variable is an error."""
     return Environment(
         loader=FileSystemLoader(shipped("site", "templates")),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: printable(value) if isinstance(value, str) else value,
+        finalize=_final,
         trim_blocks=True,
         lstrip_blocks=True,
     )

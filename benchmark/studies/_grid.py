@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from benchmark.studies._stats import DRAWS, Array, Estimate, Resampled, slope
-from benchmark.studies.base import Record, grouped, varied
+from benchmark.studies.base import Record, grouped, of_spec, varied
 
 Design = Literal["sgd", "norm"]
 #: A batch matches a width within this many octaves: half a step of the usual grid of powers of two.
@@ -184,7 +184,7 @@ def grids(records: Sequence[Record]) -> list[Grid]:
 
 
 def _by_sgd_batch(records: Sequence[Record], channels: Mapping[float, tuple[int, ...]]) -> list[Grid]:
-    families = grouped(records, lambda r: varied(r.spec, "batch_size", "model.width", "train.lr"))
+    families = grouped(records, of_spec(lambda spec: varied(spec, "batch_size", "model.width", "train.lr")))
     names = [family[0].norm for family in families.values()]
     found = []
     for family in families.values():
@@ -204,7 +204,7 @@ def norm_batch(record: Record) -> int | None:
 def _by_norm_batch(records: Sequence[Record], channels: Mapping[float, tuple[int, ...]]) -> list[Grid]:
     usable = [r for r in records if norm_batch(r) is not None]
     found = []
-    for family in grouped(usable, lambda r: varied(r.spec, "model.width", "norm", "norm_label", "train.lr")).values():
+    for family in grouped(usable, of_spec(lambda spec: varied(spec, "model.width", "norm", "norm_label", "train.lr"))).values():
         cells = grouped(family, lambda r: (r.spec["model"]["width"], norm_batch(r)))
         # Batch norm and ghost batch norm of the whole batch are the same function: one of the two is enough.
         single = tuple(r for cell in cells.values() for r in cell if r.methods == cell[0].methods)

@@ -103,6 +103,18 @@ class Evidence:
     """The boards that these trials stand on, those with the most finished trials first."""
 
     @cached_property
+    def by_id(self) -> dict[str, Record]:
+        return {r.run.trial_id: r for r in self.records}
+
+    @cached_property
+    def _by_board(self) -> dict[str, tuple[Record, ...]]:
+        return grouped(self.records, lambda r: r.board)
+
+    def on(self, board: Board) -> tuple[Record, ...]:
+        """The records of a board, in the order in which they come."""
+        return self._by_board.get(board.id, ())
+
+    @cached_property
     def settings(self) -> dict[str, tuple[Record, ...]]:
         """Records by dataset and architecture, in the order of their names."""
         found = grouped(self.records, lambda r: f"{r.spec['data']['dataset']} · {r.spec['model']['name']}")
@@ -127,6 +139,18 @@ def grouped(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, tu
     for record in records:
         found.setdefault(key(record), []).append(record)
     return {k: tuple(v) for k, v in found.items()}
+
+
+def of_spec(make: Callable[[Mapping[str, Any]], K]) -> Callable[[Record], K]:
+    """A key for `grouped` that rests on the specification alone, which the seeds of an entry share: made once for all of them."""
+    made: dict[int, K] = {}
+
+    def key(record: Record) -> K:
+        if id(record.spec) not in made:
+            made[id(record.spec)] = make(record.spec)
+        return made[id(record.spec)]
+
+    return key
 
 
 def varied(spec: Mapping[str, Any], *without: str) -> str:

@@ -107,7 +107,7 @@ def _section(found: Evidence, board: Board, entries: Sequence[Entry], bim: Metri
     if tau:
         said += f"Kendall's tau of the means is {tau.text()}."
     tables = [_ranking(entries, bim, worst), *_scales(found, board, entries)]
-    tables += failures([r for r in found.records if r.board == board.id], lambda r: (f"{r.weight_decay:g}",), ("Weight decay",))
+    tables += failures(found.on(board), lambda r: (f"{r.weight_decay:g}",), ("Weight decay",))
     return Section(board.title, verdict, said.strip(), tuple(tables), (_figure(found, entries, bim, worst),), tuple(_notes(board, worst)))
 
 
@@ -133,7 +133,7 @@ def _scales(found: Evidence, board: Board, entries: Sequence[Entry]) -> Iterable
     quantities = found.quantities(*SCALE)
     if not quantities:
         return
-    by_id = {r.run.trial_id: r for r in found.records}
+    by_id = found.by_id
     rows: list[Row] = []
     for entry in entries:
         read = [[v for run in entry.runs if run.trial_id in by_id and (v := by_id[run.trial_id].whole(q)) is not None] for q in quantities]

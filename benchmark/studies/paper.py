@@ -99,7 +99,7 @@ def _columns(found: Evidence, board: Board) -> dict[Column, Ours]:
     noise, bim = _attacks(board)
     if printed_dataset(board.dataset) is None or noise is None or bim is None:
         return {}
-    by_id = {r.run.trial_id: r for r in found.records}
+    by_id = found.by_id
     columns: dict[Column, Ours] = {}
     for entry in board.entries:
         methods = entry.methods[:1] if entry.methods[1:] == ("none",) else entry.methods
@@ -131,7 +131,7 @@ def _section(found: Evidence, board: Board, columns: Mapping[Column, Ours]) -> S
     assert bim is not None  # noqa: S101
     assert clean is not None  # noqa: S101 (attacked networks have a clean accuracy)
     claims = _tested([*_accuracy_claims(dataset, columns, clean, noise, bim), *_growth_claims(columns)])
-    records = [r for r in found.records if r.board == board.id]
+    records = found.on(board)
     tables = [_side_by_side(dataset, columns, clean, noise, bim), _claims(claims), _printed_alone(dataset)]
     tables += [t for t in (_sizes(board, dataset, columns), _protocol(board, columns)) if t]
     tables += failures(records, lambda r: (f"{r.weight_decay:g}",), ("Weight decay",))

@@ -93,7 +93,7 @@ def _section(found: Evidence, board: Board, kinds: Sequence[Kind], quantities: S
     slopes = list(_slopes(kinds, quantities))
     tables = [_readings(board, kinds, quantities)]
     tables += [t for t in (_order(steps, primary or ""), _groups(slopes)) if t]
-    tables += failures([r for r in found.records if r.board == board.id], lambda _: (), ())
+    tables += failures(found.on(board), lambda _: (), ())
     figures = tuple(_figures(board, kinds, primary)) if primary else ()
     notes = ["A larger disturbance is neither good nor bad: it regularises, and it makes training and evaluation differ. Accuracy stands beside it."]
     if not primary:

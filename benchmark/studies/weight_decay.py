@@ -78,9 +78,9 @@ def _section(found: Evidence, board: Board) -> Section | None:
     robust, clean = board.headline("robust"), board.headline("clean")
     if robust is None or clean is None:
         return None
-    by_id = {r.run.trial_id: r for r in found.records}
+    by_id = found.by_id
     units = [u for e in board.entries if (u := _unit(e, [by_id[r.trial_id] for r in e.runs if r.trial_id in by_id], robust, clean))]
-    records = [r for r in found.records if r.board == board.id]
+    records = found.on(board)
     relations = list(_relations(units))
     across, within = (next((c for name, kind, c in relations if name == PRIMARY and kind.startswith(k)), None) for k in ("across", "within"))
     tables = [t for t in (_correlations(relations), _effects(board, units, robust, clean), *_intervention(units)) if t]
