@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ def examine(data_dir: Path | None) -> dict[str, Any]:
         "normbench": benchmark.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
+        "bytecode": "not kept (PYTHONDONTWRITEBYTECODE): each process takes several times as long to start" if sys.dont_write_bytecode else "kept",
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "cpus": cores,
         "gpus": gpus,

@@ -218,6 +218,8 @@ def test_lists_and_schema_are_json_on_request(place: Place) -> None:
     assert json.loads(place.bench("schema").stdout)["properties"]["norms"]
     found = json.loads(place.bench("doctor", "--json").stdout)
     assert found["datasets"]["in data folder"] == ["stripes"]
+    without = {"PYTHONDONTWRITEBYTECODE": "1"}
+    assert json.loads(place.bench("doctor", "--json", **without).stdout)["bytecode"].startswith("not kept")
     assert found["broken_plugins"] == {}
 
 
