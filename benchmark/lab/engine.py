@@ -146,12 +146,11 @@ class Engine:
 
     def _compile(self, images: torch.Tensor, labels: torch.Tensor) -> str:
         """Compile and run once, forwards and backwards. Returns why that is not possible; empty where it is."""
-        # Before inductor is imported, which reads it; a user's own choice stands. Kept between runs: the second trial of a shape finds its code there.
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
         try:
             import torch._dynamo
             import torch._inductor.config
 
+            _keep_code()
             torch._dynamo.reset()  # code of earlier models counts towards a limit of this one
             # Whole or not at all, so that a failure comes before anything has run. Random numbers are drawn as the eager step draws them. No pool
             # of compiling processes: a trial's process is one of many, and has to end by itself.
@@ -183,6 +182,14 @@ class Engine:
         self._compiled, self.reason = None, "; ".join(filter(None, [self.reason, reason]))[:REASON_LENGTH]
         if self.used == "compile":
             self.used = "eager"
+
+
+def _keep_code() -> None:
+    """Compiled code is kept between runs in our cache: the second trial of a shape finds it there. A user's own `TORCHINDUCTOR_CACHE_DIR` stands."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):  # torch sets the variable itself, while it is imported
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "inductor")
 
 
 def _line(error: Exception) -> str:
