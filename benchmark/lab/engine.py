@@ -13,6 +13,7 @@ compiled and the model left as it is, so parameters, hooks and `state_dict` keep
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -31,6 +32,11 @@ Kind = Literal["graph", "compile", "eager"]
 Forward = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """Images `(N, C, H, W)` and labels `(N,)` to logits `(N, classes)` and the mean loss."""
 
+#: How far the gradients of compiled code may be from those of the eager step, as a share of their norm: this much, or `MARGIN` times what they move by when
+#: the weights are moved by `SHAKE` (some roundings), where that is more. `fine`: float32 on a CPU; `coarse`: bfloat16, and GPUs, whose float32 may be TF32.
+AGREEMENT = {"fine": 1e-5, "coarse": 1e-2}
+SHAKE = {"fine": 1e-6, "coarse": 2.0**-9}
+MARGIN = 3.0
 #: Characters of the reason why an engine could not be had.
 REASON_LENGTH = 300
 
@@ -145,24 +151,58 @@ class Engine:
         return logits, self._criterion(logits.float(), labels)
 
     def _compile(self, images: torch.Tensor, labels: torch.Tensor) -> str:
-        """Compile and run once, forwards and backwards. Returns why that is not possible; empty where it is."""
+        """Compile, and hold the gradients against the eager ones. Returns why that is not possible; empty where it is."""
         try:
             import torch._dynamo
             import torch._inductor.config
+
+            from benchmark.lab.saved_reads import KeepReads
 
             _keep_code()
             torch._dynamo.reset()  # code of earlier models counts towards a limit of this one
             # Whole or not at all, so that a failure comes before anything has run. Random numbers are drawn as the eager step draws them. No pool
             # of compiling processes: a trial's process is one of many, and has to end by itself.
-            with torch._inductor.config.patch(compile_threads=1), undisturbed(self.model):
-                self.model.train()
-                forward = torch.compile(self._eager, dynamic=False, fullgraph=True, options={"fallback_random": True})
-                _, loss = self._run(forward, images, labels)
-                loss.backward()  # type: ignore[no-untyped-call]
+            with torch._inductor.config.patch(compile_threads=1):
+                options = {"fallback_random": True, "joint_custom_post_pass": KeepReads()}
+                forward = torch.compile(self._eager, dynamic=False, fullgraph=True, options=options)
+                if problem := self._differs(forward, images, labels):
+                    return problem
         except Exception as error:  # whatever the compiler may raise: no C++ compiler, an operation that it does not know, a fault of its own
             return f"compile: {type(error).__name__}: {_line(error)}"
         self._compiled, self.used = forward, "compile"
         return ""
+
+    def _differs(self, forward: Forward, images: torch.Tensor, labels: torch.Tensor) -> str:
+        """Why `forward` must not be used: its gradients are not those of the eager step. Empty where they are.
+
+        Compiled code may be wrong without a word: see `benchmark.lab.saved_reads`.
+        """
+        grain = "fine" if images.device.type == "cpu" and self.precision == "float32" else "coarse"
+        eager, shaken = (self._gradient(self._eager, images, labels, shake) for shake in (0.0, SHAKE[grain]))
+        found = self._gradient(forward, images, labels)
+        size = float(eager.norm())
+        rounding, apart = (float((other - eager).norm()) for other in (shaken, found))
+        if not math.isfinite(size + rounding) or apart <= max(AGREEMENT[grain] * size, MARGIN * rounding):
+            return ""  # where the eager step itself overflows there is nothing to compare
+        return f"compile: its gradients are off by {apart / size if size else math.inf:.1g} of their norm"
+
+    def _gradient(self, forward: Forward, images: torch.Tensor, labels: torch.Tensor, shake: float = 0.0) -> torch.Tensor:
+        """All gradients of a batch in one vector, at the weights as they are, but with buffers as they might be late in training: what depends on running
+        statistics or on the number of steps shows nothing at the start."""
+        generator = torch.Generator().manual_seed(0)
+        with undisturbed(self.model):
+            self.model.train()
+            with torch.no_grad():
+                for parameter in self.model.parameters():
+                    parameter.mul_(1 + shake * torch.randn(parameter.shape, generator=generator).to(parameter))
+                for buffer in self.model.buffers():
+                    if buffer.is_floating_point():
+                        buffer.mul_(torch.rand(buffer.shape, generator=generator).to(buffer) * 1.8 + 0.2)
+                    elif buffer.ndim == 0:
+                        buffer.add_(1_000_000)
+            _, loss = self._run(forward, images, labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return torch.cat([p.grad.float().flatten() for p in self.model.parameters() if p.grad is not None])
 
     def _capture(self, images: torch.Tensor, labels: torch.Tensor) -> str:
         """As `_compile`, for the graph."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,21 @@ from benchmark.lab.swap import swap
 from benchmark.lab.train import STEP_LOSS, Record, Tensors, augment, batches, learning_rate, optimizer
 from benchmark.lab.trial_run import Context, run
 from benchmark.measures import Probe
+from benchmark.runner import child, warm
 from benchmark.runner.child import Job, supervise
 from benchmark.trial import Outcome, Status, Trial
 from tests.conftest import MakeTrial, stripes
+from tests.lab.test_checkpoint import Lab, numbers
 
 STEPS = 50
 TOLERANCE, MARGIN, SHAKE = 1e-4, 10.0, 1e-6
 #: Beyond this share of the loss the tolerance would say nothing.
 CHAOS = 0.1
-#: Where rounding alone decides the loss within 50 steps: the gradient of single eigenvectors divides by the gaps between eigenvalues.
+#: Where rounding alone decides the loss within 50 steps: the gradient of single eigenvectors divides by the gaps between eigenvalues. Compared until the
+#: shaken twin is off by `TOLERANCE`.
 CHAOTIC = {"bw-pca"}
 #: Compiled in every run of the tests; the others take minutes (`tox -e engine`).
-ALWAYS = ("bn", "gn", "ws+gn", "sn", "bw-zca")
+ALWAYS = ("bn", "gn", "ws+gn", "sn", "bw-zca", "batch-renorm")
 COMBINED = ("ws+gn", "wn+bn", "bn+noise")
 
 
@@ -130,7 +134,7 @@ def agree(make: Callable[[], nn.Module], trial: Trial, data: Tensors, *, chaotic
     wander = 0.0
     for step, (f, e, m) in enumerate(zip(found, expected, moved, strict=True), 1):
         wander = max(wander, abs(e - m) / e)
-        if chaotic and wander * MARGIN > CHAOS:
+        if chaotic and wander > TOLERANCE:
             assert step > 1
             return record
         assert wander * MARGIN < CHAOS, f"step {step}: rounding decides"
@@ -156,6 +160,19 @@ def test_compiled_steps_are_those_of_the_plain_loop(norm: str, make_trial: MakeT
     losses = losses_of(record)
     assert len(losses) == STEPS
     assert sum(losses[-6:]) < sum(losses[:6])  # it is training that is compared
+
+
+def test_wrong_gradients_are_noticed(make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without our pass, torch 2.15 compiles batch renormalization wrongly; where this fails with a later torch, `saved_reads` is no longer needed."""
+    from benchmark.lab.saved_reads import KeepReads
+
+    monkeypatch.setattr(KeepReads, "__call__", lambda self, graph: None)
+    monkeypatch.setattr(KeepReads, "uuid", lambda self: None)  # nothing of this is kept
+    trial = make_trial("batch-renorm", epochs=9, lr=0.02)
+    record = ours(Net("batch-renorm"), trial, some_data(), "compile")
+    assert record.engine == "eager"
+    assert "its gradients are off by" in record.engine_reason
+    assert losses_of(record) == plain(Net("batch-renorm"), trial, some_data())
 
 
 def test_a_residual_network_with_everything_that_draws_and_clips(make_trial: MakeTrial) -> None:
@@ -242,7 +259,7 @@ class Uncompilable(nn.Module):
 
 
 class Counting(nn.Module):
-    """Changes what Python sees at every call: compiled code would be compiled again and again."""
+    """Counts its calls in Python: compiled code would be compiled again at every one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -252,7 +269,7 @@ class Counting(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.seen += 1
         y: torch.Tensor = self.norm(x)
-        return y * (1 + 1 / (10 + self.seen))
+        return y
 
 
 @pytest.mark.parametrize(("layer", "reason"), [(Uncompilable, "data-dependent"), (Counting, "compiled again")])
@@ -264,8 +281,6 @@ def test_what_cannot_be_compiled_is_computed_eagerly_and_says_why(layer: type[nn
 
     trial = make_trial("bn", epochs=2, lr=0.02)
     model, reference = make(), make()
-    if layer is Counting:
-        reference.stem[1].seen = 1  # type: ignore[union-attr] # preparing has called it: Python's own state is not kept
     expected, record = plain(reference, trial, some_data()), ours(model, trial, some_data(), "compile")
     assert record.engine == "eager"
     assert record.engine_reason.startswith("compile: ")
@@ -320,6 +335,23 @@ def test_adversarial_training_compiles(make_trial: MakeTrial) -> None:
     assert losses_of(compiled) == pytest.approx(losses_of(eager), rel=1e-3)
 
 
+@pytest.mark.engine
+@pytest.mark.parametrize("norm", ["bn", "sn"])
+def test_a_compiled_trial_that_is_interrupted_ends_with_the_same_bits(norm: str, make_trial: MakeTrial, data_dir: Path, tmp_path: Path) -> None:
+    lab = Lab(data_dir, tmp_path / "kept", make_trial(norm, epochs=3, lr=0.02).model_copy(update={"attacks": ()}))
+    for settings in (lab.settings, lab.kept):
+        settings["engine"] = "compile"
+    lab.killed_in(3)
+    resumed, whole = lab.go_on(), lab.whole()
+    assert resumed.provenance["resumed_at"] == [2]
+    assert resumed.provenance["engine"] == "compile"
+    for outcome in (resumed, whole):
+        outcome.provenance.pop("compile_seconds")
+    assert numbers(resumed) == numbers(whole)
+    eager = lab.go_on(engine="eager")
+    assert "another engine" in eager.provenance["checkpoint"]
+
+
 def _context(data_dir: Path, trial: Trial, **more: object) -> dict[str, Any]:
     source = datasets.locate(trial.data, data_dir, download=False)
     assert source is not None
@@ -332,22 +364,40 @@ def test_a_trial_on_a_cpu_is_eager_by_itself(make_trial: MakeTrial, data_dir: Pa
     assert [outcome.provenance[k] for k in ("engine", "engine_reason", "compile_seconds")] == ["eager", "", 0.0]
 
 
-def test_compiled_trials_in_processes_of_their_own_share_their_code(make_trial: MakeTrial, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a run makes them. What the first compiled lies on disk: the second, of another seed and rate, compiles nothing. No process is left behind."""
+def _by_itself(job: Job, log: Path) -> Outcome:
+    """What `supervise` starts, which is left to end by itself."""
+    context = warm.context()
+    receiver, sender = context.Pipe(duplex=True)
+    process = context.Process(target=child._child, args=(sender, asdict(job), str(log)), daemon=True)
+    with child._no_main_module():
+        process.start()
+    sender.close()
+    kind, message = "", ""
+    while kind != "outcome":
+        kind, message = receiver.recv()
+    process.join(60)
+    assert process.exitcode == 0
+    return Outcome.model_validate_json(message)
+
+
+def test_compiled_trials_in_processes_of_their_own_share_their_code(
+    make_trial: MakeTrial, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a run makes them. What the first compiled lies on disk: the second, of another seed and rate, compiles nothing, and ends without help."""
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     code = Path(os.environ["BENCH_CACHE"]) / "inductor"
-    compiled, found = [], list[Outcome]()
-    before = {p.pid for p in psutil.Process().children(recursive=True)}
-    for seed, lr in ((0, 0.02), (1, 0.01)):
-        trial = make_trial("frn", seed=seed, lr=lr, epochs=2).model_copy(update={"attacks": ()})
-        found.append(supervise(Job(trial.model_dump_json(), _context(data_dir, trial, engine="compile"), 240.0), lambda _: None))
-        compiled.append(sorted(code.rglob("*.so")))
+    (tmp_path / "log").touch()
+    first, second = (make_trial("frn", seed=seed, lr=lr, epochs=2).model_copy(update={"attacks": ()}) for seed, lr in ((0, 0.02), (1, 0.01)))
+    jobs = [Job(trial.model_dump_json(), _context(data_dir, trial, engine="compile"), 240.0) for trial in (first, second)]
+    before = set(code.rglob("*.so"))
+    found = [supervise(jobs[0], lambda _: None)]
+    compiled = set(code.rglob("*.so"))
+    assert compiled > before
+    found.append(_by_itself(jobs[1], tmp_path / "log"))
+    assert set(code.rglob("*.so")) == compiled
     for outcome in found:
         assert outcome.status is Status.OK, outcome.log
         assert (outcome.provenance["engine"], outcome.provenance["engine_reason"]) == ("compile", "")
         assert 0 < outcome.provenance["compile_seconds"] < outcome.wall_seconds - outcome.train_seconds
-    assert compiled[0]
-    assert compiled[1] == compiled[0]
-    left = [p for p in psutil.Process().children(recursive=True) if p.pid not in before]
-    assert [p.cmdline() for p in left if "multiprocessing" not in " ".join(p.cmdline())] == []  # the fork server and its tracker stay
-    assert len(left) <= 2
+    left = [" ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)]
+    assert [line for line in left if "forkserver" not in line and "resource_tracker" not in line] == []
