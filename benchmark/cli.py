@@ -116,7 +116,7 @@ def plan(
             console.print(f"  tuning: {_tuned(loaded, search.search)}", highlight=False, soft_wrap=True)
         console.print(render_choices(made), highlight=False, soft_wrap=True)
     limit = loaded.limits
-    console.print(f"  limits: {limit.cpu} CPU, {limit.gpu} GPU, {limit.time:g} s a trial", highlight=False)
+    console.print(f"  limits: {limit.cpu} CPU, {limit.gpu} GPU, {limit.time:g} s a trial; engine: {limit.engine}", highlight=False)
     if made.todo and made.estimate is None:
         console.print("  time: unknown; the first finished trials will tell")
     _warn(store)

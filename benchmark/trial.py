@@ -142,6 +142,8 @@ class Limits(Frozen):
     """Number or fraction of GPUs; `auto`: one where there is one."""
     time: Annotated[float, Field(gt=0)] = 3600.0
     """Seconds before the trial is stopped and recorded as `timed_out`."""
+    engine: Literal["auto", "graph", "compile", "eager"] = "auto"
+    """What computes training steps; what a method cannot do falls to the next. `auto`: `graph` on a GPU, `eager` on a CPU; the row records which it was."""
 
 
 class Status(StrEnum):

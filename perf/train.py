@@ -1,9 +1,12 @@
-"""Training as this package does it against a loop as people write it: a DataLoader over PIL images with torchvision's transforms; images a second, in one run.
+"""Training as this package does it, by every engine, against two loops as people write them; images a second, in one run.
 
-    python perf/train.py [--smoke] [--json] [--data DIR] [--norms bn,gn,...]
+    python perf/train.py [--smoke] [--json] [--data DIR] [--norms bn,gn,...] [--engines eager,compile,...] [--rounds 3]
 
-The same network, optimizer, batch size, crop and flip; both on one thread (the loader's worker is a process beside it), taking turns, median of the rounds. On
-a machine with a GPU both use it, ours under bf16 autocast as trials are, the peer in float32 and with autocast.
+The loops: a DataLoader over PIL images with torchvision's transforms, and the plain eager loop over tensors that lie on the device. The same network,
+optimizer, batch size, crop and flip; all on one thread (the loader's worker is a process beside it), taking turns, median of the rounds. What compiling costs
+is no part of the images a second and stands beside them: with nothing kept from earlier runs, and in a later round of the same run. On a CPU every engine is
+measured in both memory formats; on a GPU ours runs in channels_last under bf16 autocast as trials do, the loops in float32, the DataLoader loop with autocast
+as well.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +35,10 @@ from torchvision import transforms  # noqa: E402
 from benchmark import norms  # noqa: E402
 from benchmark.lab import data as datasets  # noqa: E402
 from benchmark.lab import evaluate  # noqa: E402
+from benchmark.lab.engine import Kind  # noqa: E402
 from benchmark.lab.measure import Observer  # noqa: E402
 from benchmark.lab.model import build  # noqa: E402
-from benchmark.lab.train import Record, Tensors, optimizer, train  # noqa: E402
+from benchmark.lab.train import Record, Tensors, augment, batches, optimizer, train  # noqa: E402
 from benchmark.measures import Probe  # noqa: E402
 from benchmark.trial import DataSpec, ModelSpec, TrainSpec, Trial  # noqa: E402
 
@@ -57,11 +63,57 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def ours(model: nn.Module, trial: Trial, data: Tensors, precision: str) -> float:
-    stepper, record = optimizer(model, trial.train), Record()
-    observer = Observer([], Probe(model=model, images=evaluate.pixels(data.images[:1]), labels=data.labels[:1], optimizer=stepper), trial.train)
-    train(model, trial, data, precision=precision, stepper=stepper, observer=observer, report=lambda _progress: None, record=record)
-    return record.images / record.seconds
+@dataclass
+class Variant:
+    """A way of ours to train, and what came of it in each round."""
+
+    engine: Kind
+    channels_last: bool
+    rates: list[float] = field(default_factory=list)
+    compile_seconds: list[float] = field(default_factory=list)
+    used: str = ""
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine}{', channels_last' if self.channels_last else ''}"
+
+    def train(self, model: nn.Module, trial: Trial, data: Tensors, precision: str) -> None:
+        stepper, record = optimizer(model, trial.train), Record()
+        observer = Observer([], Probe(model=model, images=evaluate.pixels(data.images[:1]), labels=data.labels[:1], optimizer=stepper), trial.train)
+        train(
+            model,
+            trial,
+            data,
+            precision=precision,
+            stepper=stepper,
+            observer=observer,
+            report=lambda _progress: None,
+            record=record,
+            engine=self.engine,
+        )
+        self.rates.append(record.images / record.seconds)
+        self.compile_seconds.append(record.compile_seconds)
+        self.used, self.reason = record.engine, record.engine_reason
+
+
+def plain(model: nn.Module, trial: Trial, data: Tensors) -> float:
+    """The loop that is left when nothing is watched, scheduled or compiled."""
+    stepper = torch.optim.SGD(model.parameters(), lr=trial.train.lr, momentum=trial.train.momentum)
+    criterion = nn.CrossEntropyLoss()
+    model.train()
+    seen, started = 0, time.perf_counter()
+    for epoch in range(trial.train.epochs):
+        generator = torch.Generator().manual_seed(epoch)
+        for chosen in batches(len(data.labels), trial.batch_size, drop_last=True, generator=generator):
+            index = chosen.to(data.labels.device)
+            loss = criterion(model(augment(data.images[index].float() / 255, trial.data.augment, generator)), data.labels[index])
+            stepper.zero_grad()
+            loss.backward()
+            stepper.step()
+            seen += len(index)
+    loss.item()  # what was asked for is done
+    return seen / (time.perf_counter() - started)
 
 
 def peer(model: nn.Module, trial: Trial, pictures: Pictures, device: torch.device, *, autocast: bool) -> float:
@@ -84,16 +136,17 @@ def peer(model: nn.Module, trial: Trial, pictures: Pictures, device: torch.devic
     return seen / (time.perf_counter() - started)
 
 
-def measure(norm: str, spec: DataSpec, data_dir: Path | None, rounds: int) -> list[dict[str, Any]]:
+def measure(norm: str, spec: DataSpec, data_dir: Path | None, rounds: int, engines: tuple[Kind, ...], *, small: bool) -> list[dict[str, Any]]:
+    """`small`: a network of one block a stage, and one memory format."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    on_gpu = device.type == "cuda"
     source = datasets.locate(spec, data_dir, download=False)
     assert source is not None
     loaded = datasets.load(spec, source)
     label, components = norms.resolve(norm)
-    width = 1.0 if device.type == "cuda" else 0.25
     trial = Trial(
         data=spec,
-        model=ModelSpec(name="resnet18", width=width),
+        model=ModelSpec(name="resnet18", width=1.0 if on_gpu else 0.25, kwargs={"layers": [1, 1, 1, 1]} if small else {}),
         norm=components,
         norm_label=label,
         batch_size=BATCH,
@@ -103,28 +156,45 @@ def measure(norm: str, spec: DataSpec, data_dir: Path | None, rounds: int) -> li
     data = Tensors(torch.from_numpy(loaded.train.images.transpose(0, 3, 1, 2).copy()).to(device), torch.tensor(loaded.train.labels).to(device))
     pictures = Pictures(loaded.train, loaded)
 
-    def network() -> nn.Module:
+    def network(*, channels_last: bool) -> nn.Module:
         model, _ = build(trial, channels=loaded.channels, image_size=loaded.image_size, classes=len(loaded.classes), mean=loaded.mean, std=loaded.std)
-        return model.to(device, memory_format=torch.channels_last) if device.type == "cuda" else model
+        return model.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
-    fast = "bf16" if device.type == "cuda" else "float32"
-    peers = {"a DataLoader loop": False} | ({"a DataLoader loop with autocast": True} if device.type == "cuda" else {})
-    rates: dict[str, list[float]] = {"ours": [], **{name: [] for name in peers}}
+    formats = (True,) if on_gpu else (False,) if small else (False, True)
+    variants = [Variant(engine, channels_last) for engine in engines for channels_last in formats]
+    peers: dict[str, list[float]] = {"a DataLoader loop": [], "the plain loop": []} | ({"a DataLoader loop with autocast": []} if on_gpu else {})
     for _ in range(rounds):
-        rates["ours"].append(ours(network(), trial, data, fast))
-        for name, autocast in peers.items():
-            rates[name].append(peer(network(), trial, pictures, device, autocast=autocast))
-    found = {name: statistics.median(values) for name, values in rates.items()}
-    return [
-        {
-            "case": f"{norm}, {spec.dataset}, against {name}",
-            "ours": found["ours"],
-            "peer": found[name],
-            "unit": "images/s",
-            "ratio": found["ours"] / found[name],
-        }
-        for name in peers
-    ]
+        for variant in variants:
+            variant.train(network(channels_last=variant.channels_last), trial, data, "bf16" if on_gpu else "float32")
+        for name, rates in peers.items():
+            model = network(channels_last=on_gpu)
+            rates.append(plain(model, trial, data) if name == "the plain loop" else peer(model, trial, pictures, device, autocast="autocast" in name))
+    rows = []
+    for variant in variants:
+        for name, rates in peers.items():
+            mine, theirs = statistics.median(variant.rates), statistics.median(rates)
+            rows.append(
+                {
+                    "case": f"{norm}, {spec.dataset}, {variant.name}, against {name}",
+                    "ours": mine,
+                    "peer": theirs,
+                    "unit": "images/s",
+                    "ratio": mine / theirs,
+                    "engine": variant.used,
+                    "engine_reason": variant.reason,
+                    "compile_seconds": variant.compile_seconds[0],
+                    "compile_seconds_again": min(variant.compile_seconds[1:], default=None),
+                }
+            )
+    return rows
+
+
+def shown(row: dict[str, Any]) -> str:
+    line = f"{row['case']:<72} {row['ours']:9.0f} against {row['peer']:9.0f} {row['unit']}   {row['ratio']:.2f}x"
+    if row["compile_seconds"]:
+        again = "" if row["compile_seconds_again"] is None else f", again {row['compile_seconds_again']:.1f} s"
+        line += f"   compiling {row['compile_seconds']:.1f} s{again}"
+    return line + (f"   ran as {row['engine']}: {row['engine_reason']}" if row["engine_reason"] else "")
 
 
 def main() -> None:
@@ -133,6 +203,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a case")
     parser.add_argument("--data", type=Path, default=os.environ.get("BENCH_DATA"), help="folder with cifar10-jpeg/; BENCH_DATA by default")
     parser.add_argument("--norms", default=",".join(NORMS))
+    parser.add_argument("--engines", default="eager,compile,graph" if torch.cuda.is_available() else "eager,compile")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -141,12 +212,11 @@ def main() -> None:
         spec = DataSpec(dataset="digits", image_size=16, train_examples=128 if given.smoke else None, augment=("crop", "flip"))
     else:
         spec = DataSpec(dataset="cifar10-jpeg", train_examples=3200, augment=("crop", "flip"))
-    for norm in ["bn"] if given.smoke else given.norms.split(","):
-        for row in measure(norm, spec, data_dir, 1 if given.smoke else given.rounds):
-            print(
-                json.dumps(row) if given.json else f"{row['case']:<55} {row['ours']:9.0f} against {row['peer']:9.0f} {row['unit']}   {row['ratio']:.2f}x",
-                flush=True,
-            )
+    with tempfile.TemporaryDirectory(prefix="normbench-inductor-") as empty:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty  # compiling is to be paid for here, whatever earlier runs have kept
+        for norm in ["bn"] if given.smoke else given.norms.split(","):
+            for row in measure(norm, spec, data_dir, 1 if given.smoke else given.rounds, tuple(given.engines.split(",")), small=given.smoke):
+                print(json.dumps(row) if given.json else shown(row), flush=True)
 
 
 if __name__ == "__main__":

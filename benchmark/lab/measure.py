@@ -87,12 +87,17 @@ class Observer:
                     readings.append(_reading(v, step, epoch))  # noqa: PERF401 - what was read before a failure is kept
         return readings + self.also(step, epoch)
 
+    def follows(self, step: int, epoch: int, steps_an_epoch: int) -> list[StepMeasure]:
+        """Those who follow the step that comes. `step` counts from 0."""
+        within = step % steps_an_epoch
+        return [m for m in self.measures if isinstance(m, StepMeasure) and within < m.steps and (epoch == 1 or self._due(m, epoch))]
+
     def before(self, step: int, epoch: int, steps_an_epoch: int) -> Watched | None:
         """What must be kept of the step that comes, between its backward pass and its update; None where nobody follows it. `step` counts from 0."""
-        within = step % steps_an_epoch
-        following = [m for m in self.measures if isinstance(m, StepMeasure) and within < m.steps and (epoch == 1 or self._due(m, epoch))]
+        following = self.follows(step, epoch, steps_an_epoch)
         if not following:
             return None
+        within = step % steps_an_epoch
         weights = {layer: raw for layer, _, raw in raw_weights(self.probe.model) if raw.grad is not None}
         return Watched(
             measures=following,

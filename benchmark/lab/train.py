@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmark.lab.adversarial import Adversary
+from benchmark.lab.engine import Engine, Kind
 from benchmark.lab.measure import Observer
 from benchmark.trial import Reading, TrainSpec, Trial
 
@@ -72,6 +72,12 @@ class Record:
     seconds: float = 0.0
     images: int = 0
     loss: float | None = None
+    engine: str = ""
+    """What computed the steps, see `benchmark.lab.engine`; empty before the first."""
+    engine_reason: str = ""
+    """Why it is not the engine that was wanted; empty where it is."""
+    compile_seconds: float = 0.0
+    """Not part of `seconds`."""
 
 
 def parameter_groups(model: nn.Module, spec: TrainSpec) -> list[dict[str, object]]:
@@ -137,12 +143,14 @@ def train(
     record: Record,
     stop: int | None = None,
     after_epoch: Callable[[], None] = lambda: None,
+    engine: Kind = "eager",
 ) -> None:
     """Train in place, filling `record` as it goes, so that what was measured before a failure is kept.
 
     `stepper`: see `optimizer`. `observer` looks before the first step and after every epoch, and is shown the steps that it asks for. `stop`: steps after
     which to leave off, in the middle of whatever epoch, with the losses of the first steps alone. A `record` that has epochs is that of a training which was
-    interrupted; it goes on after them. `after_epoch` is called where nothing is in progress. Raises `Diverged`.
+    interrupted; it goes on after them. `after_epoch` is called where nothing is in progress. `engine`: the one that is wanted; `record` says which it was.
+    Raises `Diverged`.
     """
     spec, device = trial.train, data.images.device
     count = len(data.labels)
@@ -150,10 +158,13 @@ def train(
     if steps_an_epoch == 0:
         raise ValueError(f"batch_size {trial.batch_size} is larger than the {count} training images, and drop_last leaves no batch")
     total = steps_an_epoch * spec.epochs
-    criterion = nn.CrossEntropyLoss(label_smoothing=spec.label_smoothing)
     adversary = Adversary(spec.adversarial) if spec.adversarial else None
     if not record.epoch:
         record.curves += observer.look(0, 0)
+    steps = Engine(model, stepper, spec, precision=precision, wanted=engine)
+    steps.prepare(data.images[: trial.batch_size].float() / 255, data.labels[: trial.batch_size])
+    record.compile_seconds += steps.compile_seconds
+    record.engine, record.engine_reason = steps.used, steps.reason
     step = record.epoch * steps_an_epoch
     for epoch in range(record.epoch + 1, spec.epochs + 1):
         model.train()
@@ -167,25 +178,21 @@ def train(
             labels = data.labels[index]
             if adversary:
                 images = adversary(model, images, labels, generator)
-            for group in stepper.param_groups:
-                group["lr"] = learning_rate(step, total, spec)
-            with autocast(device, precision):
-                logits = model(images)
-                loss = criterion(logits.float(), labels)
-            stepper.zero_grad(set_to_none=True)
-            loss.backward()
-            watched = observer.before(step, epoch, steps_an_epoch)
-            if spec.clip_grad is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), spec.clip_grad)
-            stepper.step()
+            steps.rate(learning_rate(step, total, spec))
+            if observer.follows(step, epoch, steps_an_epoch):
+                logits, loss = steps.gradients(images, labels)
+                watched = observer.before(step, epoch, steps_an_epoch)
+                steps.update()
+            else:
+                (logits, loss), watched = steps.step(images, labels), None
             step += 1
             if step <= FIRST_STEPS:
-                first.append(loss.detach())
+                first.append(loss)
             if watched:
                 record.curves += observer.after(watched)
             seen += len(labels)
-            summed += loss.detach() * len(labels)
-            right += (logits.detach().argmax(1) == labels).sum()
+            summed += loss * len(labels)
+            right += (logits.argmax(1) == labels).sum()
             if step == stop:
                 break
             now = time.perf_counter()
@@ -203,6 +210,7 @@ def train(
         mean_loss, accuracy = float(summed) / seen, float(right) / seen
         record.seconds += time.perf_counter() - started
         record.images += seen
+        record.engine, record.engine_reason = steps.used, steps.reason
         record.curves += _step_losses(first, epoch, steps_an_epoch)
         if step == stop:
             return
@@ -227,8 +235,3 @@ def _step_losses(losses: list[torch.Tensor], epoch: int, steps_an_epoch: int) ->
         Reading(step=before + i, epoch=epoch - 1 + i / steps_an_epoch, measure=STEP_LOSS, value=value if math.isfinite(value) else None)
         for i, value in enumerate(values, 1)
     ]
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """bf16 autocast where `precision` says so."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()

@@ -18,6 +18,7 @@ from benchmark import attacks, measures, robustness
 from benchmark.lab import data as datasets
 from benchmark.lab import evaluate, health
 from benchmark.lab.checkpoint import Keeper, Training
+from benchmark.lab.engine import chosen
 from benchmark.lab.measure import Observer, constraints, invariant_layers, norm_layers
 from benchmark.lab.model import build
 from benchmark.lab.train import Diverged, Progress, Record, Tensors, optimizer, train
@@ -46,6 +47,8 @@ class Context:
     fingerprint: str
     device: str = "cpu"
     threads: int = 1
+    engine: str = "auto"
+    """Of training, see `benchmark.lab.engine`; compiled code rounds otherwise, as another number of threads does."""
     provenance: dict[str, Any] = field(default_factory=dict)
     identity: str = ""
     """Hash of the trial's identity, which a checkpoint must have in common with it."""
@@ -65,6 +68,7 @@ def keeper(trial: Trial, context: Context) -> Keeper | None:
     if path is None:
         return None
     owner = {"identity": context.identity, "device": context.device, "precision": _precision(trial, context.device), "threads": context.threads}
+    owner["engine"] = chosen(context.engine, context.device)
     return Keeper(path, owner, context.checkpoint_seconds)
 
 
@@ -87,6 +91,8 @@ def run(trial: Trial, context: Context, report: Callable[[Progress], None], kept
         status, reason, log = Status.ERROR, f"{type(error).__name__}: {short}"[:500], _tail()
         if memory := _out_of(error):
             status, reason, facts = Status.OUT_OF_MEMORY, short[:300] or f"out of {memory}", {"out_of": memory}
+    if record.engine:
+        facts |= {"engine": record.engine, "engine_reason": record.engine_reason, "compile_seconds": record.compile_seconds}
     if kept:
         facts |= {k: v for k, v in {"resumed_at": kept.resumed_at, "checkpoint": kept.problem}.items() if v}
     found["provenance"] = found.get("provenance", context.provenance) | facts
@@ -113,7 +119,7 @@ def _precision(trial: Trial, device: str) -> str:
 def _run(trial: Trial, context: Context, report: Callable[[Progress], None], record: Record, found: dict[str, Any], kept: Keeper | None) -> None:
     device = torch.device(context.device)
     precision = _precision(trial, context.device)
-    found["provenance"] = {**context.provenance, "engine": "eager", "precision": precision, **_machine(device, context.threads)}
+    found["provenance"] = {**context.provenance, "precision": precision, **_machine(device, context.threads)}
     _settle(device, context.threads)
 
     final = trial.stage == "final"
@@ -180,6 +186,7 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
         record=record,
         stop=context.steps,
         after_epoch=after_epoch,
+        engine=chosen(context.engine, context.device),
     )
     if context.steps is not None:
         return

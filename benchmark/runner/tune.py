@@ -115,6 +115,7 @@ def _job(work: Work, limits: Limits, options: Options) -> Job:
         "identity": item.identity.hash,
         "device": device_of(work.need),
         "threads": limits.cpu,
+        "engine": limits.engine,
         "provenance": options.provenance,
         "checkpoints": str(options.checkpoints) if options.checkpoints else None,
         "checkpoint_seconds": options.checkpoint_seconds,

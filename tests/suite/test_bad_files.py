@@ -140,6 +140,7 @@ ONE_PROBLEM = {
     "time": ("limits: {time: 30x}", "5: limits.time: expected a time such as 90s, 30m, 2h or a number of seconds above 0, found '30x'"),
     "no time": ("limits: {time: 0}", "5: limits.time: expected a time such as 90s, 30m, 2h or a number of seconds above 0, found 0"),
     "gpu": ("limits: {gpu: all}", "5: limits.gpu: expected a number from 0 to 64 or 'auto', found 'all'"),
+    "engine": ("limits: {engine: fast}", "5: limits.engine: expected one of auto, graph, compile, eager, found 'fast'"),
     "half a cpu": ("limits: {cpu: 0.5}", "5: limits.cpu: expected a whole number from 1 to 4096, found 0.5"),
     "exclude nothing": ("exclude: [{norm: bn, batch_size: [1, 2]}]", "5: exclude[0]: fits no trial: no batch_size is 1, 2; there is 128"),
     "exclude everything": ("exclude: {norm: [bn, gn]}", "5: exclude: leaves no trial"),
