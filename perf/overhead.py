@@ -71,12 +71,13 @@ def bench_run(suite: Path, folder: Path) -> tuple[float, list[dict[str, Any]], f
     return took, rows, began
 
 
-def measure(trials: int) -> list[dict[str, Any]]:
+def measure(trials: int, *, warm: bool) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="normbench-overhead-") as name:
         folder = Path(name)
         suite = folder / "trivial.yaml"
         suite.write_text(SUITE.format(seeds=1))
-        bench_run(suite, folder / "warm")
+        if warm:
+            bench_run(suite, folder / "warm")
         suite.write_text(SUITE.format(seeds=trials))
         helped = min(python("-m", "benchmark.cli", "--help")[0] for _ in range(3))
         bare = min(python("-c", "pass")[0] for _ in range(3))
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="two trials: that it runs")
     parser.add_argument("--json", action="store_true", help="one JSON object a case")
     given = parser.parse_args()
-    for row in measure(2 if given.smoke else 32):
+    for row in measure(2 if given.smoke else 32, warm=not given.smoke):
         print(json.dumps(row) if given.json else f"{row['case']:<70} {row['ours']:8.3f} {row['unit']}   against {row['peer']:8.3f}   {row['ratio']:6.2f}x")
 
 

@@ -34,7 +34,7 @@ from benchmark.trial import digest  # noqa: E402
 from tests.site import synthetic  # noqa: E402
 
 SIZES = (1_000, 10_000, 100_000)
-SMOKE = (200, 400)
+SMOKE = (40, 80)
 #: Case -> limit and unit, at the largest size.
 LIMITS = {
     "build": (60.0, "s"),

@@ -203,9 +203,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a case")
     parser.add_argument("--data", type=Path, default=os.environ.get("BENCH_DATA"), help="folder with cifar10-jpeg/; BENCH_DATA by default")
     parser.add_argument("--norms", default=",".join(NORMS))
-    parser.add_argument("--engines", default="eager,compile,graph" if torch.cuda.is_available() else "eager,compile")
+    parser.add_argument("--engines", help="of eager, compile and graph; by default all that there are here, for --smoke eager alone")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
+    engines = given.engines or ("eager" if given.smoke else "eager,compile,graph" if torch.cuda.is_available() else "eager,compile")
     torch.set_num_threads(1)
     data_dir = Path(given.data) if given.data else None
     if given.smoke or not (data_dir and (data_dir / "cifar10-jpeg").is_dir()):
@@ -215,7 +216,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="normbench-inductor-") as empty:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty  # compiling is to be paid for here, whatever earlier runs have kept
         for norm in ["bn"] if given.smoke else given.norms.split(","):
-            for row in measure(norm, spec, data_dir, 1 if given.smoke else given.rounds, tuple(given.engines.split(",")), small=given.smoke):
+            for row in measure(norm, spec, data_dir, 1 if given.smoke else given.rounds, tuple(engines.split(",")), small=given.smoke):
                 print(json.dumps(row) if given.json else shown(row), flush=True)
 
 

@@ -137,7 +137,7 @@ def test_a_broken_trial_costs_itself_and_is_told(place: Place) -> None:
     assert plan == {"bn": "cached", "saboteur": "cached", "saboteur[how=segfault]": "missing", "saboteur[how=nan]": "cached"}
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.faults), signal.SIGKILL], ids=lambda s: s.name)
 def test_an_interrupted_run_goes_on_where_it_was(place: Place, how: signal.Signals) -> None:
     place.suite(norms="bn, gn, ln", seeds=2, epochs=3)
     process = place.start()

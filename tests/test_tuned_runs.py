@@ -37,6 +37,7 @@ def rows(place: Place, stage: str) -> list[dict[str, Any]]:
     return [r for r in place.store.rows() if r["stage"] == stage]
 
 
+@pytest.mark.faults
 def test_digits_tuned_is_killed_after_tuning_and_goes_on(place: Place) -> None:
     """The suite that ships, for real: candidates, the choice, final trials, boards, site."""
     (place.root / "small.yaml").write_text(shipped("suites", "digits-tuned.yaml").read_text())

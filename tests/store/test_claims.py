@@ -165,6 +165,7 @@ def test_two_runs_at_once_run_each_trial_once_and_both_end_with_all(tmp_path: Pa
         assert any("waiting for" in text for text in texts)
 
 
+@pytest.mark.faults
 def test_a_run_takes_over_what_a_killed_one_held(tmp_path: Path, data_dir: Path) -> None:
     (tmp_path / "shared.yaml").write_text(SUITE)
     first = _start(tmp_path, data_dir, "one")

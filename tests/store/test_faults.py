@@ -73,6 +73,7 @@ def test_a_full_disk_stops_before_anything_is_lost(small_disk: Path, make_trial:
     assert {n: c for n, c in contents(small_disk).items() if not n.rpartition("/")[2].startswith(".claim-")} == before
 
 
+@pytest.mark.faults
 def test_a_run_on_a_full_disk_says_so_and_ends(small_disk: Path, tmp_path: Path, data_dir: Path) -> None:
     (tmp_path / "s.yaml").write_text(SUITE)
     run = ["run", "s.yaml", "--results", str(small_disk / "results"), "--site", str(tmp_path / "site")]
@@ -131,6 +132,7 @@ def test_a_shard_that_cannot_be_read_is_set_aside_by_the_run_that_replaces_it(tm
     assert len(fresh.problems) == 3
 
 
+@pytest.mark.faults
 def test_a_run_meets_damaged_shards_and_goes_on(tmp_path: Path, data_dir: Path) -> None:
     (tmp_path / "s.yaml").write_text(SUITE)
     run = ["run", "s.yaml", "--results", "results", "--site", "site"]
