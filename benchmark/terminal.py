@@ -43,7 +43,7 @@ def _trust(levels: set[Level]) -> str:
 
 def _tables(board: Board) -> list[Table | Text]:
     made: list[Table | Text] = []
-    clean, robust, weights = board.of("clean"), board.of("robust"), board.of("weight-norm")
+    clean, robust, weights = board.of("clean"), board.of("robust"), board.growth
     images = f", {board.test_total} test images" if board.test_total else ""
     made.append(Text(f"\n{board.title}{images}", style="bold"))
     if board.shared:

@@ -342,6 +342,22 @@ def test_against_adjusts_by_holm_over_all_others():
 # ---- terminal ----
 
 
+def test_nothing_is_cut_off_in_a_terminal_of_80_columns():
+    def with_every_weight_norm(trial):
+        outcome = synthetic.outcome(trial)
+        raw = [r for r in outcome.curves if r.measure == "weight-norm.raw"]
+        kinds = [f"weight-norm.{kind}{part}" for kind in ("raw", "effective") for part in ("", "-invariant", "-other")]
+        return outcome.model_copy(update={"curves": (*outcome.curves, *(r.model_copy(update={"measure": k}) for k in kinds[1:] for r in raw))})
+
+    made = boards(rows([*synthetic.grid(["bn", "gn", "ws+gn"], seeds=3, weight_decays=[0])], with_every_weight_norm))
+    assert len(made[0].of("weight-norm")) >= 6
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(render(made))
+    text = console.export_text()
+    assert "growth" in text
+    assert "…" not in text
+
+
 def test_the_terminal_shows_every_entry_rank_and_failure():
     trials = [*synthetic.grid(["bn", "gn"], seeds=3, weight_decays=[0]), synthetic.trial("[red]x[/red]", 0)]
     made = boards(rows(trials, lambda t: synthetic.failure(t) if "x" in t.norm_label else synthetic.outcome(t)))

@@ -12,6 +12,8 @@ from benchmark.plugins import show
 from benchmark.trust.levels import Level, lowest
 
 Group = Literal["clean", "robust", "weight-norm"]
+#: Weight norms whose growth tables show.
+GROWTH = ("raw", "raw-invariant", "effective")
 #: Threats that a ball bounds: among them a worst case can be taken; noises, corruptions and the historic setting in standardised space stand apart.
 BALLS = frozenset({"linf", "l2", "l1"})
 
@@ -209,6 +211,11 @@ class Board:
 
     def of(self, group: Group) -> tuple[Metric, ...]:
         return tuple(m for m in self.metrics if m.group == group)
+
+    @property
+    def growth(self) -> tuple[Metric, ...]:
+        """Of the growth of weight norms, those that tables show; all of them are in the downloads."""
+        return tuple(m for m in self.of("weight-norm") if m.key.removeprefix("growth:weight-norm.") in GROWTH)
 
     def metric(self, key: str) -> Metric:
         return next(m for m in self.metrics if m.key == key)

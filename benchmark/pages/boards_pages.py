@@ -64,10 +64,6 @@ TOPICS = (
 )
 
 
-#: Weight norms whose growth stands on a board; all of them are in its downloads.
-GROWTH_COLUMNS = ("raw", "raw-invariant", "effective")
-
-
 def write(context: Context) -> None:
     """Write index.html and the pages of every topic, one for each dataset and architecture."""
     drawn = _drawn(context)
@@ -119,7 +115,7 @@ def _table(context: Context, topic: Topic, board: Board) -> BoardTable:
     if topic.name == "robustness":
         others = [m for m in board.of("robust") if m != robust]
         return board_table(board, robust, [robust, *others] if robust else [], context, against=clean)
-    weights = [m for m in board.of("weight-norm") if m.key.removeprefix("growth:weight-norm.") in GROWTH_COLUMNS]
+    weights = board.growth
     beside = [m for m in (clean, robust) if m]
     return board_table(board, weights[0] if weights else None, [*weights, *beside], context)
 
