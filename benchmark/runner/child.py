@@ -7,7 +7,6 @@ a second. A child whose parent is gone ends by itself.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import io
 import os
@@ -56,7 +55,7 @@ def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="normbench-") as folder:
         log = Path(folder) / "log"
         log.touch()
-        process = context.Process(target=_child, args=(sender, asdict(job), str(log)), daemon=True)
+        process = context.Process(target=_child, args=(sender, asdict(job), str(log), dict(os.environ)), daemon=True)
         with _no_main_module():
             process.start()
         sender.close()
@@ -120,8 +119,11 @@ def _kernel_kills() -> int:
     return 0
 
 
-def _child(connection: Connection, job: dict[str, Any], log: str) -> None:
+def _child(connection: Connection, job: dict[str, Any], log: str, environment: dict[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    warm.call_it("bench-trial")
+    os.environ.clear()
+    os.environ.update(environment)  # the server's is older than the worker's choice of GPUs (CUDA_VISIBLE_DEVICES)
     _end_with_fork_server()
     with Path(log).open("a", buffering=1) as file:
         os.dup2(file.fileno(), 1)
@@ -152,7 +154,7 @@ def _end_with_parent(connection: Connection) -> None:
 
 
 def _end_with_fork_server() -> None:
-    """The fork server ends when the parent does, and the kernel ends this process with it, even inside a call that lets no thread run (Linux).
+    """The fork server ends when the parent does, and this process with it.
 
     The server knows by a pipe whose other end the parent has, and of which multiprocessing gives every child a copy: held on to, it keeps the server alive.
     """
@@ -160,8 +162,7 @@ def _end_with_fork_server() -> None:
     if (alive := getattr(server, "_forkserver_alive_fd", None)) is not None:
         os.close(alive)
         server._forkserver_alive_fd = None
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    warm.end_with_parent()
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from benchmark.identity import library_versions
 from benchmark.lab import data as datasets
 from benchmark.plan import Item
 from benchmark.resources import cache_dir
-from benchmark.runner import warm
+from benchmark.runner import zygote
 from benchmark.runner.retry import Need, fits
 from benchmark.trial import DataSpec, Limits
 
@@ -47,8 +47,12 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
 }
-#: Makes a local Ray listen on loopback only (and refuse further nodes).
-LOCAL_SETTINGS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+#: The first makes a local Ray listen on loopback only (and refuse further nodes). The second: of its own accord Ray starts a worker a core, none of which Tune
+#: uses, because Tune's have an environment of their own.
+LOCAL_SETTINGS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_prestart_worker_first_driver": "0"}
+#: Even without usage statistics Ray asks the metadata services of three clouds, by HTTP, which of them it is in (`get_cloud_from_metadata_requests`, 2.60). Its
+#: own processes get a proxy that does not exist, so that the question stays on this machine.
+NOBODY_TO_ASK = {"HTTP_PROXY": "http://127.0.0.1:9"}
 #: `RAY_OVERRIDE_JOB_RUNTIME_ENV`: the code that is shipped stands even where `ray job submit` brought some of its own.
 CLUSTER_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"}
 #: Seconds for a cluster's address to answer at all; Ray itself would try for minutes.
@@ -85,18 +89,19 @@ def connected(address: str | None) -> Iterator[Cluster]:
     os.environ.update({k: os.environ.get(k, v) for k, v in chosen.items()})
     if address:
         _reach(address)
-    import ray
-
-    logging.getLogger("ray").setLevel(logging.ERROR)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    with tempfile.TemporaryDirectory(prefix="normbench-code-") as code:
+    loading: contextlib.AbstractContextManager[dict[str, str]] = contextlib.nullcontext({}) if address else zygote.running()
+    with tempfile.TemporaryDirectory(prefix="normbench-code-") as code, loading as variables:
+        import ray
+
+        logging.getLogger("ray").setLevel(logging.ERROR)
         try:
             if address:
                 stage(Path(code))
                 environment = {"working_dir": code, "env_vars": {k: os.environ[k] for k in SETTINGS}}
                 ray.init(address, runtime_env=environment, **quiet)
             else:
-                with _nobody_to_ask():
+                with _environment({**variables, **NOBODY_TO_ASK}):
                     start_here(ray, quiet)
         except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
             if not address:
@@ -111,11 +116,10 @@ def connected(address: str | None) -> Iterator[Cluster]:
 
 def start_here(ray: Any, quiet: dict[str, Any]) -> None:
     """Ray gives its own processes 30 s to start, which is not always enough on a busy machine: it is tried again before it counts. Raises `ClusterError`."""
-    environment = {"worker_process_setup_hook": f"{warm.__name__}.start"}
     for left in reversed(range(START_TRIES)):
         try:
             # "local": with no address Ray would join whatever cluster someone has started on this machine
-            ray.init("local", include_dashboard=False, configure_logging=False, _node_ip_address="127.0.0.1", runtime_env=environment, **quiet)
+            ray.init("local", include_dashboard=False, configure_logging=False, _node_ip_address="127.0.0.1", **quiet)
         except Exception as error:  # Ray raises a bare Exception there
             ray.shutdown()
             if "timed out during startup" not in str(error):
@@ -127,19 +131,17 @@ def start_here(ray: Any, quiet: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _nobody_to_ask() -> Iterator[None]:
-    """Even without usage statistics Ray asks the metadata services of three clouds, by HTTP, which of them it is in (`get_cloud_from_metadata_requests`, 2.60).
-
-    The processes that it starts here get a proxy that does not exist, so that the question stays on this machine.
-    """
-    before = os.environ.get("HTTP_PROXY")
-    os.environ["HTTP_PROXY"] = "http://127.0.0.1:9"
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """What this process starts meanwhile has these variables too."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        os.environ.pop("HTTP_PROXY")
-        if before is not None:
-            os.environ["HTTP_PROXY"] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _reach(address: str) -> None:

@@ -1,25 +1,88 @@
-"""What the fork server of a worker loads, so that a trial does not: imported there once, before any trial is forked from it.
+"""Where a worker gets the process from that its trials are forked from: torch, timm and the plug-ins are loaded there once, before any trial.
 
-Nothing here may start a thread: a fork would not have it. So there is a forward pass on one thread, which sets up oneDNN, and no backward pass.
+That process is a fork server of multiprocessing. On this machine it is itself forked from the run's zygote (see `benchmark.runner.zygote`), so that loading is
+paid once a run and not once a worker; where there is no zygote (on the nodes of a cluster, in a plain process), it loads everything itself.
+
+Nothing that is loaded there may start a thread: a fork would not have it. So there is a forward pass on one thread, which sets up oneDNN, and no backward pass.
 """
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
-from multiprocessing import forkserver
+import os
+import select
+import signal
+import socket
+import sys
+from multiprocessing import forkserver, util
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
 
 MODULE = __name__
+#: What is loaded: a module, imported for nothing but that.
+LOADED = f"{MODULE}_up"
+#: The variable by which Ray's workers know the zygote's address.
+ZYGOTE = "NORMBENCH_ZYGOTE"
 
 
 def context() -> ForkServerContext:
-    """Processes that start from a server with torch, timm and the plug-ins loaded."""
+    """Processes that start from a server with torch, timm and the plug-ins loaded: one that the zygote forks for this process, else one that loads them."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload([f"{MODULE}_up"])
+    found.set_forkserver_preload([LOADED])
+    server: Any = forkserver._forkserver
+    if server._forkserver_address is None and (address := os.environ.get(ZYGOTE)):
+        adopt(address)
     return found
 
 
-def start() -> None:
-    """Start this process's server in the background, before it is needed. Ray calls it when a worker process begins."""
-    context()
-    forkserver.ensure_running()
+def adopt(address: str) -> bool:
+    """Have the zygote at `address` fork this process's server. False where there is none, or where this Python takes no server that it did not start.
+
+    The zygote gets what multiprocessing gives to a server that it starts: a socket to listen at, and the end of a pipe that says when this process is gone. The
+    connection stays open, and says when the server is gone; then this process starts one of its own.
+    """
+    server: Any = forkserver._forkserver
+    if hasattr(server, "_forkserver_authkey"):  # Python 3.14 gives a server a key that only it and its starter know
+        return False
+    zygote = socket.socket(socket.AF_UNIX)
+    try:
+        zygote.connect(address)
+        with socket.socket(socket.AF_UNIX) as listener:
+            place = str(Path(util.get_temp_dir()) / "server")  # this process's own folder, which goes with it
+            listener.bind(place)
+            listener.listen()
+            alive, held = os.pipe()
+            try:
+                niceness = os.getpriority(os.PRIO_PROCESS, 0)  # Ray lowers its workers' priority, and theirs is the trials'
+                socket.send_fds(zygote, [str(niceness).encode()], [listener.fileno(), alive])
+            finally:
+                os.close(alive)
+    except OSError:
+        zygote.close()
+        return False
+    server._forkserver_address, server._forkserver_alive_fd = place, held
+
+    def ensure_running() -> None:
+        if select.select([zygote], [], [], 0)[0]:
+            zygote.close()
+            os.close(held)
+            server._forkserver_address = server._forkserver_alive_fd = None
+            del server.ensure_running
+            server.ensure_running()
+
+    server.ensure_running = ensure_running
+    return True
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process when its parent ends, even inside a call that lets no thread run (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def call_it(name: str) -> None:
+    """Name this process, of at most 15 characters, for those who look at `top` (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(15, name.encode())  # PR_SET_NAME

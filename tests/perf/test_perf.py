@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 PERF = Path(__file__).parents[2] / "perf"
 BENCHES = sorted(p.name for p in PERF.glob("*.py") if not p.name.startswith("_"))
 NEEDS_BROWSER = {"site_scale.py"}
+#: Cases that are one time less another: at the smallest size the machine's own unrest is larger than they are, and they may come out below zero.
+DIFFERENCES = "overhead a trial"
 
 
 def test_there_are_benches_and_each_has_its_table() -> None:
@@ -32,5 +35,6 @@ def test_a_bench_runs_at_its_smallest_size(name: str) -> None:
     assert cases
     for case in cases:
         assert {"case", "ours", "peer", "unit", "ratio"} <= set(case)
-        assert case["ours"] > 0
+        assert math.isfinite(case["ratio"])
+        assert case["ours"] > 0 or case["case"].startswith(DIFFERENCES)
         assert case["peer"] > 0

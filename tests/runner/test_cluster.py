@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.runner.test_faults import Running
+from tests.runner.test_faults import Running, is_trial
 from tests.test_cli import SABOTEUR, Place
 
 pytestmark = pytest.mark.cluster
@@ -97,15 +97,7 @@ class Nodes:
         return "\n".join(f"--- {p.name}\n{p.read_text(errors='replace')[-2000:]}" for p in self.root.glob("*.log"))
 
     def trials(self, ip: str) -> list[psutil.Process]:
-        found = []
-        for process in self.running[ip].children(recursive=True):
-            try:
-                parent = process.parent()
-                if "forkserver" in " ".join(process.cmdline()) and parent is not None and "forkserver" in " ".join(parent.cmdline()):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        return [p for p in self.running[ip].children(recursive=True) if is_trial(p)]
 
     def kill(self, ip: str) -> None:
         """Everything on a node at once, as when its power goes."""

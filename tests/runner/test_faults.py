@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -56,8 +57,8 @@ class Running:
             return []
 
     def trials(self) -> list[psutil.Process]:
-        """Processes in which trials run: children of fork servers."""
-        return [p for p in self.family() if _is_trial(p)]
+        """Processes in which trials run."""
+        return [p for p in self.family() if is_trial(p)]
 
     def until(self, what: Callable[[], object], seconds: float = 300.0) -> None:
         deadline = time.monotonic() + seconds
@@ -72,12 +73,10 @@ class Running:
         return code
 
 
-def _is_trial(process: psutil.Process) -> bool:
-    try:
-        parent = process.parent()
-        return parent is not None and "forkserver" in " ".join(parent.cmdline()) and "forkserver" in " ".join(process.cmdline())
-    except psutil.Error:
-        return False
+def is_trial(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return bool(process.name() == "bench-trial")
+    return False
 
 
 @pytest.fixture
@@ -163,7 +162,7 @@ def test_a_second_ctrl_c_ends_at_once(place: Place, started: Callable[..., Runni
     code = run.end(10)
     assert code in {130, -signal.SIGINT}
     assert time.monotonic() - began < 1.0
-    _, alive = psutil.wait_procs([p for p in family if _is_trial(p)], timeout=10)
+    _, alive = psutil.wait_procs([p for p in family if is_trial(p)], timeout=10)
     assert not alive
 
 

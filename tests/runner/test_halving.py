@@ -15,6 +15,7 @@ from benchmark.store import Store
 from benchmark.suite import searches
 from benchmark.suite._load import read
 from benchmark.trial import Limits, Outcome, Status
+from tests.runner.test_faults import is_trial
 
 pytestmark = pytest.mark.timeout(900)  # each starts Ray
 EPOCHS = 12
@@ -32,15 +33,8 @@ tune: {lr: %s, validation: 0.25, scheduler: %s}
 
 
 def trainers() -> list[psutil.Process]:
-    """Processes that run a trial: children of fork servers below this process."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if "forkserver" in " ".join(process.cmdline()) and "forkserver" in " ".join(process.parent().cmdline()):
-                found.append(process)
-        except (psutil.NoSuchProcess, AttributeError):
-            continue
-    return found
+    """Processes below this one that run a trial."""
+    return [p for p in psutil.Process().children(recursive=True) if is_trial(p)]
 
 
 def run(root: Path, data_dir: Path, rates: str, scheduler: str) -> tuple[list[tuple[Item, Outcome]], list[int]]:

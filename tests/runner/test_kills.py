@@ -5,6 +5,7 @@ A trial that is killed three times in one run keeps a row that says so, and the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -28,6 +29,8 @@ pytestmark = pytest.mark.faults
 
 KILLS = int(os.environ.get("NORMBENCH_KILLS", "30"))
 SEED = int(os.environ.get("NORMBENCH_KILL_SEED", "0"))
+#: Names of this package's own processes (`benchmark.runner.zygote`).
+OURS = {"bench-trial", "bench-server", "bench-zygote"}
 #: Of two processes that can be killed: how often it is the driver.
 DRIVER_SHARE = 0.5
 #: Variable by which the processes of this test are told from those of others.
@@ -83,7 +86,7 @@ def test_thirty_kills_leave_no_trace_in_the_rows(place: Place, started: Callable
                 while run.process.poll() is None and (time.monotonic() < deadline or not (driver or victims)):  # a worker is killed where there is one
                     time.sleep(0.02 if time.monotonic() < deadline else 0.2)
                     if not driver and time.monotonic() >= deadline:
-                        victims = [p for t in run.trials() for p in (t, *filter(None, [_worker_of(t)]))]
+                        victims = [p for p in run.family() if _runs_trials(p)]
                 if run.process.poll() is not None:
                     continue
                 victim = psutil.Process(run.process.pid) if driver else draw.choice(victims)
@@ -115,17 +118,15 @@ def test_thirty_kills_leave_no_trace_in_the_rows(place: Place, started: Callable
     assert resumed
 
 
-def _worker_of(trial: psutil.Process) -> psutil.Process | None:
-    try:
-        server = trial.parent()
-        return server.parent() if server else None
-    except psutil.Error:
-        return None
+def _runs_trials(process: psutil.Process) -> bool:
+    """Is it a Ray worker, a trial, or one that trials are forked from?"""
+    with contextlib.suppress(psutil.Error):
+        return process.name() in OURS or process.cmdline()[0].startswith("ray::ImplicitFunc")
+    return False
 
 
 def _is_of(process: psutil.Process, root: Path) -> bool:
-    """Is it a process in which a trial of this test runs?"""
-    try:
-        return "forkserver" in " ".join(process.cmdline()) and process.environ().get(MARK) == str(root)
-    except psutil.Error:
-        return False
+    """Is it a process in which a trial of this test runs, or from which they are forked?"""
+    with contextlib.suppress(psutil.Error):
+        return (process.name() in OURS or "forkserver" in " ".join(process.cmdline())) and process.environ().get(MARK) == str(root)
+    return False

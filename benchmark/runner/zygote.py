@@ -1,0 +1,84 @@
+"""The zygote of a run: one process that loads torch, timm and the plug-ins while Ray starts, and from which the fork server of each worker is forked.
+
+It belongs to the driver and ends with it. What a worker asks it for, and what happens where it cannot, is in `benchmark.runner.warm`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from multiprocessing import forkserver
+from pathlib import Path
+
+from benchmark.runner import warm
+
+_COMMAND = "import sys; sys.path[:] = {path!r}; from benchmark.runner.zygote import main; main({listener})"
+#: Workers that may knock while it is still loading.
+_BACKLOG = 1024
+
+
+@contextlib.contextmanager
+def running() -> Iterator[dict[str, str]]:
+    """A zygote, as the variables by which workers find it; none where this machine gives no such socket. It does not wait for the zygote to be ready."""
+    with tempfile.TemporaryDirectory(prefix="normbench-zygote-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        address = str(Path(folder) / "socket")  # a folder that its owner alone may enter
+        try:
+            listener.bind(address)
+        except OSError:  # the path is too long
+            yield {}
+            return
+        listener.listen(_BACKLOG)
+        command = _COMMAND.format(path=sys.path, listener=listener.fileno())
+        process = subprocess.Popen(
+            [sys.executable, "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+            start_new_session=True,
+        )
+        listener.close()  # the zygote has it; should it end, workers are refused and start servers of their own
+        try:
+            yield {warm.ZYGOTE: address}
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def main(listener_fd: int) -> None:
+    """Load everything, then fork a server for each connection, until the driver's end of standard input is closed."""
+    warm.end_with_parent()
+    warm.call_it("bench-zygote")
+    importlib.import_module(warm.LOADED)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no server's exit code is asked for
+    with socket.socket(fileno=listener_fd) as listener:
+        while True:
+            if sys.stdin.fileno() in select.select([listener, sys.stdin.fileno()], [], [])[0]:
+                return
+            worker, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                try:
+                    _serve(worker)
+                finally:
+                    os._exit(0)
+            worker.close()
+
+
+def _serve(worker: socket.socket) -> None:
+    """Be the fork server of the worker at the other end, until it is gone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    warm.end_with_parent()
+    warm.call_it("bench-server")
+    niceness, fds, *_ = socket.recv_fds(worker, 16, 2)
+    os.setpriority(os.PRIO_PROCESS, 0, int(niceness))
+    listener, alive = fds
+    forkserver.main(listener, alive, [])
