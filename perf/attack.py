@@ -2,8 +2,8 @@
 
     python perf/attack.py [--smoke] [--json] [--data DIR]
 
-Networks are trained first, one plainly and one adversarially on each dataset; the two evaluations take turns. Image-steps are gradients computed, one an
-image. foolbox takes the model as a user would hand it over: in eval mode, parameters as they are.
+Networks are trained first, one plainly and one adversarially on each dataset; the evaluations take turns: ours, foolbox, and ours with a compiled search.
+Image-steps are gradients computed, one an image. foolbox takes the model as a user would hand it over: in eval mode, parameters as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from benchmark.lab import data as datasets
 from benchmark.lab import evaluate
 from benchmark.lab.measure import Observer
 from benchmark.lab.model import build
+from benchmark.lab.search import Search
 from benchmark.lab.train import Record, Tensors, optimizer, train
 from benchmark.measures import Probe
 from benchmark.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
@@ -101,9 +104,9 @@ def prepare(case: Case, data_dir: Path | None) -> tuple[nn.Module, Tensors]:
     return model.eval(), test
 
 
-def ours(model: nn.Module, data: Tensors, sizes: tuple[float, ...]) -> list[float]:
+def ours(model: nn.Module, data: Tensors, sizes: tuple[float, ...], search: Search | None = None) -> list[float]:
     right = evaluate.clean(model, data, BATCH).right
-    results = evaluate.attack(model, registry.make("bim", {"eps": sizes, "steps": STEPS}), data, right, seed=0, batch_size=BATCH)
+    results = evaluate.attack(model, registry.make("bim", {"eps": sizes, "steps": STEPS}), data, right, seed=0, batch_size=BATCH, search=search)
     return [r.accuracy for r in results]
 
 
@@ -118,13 +121,20 @@ def peer(model: nn.Module, data: Tensors, sizes: tuple[float, ...]) -> list[floa
     return [s / len(data.labels) for s in stands]
 
 
-def measure(case: Case, data_dir: Path | None, rounds: int) -> list[dict[str, Any]]:
+def measure(case: Case, data_dir: Path | None, rounds: int, *, compiled: bool) -> list[dict[str, Any]]:
+    """`compiled`: a third arm, ours with a compiled search; what compiling costs is no part of its seconds and stands beside them."""
     model, data = prepare(case, data_dir)
     clean = float(evaluate.clean(model, data, BATCH).right.double().mean())
-    seconds: dict[str, list[float]] = {"ours": [], "peer": []}
+    search = Search(model, "float32")
+    arms: dict[str, Callable[..., list[float]]] = {"ours": ours, "peer": peer}
+    if compiled:
+        with evaluate.frozen(model):
+            search.prepare(evaluate.pixels(data.images[:BATCH]), data.labels[:BATCH])
+        arms["compiled"] = partial(ours, search=search)
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
     steps, found = {}, {}
     for _ in range(rounds):
-        for name, run in (("ours", ours), ("peer", peer)):
+        for name, run in arms.items():
             counted = Gradients(model).eval()
             for parameter in model.parameters():
                 parameter.grad = None
@@ -135,7 +145,7 @@ def measure(case: Case, data_dir: Path | None, rounds: int) -> list[dict[str, An
     apart = max(abs(a - b) for a, b in zip(found["ours"], found["peer"], strict=True))
     about = {"clean": clean, "images": len(data.labels), "robust": found["ours"], "robust_peer": found["peer"], "largest_difference": apart}
     took = {name: statistics.median(times) for name, times in seconds.items()}
-    return [
+    lines = [
         {
             "case": f"{case.name}: image-steps",
             "ours": steps["ours"],
@@ -146,6 +156,12 @@ def measure(case: Case, data_dir: Path | None, rounds: int) -> list[dict[str, An
         },
         {"case": f"{case.name}: time", "ours": took["ours"], "peer": took["peer"], "unit": "s", "ratio": took["peer"] / took["ours"], **about},
     ]
+    if compiled:
+        about |= {"robust": found["compiled"], "largest_difference": max(abs(a - b) for a, b in zip(found["compiled"], found["ours"], strict=True))}
+        about |= {"engine": search.engine, "reason": search.reason, "compile_seconds": search.compile_seconds}
+        ratio = took["peer"] / took["compiled"]
+        lines.append({"case": f"{case.name}: time, search compiled", "ours": took["compiled"], "peer": took["peer"], "unit": "s", "ratio": ratio, **about})
+    return lines
 
 
 def main() -> None:
@@ -157,13 +173,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     for case in cases(options.data and Path(options.data), options.smoke):
-        for line in measure(case, options.data and Path(options.data), 1 if options.smoke else options.rounds):
+        for line in measure(case, options.data and Path(options.data), 1 if options.smoke else options.rounds, compiled=not options.smoke):
             if options.json:
                 print(json.dumps(line), flush=True)
             else:
                 robust = " ".join(f"{100 * r:.1f}" for r in line["robust"])
                 text = f"{line['case']:45} ours {line['ours']:>9.5g} foolbox {line['peer']:>9.5g} {line['unit']:9} {line['ratio']:.2f}x"
                 print(f"{text}  (clean {100 * line['clean']:.1f}, robust {robust} %, apart {100 * line['largest_difference']:.2f} points)", flush=True)
+                if "engine" in line:
+                    print(f"{'':45} search: {line['engine']} {line['reason']}, compiled in {line['compile_seconds']:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

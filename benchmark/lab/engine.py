@@ -14,18 +14,16 @@ compiled and the model left as it is, so parameters, hooks and `state_dict` keep
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
 from benchmark.lab.cuda_graph import Graph
 from benchmark.lab.measure import undisturbed
-from benchmark.resources import cache_dir
 from benchmark.trial import TrainSpec
 
 Kind = Literal["graph", "compile", "eager"]
@@ -132,15 +130,15 @@ class Engine:
 
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self._compiled and images.shape == self._shape:
-            from torch._dynamo import config
             from torch._dynamo.exc import RecompileError
 
+            from benchmark.lab.compiling import once
+
             try:
-                # A second compilation would be paid for unseen, inside the time of training, and it is a sign of state that the first has not seen.
-                with config.patch(error_on_recompile=True):
+                with once():  # more than one compilation is a sign of state that the first has not seen
                     return self._run(self._compiled, images.contiguous(), labels)
             except RecompileError as error:
-                self._fall(f"compile: it would have to be compiled again: {_line(error)}")
+                self._fall(f"compile: it would have to be compiled again: {line(error)}")
         return self._run(self._eager, images, labels)
 
     def _run(self, forward: Forward, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -154,22 +152,14 @@ class Engine:
     def _compile(self, images: torch.Tensor, labels: torch.Tensor) -> str:
         """Compile, and hold the gradients against the eager ones. Returns why that is not possible; empty where it is."""
         try:
-            import torch._dynamo
-            import torch._inductor.config
+            from benchmark.lab.compiling import compiler
 
-            from benchmark.lab.saved_reads import KeepReads
-
-            _keep_code()
-            torch._dynamo.reset()  # code of earlier models counts towards a limit of this one
-            # Whole or not at all, so that a failure comes before anything has run. Random numbers are drawn as the eager step draws them. No pool
-            # of compiling processes: a trial's process is one of many, and has to end by itself.
-            with torch._inductor.config.patch(compile_threads=1):
-                options: dict[str, str | int | bool | Callable[..., Any]] = {"fallback_random": True, "joint_custom_post_pass": KeepReads()}
-                forward = torch.compile(self._eager, dynamic=False, fullgraph=True, options=options)
+            with compiler() as compiled:
+                forward = compiled(self._eager)
                 if problem := self._differs(forward, images, labels):
                     return problem
         except Exception as error:  # whatever the compiler may raise: no C++ compiler, an operation that it does not know, a fault of its own
-            return f"compile: {type(error).__name__}: {_line(error)}"
+            return f"compile: {type(error).__name__}: {line(error)}"
         self._compiled, self.used = forward, "compile"
         return ""
 
@@ -215,7 +205,7 @@ class Engine:
             forward = self._compiled or self._eager
             self._graph = Graph(self.model, lambda i, t: self._run(forward, i, t), self.stepper, self.spec, images, labels)
         except Exception as error:  # as above
-            return f"graph: {type(error).__name__}: {_line(error)}"
+            return f"graph: {type(error).__name__}: {line(error)}"
         self.used = "graph"
         return ""
 
@@ -225,13 +215,6 @@ class Engine:
             self.used = "eager"
 
 
-def _keep_code() -> None:
-    """Compiled code is kept between runs in our cache: the second trial of a shape finds it there. A user's own `TORCHINDUCTOR_CACHE_DIR` stands."""
-    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
-
-    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):  # torch sets the variable itself, while it is imported
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "inductor")
-
-
-def _line(error: Exception) -> str:
+def line(error: Exception) -> str:
+    """Its message in one line."""
     return " ".join(str(error).split())

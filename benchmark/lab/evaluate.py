@@ -2,7 +2,8 @@
 
 An attack sees sizes in ascending order and only images that are still classified correctly: what falls at one size counts as fallen at every larger one,
 which the ball of the larger size contains. Whatever no ball contains (noise, corruptions) is applied to every image at every size. An image falls when the
-prediction on the perturbed image itself, made here and not by the attack, is wrong, and the perturbation is within its ball and [0, 1]. Random draws are
+prediction on the perturbed image itself, made here and not by the attack, is wrong, and the perturbation is within its ball and [0, 1]. Attacks may climb
+the gradients of a faster model (`benchmark.lab.search`); images that have fallen for that model alone are attacked again without it. Random draws are
 seeded by trial and image, so that results do not depend on how images are batched.
 """
 
@@ -12,13 +13,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmark.attacks._gradient import GradientAttack
 from benchmark.attacks.base import BALLS, Attack, Pool
+from benchmark.lab.search import Search
 from benchmark.lab.train import Tensors
 from benchmark.robustness import unpack
 from benchmark.trial import AttackResult
@@ -73,7 +77,7 @@ def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
         return _logits(model, images)
 
 
-def _logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+def _logits(model: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
     # Libraries multiply a single row by another kernel, which rounds differently: alone or in company, an image must get the same bits.
     logits: torch.Tensor = model(images) if len(images) > 1 else model(images.expand(2, *images.shape[1:]))[:1]
     if not torch.isfinite(logits).all():
@@ -99,16 +103,20 @@ def clean(model: nn.Module, data: Tensors, batch_size: int) -> Clean:
 
 
 class Counted(nn.Module):
-    """The model as attacks see it: counts the images that go through, and raises `EvaluationError` where logits are not finite."""
+    """The model as attacks see it: counts the images that go through, and raises `EvaluationError` where logits are not finite.
 
-    def __init__(self, model: nn.Module) -> None:
+    search: what answers where a gradient is asked for; None: the model itself.
+    """
+
+    def __init__(self, model: nn.Module, search: Search | None = None) -> None:
         super().__init__()
         self.model = model
+        self.search = search
         self.images = 0
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.images += len(images)
-        return _logits(self.model, images)
+        return _logits(self.search if self.search and images.requires_grad else self.model, images)
 
 
 def attack(
@@ -121,10 +129,12 @@ def attack(
     batch_size: int,
     data_dir: str | None = None,
     report: Callable[[float], None] = lambda _: None,
+    search: Search | None = None,
 ) -> list[AttackResult]:
     """Perturb with one method at all its sizes. `right`: bool (N,), which images are classified correctly as they are.
 
-    `data_dir`: where attacks that read stored images find them. `report` gets the share of the work that is done. Raises `EvaluationError` when logits
+    `data_dir`: where attacks that read stored images find them. `report` gets the share of the work that is done. `search`: a
+    faster model, whose gradients a `GradientAttack` climbs. Raises `EvaluationError` when logits
     are not finite or a perturbation leaves its ball or [0, 1].
     """
     results: list[AttackResult] = []
@@ -132,9 +142,14 @@ def attack(
     parts = method.parts()
     with frozen(model):
         for position, part in enumerate(parts):
-            run = _Run(model, part, pool, right, batch_size, lambda done, position=position: report((position + done) / len(parts)))  # type: ignore[misc]
+            tell = partial(_tell_part, report, position, len(parts))
+            run = _Run(model, part, pool, right, batch_size, tell, search if isinstance(part, GradientAttack) else None)
             results += run.minimal() if part.minimal else run.by_size()
     return results
+
+
+def _tell_part(report: Callable[[float], None], position: int, parts: int, done: float) -> None:
+    report((position + done) / parts)
 
 
 @dataclass
@@ -147,29 +162,60 @@ class _Run:
     right: torch.Tensor
     batch_size: int
     report: Callable[[float], None]
+    search: Search | None
 
     def by_size(self) -> list[AttackResult]:
         results, standing = [], self.right.clone()
         for position, size in enumerate(self.method.sizes):
-            counted, started, largest = Counted(self.model).eval(), time.perf_counter(), None
+            counted, started = Counted(self.model, self.search).eval(), time.perf_counter()
             candidates = standing.nonzero().flatten() if self.method.threat in BALLS else torch.arange(len(self.right))
-            survived = torch.zeros_like(self.right)
+            survived, largest = torch.zeros_like(self.right), None
             for restart in range(self.method.attempts):
                 if not len(candidates):
                     break
-                done = 0
-                found = self.method.examples(counted, replace(self.pool, restart=restart), candidates, size, self.batch_size)
-                for index, perturbed in _together(found, self.batch_size):
-                    largest = _larger(largest, self._check(size, index, perturbed))
-                    survived[index] = self._right(counted, index, perturbed)
-                    done += len(index)
-                    self.report((position + (restart + done / len(candidates)) / self.method.attempts) / len(self.method.sizes))
-                if done != len(candidates):
-                    raise EvaluationError(f"{self.method.setting} at {size:g} returned {done} images of {len(candidates)}")
+                tell = partial(self._tell, position, restart)
+                pool = replace(self.pool, restart=restart)
+                largest, doubted = self._try(counted, pool, candidates, size, survived, largest, tell)
+                if len(doubted):
+                    counted.search = None
+                    largest, _ = self._try(counted, pool, doubted, size, survived, largest, tell)
+                    counted.search = self.search
                 candidates = survived.nonzero().flatten()
             standing = survived
             results.append(self._result(size, survived, started, counted, largest))
         return results
+
+    def _tell(self, position: int, restart: int, done: float) -> None:
+        self.report((position + (restart + done) / self.method.attempts) / len(self.method.sizes))
+
+    def _try(
+        self,
+        counted: Counted,
+        pool: Pool,
+        candidates: torch.Tensor,
+        size: float,
+        survived: torch.Tensor,
+        largest: torch.Tensor | None,
+        tell: Callable[[float], None],
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Attack `candidates` once and note in `survived` (N,) which of them stand.
+
+        Returns the largest perturbation so far, and the candidates of which only the model that was searched thinks that they have fallen.
+        """
+        done, doubted = 0, []
+        for index, perturbed in _together(self.method.examples(counted, pool, candidates, size, self.batch_size), self.batch_size):
+            largest = _larger(largest, self._check(size, index, perturbed))
+            survived[index] = stands = self._right(counted, index, perturbed)
+            if counted.search and stands.any():
+                where = stands.to(perturbed.device)
+                counted.images += int(stands.sum())
+                thought = counted.search.thinks_wrong(perturbed[where], pool.labels[index[stands].to(pool.labels.device)])
+                doubted.append(index[stands][thought.cpu()])
+            done += len(index)
+            tell(done / len(candidates))
+        if done != len(candidates):
+            raise EvaluationError(f"{self.method.setting} at {size:g} returned {done} images of {len(candidates)}")
+        return largest, torch.cat(doubted) if doubted else candidates[:0]
 
     def minimal(self) -> list[AttackResult]:
         """One run; an image has fallen at every size that its perturbation is within. Seconds and model calls stand at the smallest size."""

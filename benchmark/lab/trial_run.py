@@ -15,12 +15,14 @@ from typing import Any
 import torch
 
 from benchmark import attacks, measures, robustness
+from benchmark.attacks._gradient import GradientAttack
 from benchmark.lab import data as datasets
 from benchmark.lab import evaluate, health
 from benchmark.lab.checkpoint import Keeper, Training
 from benchmark.lab.engine import chosen
 from benchmark.lab.measure import Observer, constraints, invariant_layers, norm_layers
 from benchmark.lab.model import build
+from benchmark.lab.search import Search
 from benchmark.lab.train import Diverged, Progress, Record, Tensors, optimizer, train
 from benchmark.measures import Probe
 from benchmark.resources import checkpoint_path
@@ -48,7 +50,7 @@ class Context:
     device: str = "cpu"
     threads: int = 1
     engine: str = "auto"
-    """Of training, see `benchmark.lab.engine`; compiled code rounds otherwise, as another number of threads does."""
+    """Of training and of what attacks search with, see `benchmark.lab.engine`; compiled code rounds otherwise, as another number of threads does."""
     provenance: dict[str, Any] = field(default_factory=dict)
     identity: str = ""
     """Hash of the trial's identity, which a checkpoint must have in common with it."""
@@ -201,8 +203,11 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
         "test_loss": result.loss,
     }
     results: list[AttackResult] = []
-    for component in trial.attacks:
-        method = attacks.registry.from_component(component)
+    methods = [attacks.registry.from_component(c) for c in trial.attacks]
+    search = _search(model, test, precision, context) if any(isinstance(m, GradientAttack) for m in methods) else None
+    if search:
+        found["provenance"] |= {"search": search.engine, "search_reason": search.reason, "search_seconds": search.compile_seconds}
+    for method in methods:
         results += evaluate.attack(
             model,
             method,
@@ -212,11 +217,22 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
             batch_size=EVALUATION_BATCH,
             data_dir=context.data_dir,
             report=_attack_progress(method.name, trial, record, report),
+            search=search,
         )
         found["attacks"] = tuple(results)
     found["robustness"] = robustness.curves(found["clean_outcomes"], results)
     if found["robustness"]:
         found["health"] = health.examine(model, test, result.right, results, seed=trial.seed, batch_size=EVALUATION_BATCH)
+
+
+def _search(model: torch.nn.Module, test: Tensors, precision: str, context: Context) -> Search | None:
+    """What attacks climb the gradients of, under engines other than `eager`."""
+    if chosen(context.engine, context.device) == "eager":
+        return None
+    search = Search(model, precision)
+    with evaluate.frozen(model):
+        search.prepare(evaluate.pixels(test.images[:EVALUATION_BATCH]), test.labels[:EVALUATION_BATCH])
+    return search
 
 
 def _validated(trial: Trial, record: Record, reading: Reading) -> Progress:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import queue
 import tempfile
 from collections.abc import Callable, Sequence
@@ -167,6 +168,7 @@ def fit(jobs: list[dict[str, Any]], at_once: int | None, packs: dict[str, list[A
     """Run jobs (`index`, `need`, `halved`, JSON of a `Job`) under Tune, telling `report` whatever happens as it happens."""
     from ray import tune
 
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it would name trials whose worker was lost, of which the driver tells in its own words
     halving = Halving(jobs)
     with tempfile.TemporaryDirectory(prefix="normbench-tune-") as scratch:
         tune.Tuner(

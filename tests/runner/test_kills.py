@@ -21,7 +21,7 @@ import pytest
 
 from benchmark.shards import verify
 from benchmark.store import Store
-from tests.runner.test_faults import Running, place, started
+from tests.runner.test_faults import Running, is_worker, place, started
 from tests.test_cli import Place
 
 __all__ = ["place", "started"]
@@ -121,7 +121,7 @@ def test_thirty_kills_leave_no_trace_in_the_rows(place: Place, started: Callable
 def _runs_trials(process: psutil.Process) -> bool:
     """Is it a Ray worker, a trial, or one that trials are forked from?"""
     with contextlib.suppress(psutil.Error):
-        return process.name() in OURS or process.cmdline()[0].startswith("ray::ImplicitFunc")
+        return process.name() in OURS or is_worker(process)
     return False
 
 

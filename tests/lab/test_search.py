@@ -1,0 +1,189 @@
+"""What attacks search with may be as fast and as rough as it likes: verdicts are the model's own, and nothing is lost to the search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from benchmark import attacks, norms
+from benchmark.attacks.base import Attack
+from benchmark.lab import evaluate
+from benchmark.lab.search import Search
+from benchmark.lab.train import Tensors
+from benchmark.lab.trial_run import Context, run
+from benchmark.robustness import unpack
+from benchmark.trial import AttackResult, Status
+from tests.conftest import MakeTrial, stripes
+from tests.lab.test_engine import Net
+
+#: Whose searches are compiled in every run of the tests; the others take minutes (`tox -e engine`).
+ALWAYS = ("bn",)
+BATCH = 32
+
+
+def _trained(norm: str) -> nn.Module:
+    torch.manual_seed(1)
+    model, data = Net(norm), some_data()
+    stepper = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    for _ in range(20):
+        stepper.zero_grad()
+        nn.functional.cross_entropy(model(evaluate.pixels(data.images)), data.labels).backward()
+        stepper.step()
+    return model.eval()
+
+
+def some_data() -> Tensors:
+    images, labels = stripes(72, 0)  # two batches of 32 and a rest
+    return Tensors(torch.from_numpy(images)[:, None], torch.from_numpy(labels))
+
+
+def _method(name: str, **params: object) -> Attack:
+    method: Attack = attacks.registry.make(name, {"eps": [4 / 255, 16 / 255, 64 / 255], **params})
+    return method
+
+
+def _attacked(model: nn.Module, method: Attack, search: Search | None) -> list[AttackResult]:
+    data = some_data()
+    right = evaluate.clean(model, data, BATCH).right
+    assert right.sum() > 40
+    return evaluate.attack(model, method, data, right, seed=0, batch_size=BATCH, search=search)
+
+
+def _prepared(model: nn.Module, precision: str = "float32") -> Search:
+    data, search = some_data(), Search(model, precision)
+    with evaluate.frozen(model):
+        search.prepare(evaluate.pixels(data.images[:BATCH]), data.labels[:BATCH])
+    return search
+
+
+def _apart(found: list[AttackResult], expected: list[AttackResult]) -> int:
+    """Images with another verdict, over all sizes."""
+    return sum(int((unpack(f.outcomes, f.total) != unpack(e.outcomes, e.total)).sum()) for f, e in zip(found, expected, strict=True))
+
+
+def _methods() -> list[object]:
+    alone = [n for n in norms.registry.names() if not issubclass(norms.registry.get(n), norms.NormModifier) and n != "none"]
+    return [n if n in ALWAYS else pytest.param(n, marks=pytest.mark.engine) for n in sorted({*alone, "ws+gn"})]
+
+
+@pytest.mark.parametrize("norm", _methods())
+def test_a_compiled_search_finds_what_the_model_finds(norm: str) -> None:
+    model = _trained(norm)
+    search = _prepared(model)
+    assert (search.engine, search.reason) == ("compile", "")
+    assert search.compile_seconds > 0
+    found, expected = (_attacked(model, _method("pgd", steps=7), s) for s in (search, None))
+    assert _apart(found, expected) <= 1  # rounding may decide one image
+    assert [r.correct for r in expected] != [expected[0].correct] * 3, "the sizes tell nothing apart"
+    assert search.engine == "compile", "it fell back meanwhile"
+
+
+@pytest.mark.parametrize("name", ["fgsm", "bim", "bim-l2", "mim", "pgd-l1"])
+def test_every_gradient_attack_takes_the_search(name: str) -> None:
+    model = _trained("bn")
+    radii = {} if name in {"fgsm", "bim", "mim"} else {"eps": [0.2, 1.0] if name == "bim-l2" else [1.0, 8.0]}
+    method = _method(name, **radii)
+    search = _Watched(model)
+    found, expected = _attacked(model, method, search), _attacked(model, method, None)
+    assert search.calls
+    assert [r.outcomes for r in found] == [r.outcomes for r in expected]
+
+
+def test_others_do_not() -> None:
+    model, search = _trained("bn"), _Watched(_trained("bn"))
+    for name in ("noise", "deepfool"):
+        _attacked(model, attacks.registry.make(name, {}), search)
+    assert not search.calls
+
+
+class _Watched(Search):
+    """The eager search, counting its calls."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model, "float32")
+        self.calls = 0
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return super().__call__(images)
+
+
+class _Deceived(_Watched):
+    """A search that takes every image that is classified correctly for fooled."""
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return -super().__call__(images)
+
+
+def test_what_has_fallen_for_the_search_alone_is_attacked_again_without_it() -> None:
+    """A search that believes everything at once must not make a network look more robust than it is."""
+    model = _trained("bn")
+    for method in (_method("bim", steps=7), _method("pgd", steps=7, restarts=2)):
+        found, expected = _attacked(model, method, _Deceived(model)), _attacked(model, method, None)
+        assert [f.outcomes for f in found] == [e.outcomes for e in expected]
+        assert all(f.model_calls > e.model_calls for f, e in zip(found, expected, strict=True) if e.model_calls)
+
+
+def test_low_precision_proposes_and_float32_decides() -> None:
+    model, method = _trained("gn"), _method("pgd", steps=7)
+    search = Search(model, "bf16")
+    found, expected = _attacked(model, method, search), _attacked(model, method, None)
+    images = evaluate.pixels(some_data().images)
+    with evaluate.frozen(model):
+        assert not torch.equal(search(images), model(images)), "this is not low precision"
+        assert search(images).dtype == torch.float32
+    assert sum(abs(f.correct - e.correct) for f, e in zip(found, expected, strict=True)) <= 3
+
+
+def test_fewer_images_are_filled_up_or_go_through_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _trained("bn")
+    search = _prepared(model)
+    images, compiled, sizes = evaluate.pixels(some_data().images), search._compiled, []
+    assert compiled is not None
+    monkeypatch.setattr(search, "_compiled", lambda x: sizes.append(len(x)) or compiled(x))
+    with evaluate.frozen(model):
+        for count in (BATCH, BATCH - 1, BATCH // 2, BATCH // 2 - 1, 1, BATCH + 1):
+            x = images[:count].clone().requires_grad_()
+            logits = search(x)
+            (gradient,) = torch.autograd.grad(logits.sum(), x)
+            expected = model(images[:count])
+            assert logits.shape == (count, 3)
+            assert gradient.shape == x.shape
+            torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    assert sizes == [BATCH] * 3
+
+
+def test_wrong_code_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code whose gradients are not the model's, and code that there is no compiler for, leave a reason and the eager model."""
+    model = _trained("bn")
+    monkeypatch.setattr(Search, "_differs", lambda *_: "its gradients are off by 2 of their norm")
+    assert _prepared(model).engine == "eager"
+    monkeypatch.undo()
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: lambda x: model(x) * 1.1)
+    wrong = _prepared(model)
+    assert wrong.engine == "eager"
+    assert "off by" in wrong.reason
+
+    def none(*_: object, **__: object) -> None:
+        raise RuntimeError("no C++\ncompiler")
+
+    monkeypatch.setattr(torch, "compile", none)
+    assert _prepared(model).reason == "RuntimeError: no C++ compiler"
+
+
+@pytest.mark.engine
+def test_a_row_says_what_was_searched_with(make_trial: MakeTrial, data_dir: Path) -> None:
+    from benchmark.lab import data
+
+    trial = make_trial("bn")
+    source = data.locate(trial.data, data_dir, download=False)
+    assert source is not None
+    context = {"data_dir": str(data_dir), "fingerprint": data.fingerprint(source)}
+    eager, compiled = (run(trial, Context(engine=engine, **context), lambda _: None) for engine in ("eager", "compile"))
+    assert eager.status is compiled.status is Status.OK, compiled.log
+    assert "search" not in eager.provenance
+    assert (compiled.provenance["search"], compiled.provenance["search_reason"]) == ("compile", "")
+    assert compiled.provenance["search_seconds"] > 0
