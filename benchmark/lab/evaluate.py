@@ -4,7 +4,7 @@ An attack sees sizes in ascending order and only images that are still classifie
 which the ball of the larger size contains. Whatever no ball contains (noise, corruptions) is applied to every image at every size. An image falls when the
 prediction on the perturbed image itself, made here and not by the attack, is wrong, and the perturbation is within its ball and [0, 1]. Attacks may climb
 the gradients of a faster model (`benchmark.lab.search`); images that have fallen for that model alone are attacked again without it. Random draws are
-seeded by trial and image, so that results do not depend on how images are batched.
+seeded by trial and image, so that results do not depend on how images are batched (with a faster model: up to its rounding).
 """
 
 from __future__ import annotations

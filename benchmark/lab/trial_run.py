@@ -32,7 +32,7 @@ from benchmark.trial import AttackResult, Outcome, Reading, Status, Trial
 PROBE_IMAGES = 256
 #: Test images that measures may judge a changed network by.
 PROBE_TEST_IMAGES = 1000
-#: Images an evaluation step; robust accuracies do not depend on it.
+#: Images an evaluation step; robust accuracies do not depend on it, but for the rounding of a compiled search.
 EVALUATION_BATCH = 500
 LOG_LINES = 30
 #: What torch says in a plain RuntimeError when a library of the GPU, or the host, has no memory left.
@@ -205,8 +205,6 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
     results: list[AttackResult] = []
     methods = [attacks.registry.from_component(c) for c in trial.attacks]
     search = _search(model, test, precision, context) if any(isinstance(m, GradientAttack) for m in methods) else None
-    if search:
-        found["provenance"] |= {"search": search.engine, "search_reason": search.reason, "search_seconds": search.compile_seconds}
     for method in methods:
         results += evaluate.attack(
             model,
@@ -220,6 +218,9 @@ def _run(trial: Trial, context: Context, report: Callable[[Progress], None], rec
             search=search,
         )
         found["attacks"] = tuple(results)
+        if search:  # which may have had to give up what it began with
+            facts = {"search": search.engine, "search_precision": search.precision, "search_reason": search.reason, "search_seconds": search.compile_seconds}
+            found["provenance"] |= facts
     found["robustness"] = robustness.curves(found["clean_outcomes"], results)
     if found["robustness"]:
         found["health"] = health.examine(model, test, result.right, results, seed=trial.seed, batch_size=EVALUATION_BATCH)

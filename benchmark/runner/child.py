@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.runner import warm
+from benchmark.runner.retry import LOST
 from benchmark.trial import Outcome, Status, Trial
 
 #: Seconds that a child has to end by itself at its time limit before it is killed.
@@ -31,6 +32,8 @@ GRACE = 5.0
 #: Seconds for the fork server to load torch and start a child, which is not the trial's time.
 START_LIMIT = 300.0
 _LOG_BYTES = 8_000
+#: The exit code that multiprocessing makes up where nobody is left to tell the true one.
+SERVER_GONE = 255
 #: Where the kernel counts the processes that it ended for want of memory: of this container, or of the machine.
 OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
 
@@ -101,6 +104,10 @@ def _verdict(exit_code: int | None, elapsed: float, limit: float, *, for_memory:
     """Status, reason, and for the provenance: what ended the process (`ended_by`), or which memory ran out (`out_of`). See `benchmark.runner.retry`."""
     if elapsed >= limit:
         return Status.TIMED_OUT, f"it ran longer than its limit of {limit:g} s", {}
+    if exit_code == SERVER_GONE and for_memory:
+        return Status.OUT_OF_MEMORY, "the kernel ended the process that it was forked from: the host was out of memory", {"out_of": "host memory"}
+    if exit_code == SERVER_GONE:
+        return Status.KILLED, "the process that it was forked from was lost", {"ended_by": LOST}
     if exit_code is None or exit_code >= 0:
         return Status.KILLED, f"its process ended with exit code {exit_code} before it had an outcome", {"ended_by": f"exit code {exit_code}"}
     name = signal.Signals(-exit_code).name

@@ -25,6 +25,8 @@ MODULE = __name__
 LOADED = f"{MODULE}_up"
 #: The variable by which Ray's workers know the zygote's address.
 ZYGOTE = "NORMBENCH_ZYGOTE"
+#: How much sooner than others this process is to be ended where memory runs out; children begin with their parent's.
+OOM_SCORE = Path("/proc/self/oom_score_adj")
 
 
 def context() -> ForkServerContext:
@@ -37,15 +39,21 @@ def context() -> ForkServerContext:
     return found
 
 
+def adopts() -> bool:
+    """Can this Python take a server that it did not start? Since 3.14 a server has a key that only it and its starter know. And only Linux ends the processes
+    of one that is gone, and delivers open files to a process that is still busy."""
+    return sys.platform == "linux" and not hasattr(forkserver._forkserver, "_forkserver_authkey")
+
+
 def adopt(address: str) -> bool:
-    """Have the zygote at `address` fork this process's server. False where there is none, or where this Python takes no server that it did not start.
+    """Have the zygote at `address` fork this process's server. False where there is none, or where this Python cannot.
 
     The zygote gets what multiprocessing gives to a server that it starts: a socket to listen at, and the end of a pipe that says when this process is gone. The
     connection stays open, and says when the server is gone; then this process starts one of its own.
     """
-    server: Any = forkserver._forkserver
-    if hasattr(server, "_forkserver_authkey"):  # Python 3.14 gives a server a key that only it and its starter know
+    if not adopts():
         return False
+    server: Any = forkserver._forkserver
     zygote = socket.socket(socket.AF_UNIX)
     try:
         zygote.connect(address)
@@ -55,8 +63,9 @@ def adopt(address: str) -> bool:
             listener.listen()
             alive, held = os.pipe()
             try:
-                niceness = os.getpriority(os.PRIO_PROCESS, 0)  # Ray lowers its workers' priority, and theirs is the trials'
-                socket.send_fds(zygote, [str(niceness).encode()], [listener.fileno(), alive])
+                # What Ray gives its workers is to hold for trials too: a low priority, and a place at the front when the kernel needs memory.
+                standing = f"{os.getpriority(os.PRIO_PROCESS, 0)} {OOM_SCORE.read_text()}"
+                socket.send_fds(zygote, [standing.encode()], [listener.fileno(), alive])
             finally:
                 os.close(alive)
     except OSError:

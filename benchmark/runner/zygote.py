@@ -27,7 +27,10 @@ _BACKLOG = 1024
 
 @contextlib.contextmanager
 def running() -> Iterator[dict[str, str]]:
-    """A zygote, as the variables by which workers find it; none where this machine gives no such socket. It does not wait for the zygote to be ready."""
+    """A zygote, as the variables by which workers find it; none where workers could not use it. It does not wait for the zygote to be ready."""
+    if not warm.adopts():
+        yield {}
+        return
     with tempfile.TemporaryDirectory(prefix="normbench-zygote-") as folder, socket.socket(socket.AF_UNIX) as listener:
         address = str(Path(folder) / "socket")  # a folder that its owner alone may enter
         try:
@@ -64,13 +67,13 @@ def main(listener_fd: int) -> None:
             if sys.stdin.fileno() in select.select([listener, sys.stdin.fileno()], [], [])[0]:
                 return
             worker, _ = listener.accept()
-            if os.fork() == 0:
-                listener.close()
-                try:
-                    _serve(worker)
-                finally:
-                    os._exit(0)
-            worker.close()
+            with worker, contextlib.suppress(OSError):  # no more processes, or no memory for one: this worker starts a server of its own, in time
+                if os.fork() == 0:
+                    listener.close()
+                    try:
+                        _serve(worker)
+                    finally:
+                        os._exit(0)
 
 
 def _serve(worker: socket.socket) -> None:
@@ -78,7 +81,9 @@ def _serve(worker: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     warm.end_with_parent()
     warm.call_it("bench-server")
-    niceness, fds, *_ = socket.recv_fds(worker, 16, 2)
+    standing, (listener, alive), *_ = socket.recv_fds(worker, 64, 2)
+    niceness, oom_score = standing.split()
     os.setpriority(os.PRIO_PROCESS, 0, int(niceness))
-    listener, alive = fds
+    with contextlib.suppress(OSError):  # below the driver's, which only root may ask for
+        warm.OOM_SCORE.write_bytes(oom_score)
     forkserver.main(listener, alive, [])

@@ -17,6 +17,7 @@ import pytest
 
 from benchmark.lab import data
 from benchmark.runner import warm, zygote
+from benchmark.runner.retry import LOST, next_need
 from benchmark.trial import Outcome, Status
 from tests.conftest import MakeTrial
 from tests.lab.test_checkpoint import numbers
@@ -140,17 +141,40 @@ def test_when_the_zygote_is_gone_workers_start_their_own_servers(job: Callable[.
             late.end()
 
 
-def test_a_trial_dies_with_the_zygote_and_has_its_outcome(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("struck", ["bench-zygote", "bench-server"])
+def test_a_trial_that_dies_with_what_it_was_forked_from_is_tried_again(job: Callable[..., dict[str, Any]], tmp_path: Path, struck: str) -> None:
     tally = tmp_path / "tally"
     with zygote.running() as variables:
         worker = Worker(variables)
         try:
             worker.ask(job(how="hang-in-c", tally=str(tally)))
             _until(tally.exists)  # the line before the call that hangs
-            _named("bench-zygote")[0].kill()
+            ours = _named("bench-trial") + _named("bench-server")
+            _named(struck)[0].kill()
             outcome, _ = worker.answer()
-            assert outcome.status is Status.KILLED
-            assert not _named("bench-trial")
+            assert (outcome.status, outcome.provenance["ended_by"]) == (Status.KILLED, LOST)
+            assert next_need(outcome, (), {"CPU": 1.0, "GPU": 0.0}, ()) is not None
+            assert not psutil.wait_procs(ours, timeout=20)[1]
+            outcome, _ = worker.run(job())
+            assert outcome.status is Status.OK, outcome.log
+        finally:
+            worker.end()
+
+
+def test_a_trial_has_the_standing_of_its_worker(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """Ray's workers have a low priority and are the first to go when memory runs out; so must be what uses the processor and the memory."""
+    tally = tmp_path / "tally"
+    with zygote.running() as variables:
+        worker = Worker(variables)
+        process = psutil.Process(worker.process.pid)
+        try:
+            process.nice(7)
+            Path(f"/proc/{process.pid}/oom_score_adj").write_text("900")
+            worker.ask(job(how="hang", tally=str(tally)))
+            _until(tally.exists)
+            (trial,) = _named("bench-trial")
+            assert trial.nice() == 7
+            assert Path(f"/proc/{trial.pid}/oom_score_adj").read_text().strip() == "900"
         finally:
             worker.end()
 
