@@ -369,7 +369,7 @@ def _by_itself(job: Job, log: Path) -> Outcome:
     """What `supervise` starts, which is left to end by itself."""
     context = warm.context()
     receiver, sender = context.Pipe(duplex=True)
-    process = context.Process(target=child._child, args=(sender, asdict(job), str(log)), daemon=True)
+    process = context.Process(target=child._child, args=(sender, asdict(job), str(log), dict(os.environ)), daemon=True)
     with child._no_main_module():
         process.start()
     sender.close()
