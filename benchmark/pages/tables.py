@@ -254,18 +254,26 @@ def _tied(rows: Sequence[Row], metric: Metric | None, ranked: bool) -> list[list
 
 def _scale(board: Board, metric: Metric) -> Scale:
     cells = [e.cells[metric.key] for e in board.entries if metric.key in e.cells]
-    values = [p.value for c in cells for p in c.points] + [v for c in cells if c.interval for v in (c.interval.low, c.interval.high)]
+    return scale_of([p.value for c in cells for p in c.points] + [v for c in cells if c.interval for v in (c.interval.low, c.interval.high)], metric)
+
+
+def scale_of(values: Sequence[float], metric: Metric) -> Scale:
+    """An axis that holds all `values`; accuracies within [0, 1], where all are perfect too."""
     low, high = nice(min(values), max(values))
-    return Scale(max(low, 0.0) if metric.share else low, min(high, 1.0) if metric.share else high, metric)
+    if metric.share:  # where all are perfect there is nothing above to make room
+        low, high = (max(low, 0.0) if low < 1 else round(low - (high - low), 12)), min(high, 1.0)
+    return Scale(low, high, metric)
 
 
 def nice(low: float, high: float, parts: int = 4) -> tuple[float, float]:
     """Round numbers around a range."""
-    span = high - low or abs(high) * 0.1 or 0.1
+    largest = max(abs(low), abs(high))
+    span = high - low if high - low > 1e-9 * largest else largest * 0.1 or 0.1  # less than that is rounding, of which no axis can be made
     raw = span / parts
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(f * power for f in (1, 2, 5, 10) if f * power >= raw * (1 - 1e-9))
     bottom, top = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
     if bottom == top:
         top = bottom + step
-    return round(bottom, 12), round(top, 12)
+    digits = 3 - math.floor(math.log10(step))
+    return round(bottom, digits), round(top, digits)

@@ -19,7 +19,6 @@ from benchmark.board import boards
 from benchmark.pages import SiteError, build
 from benchmark.pages import context as pages_context
 from benchmark.pages.methods import linked
-from benchmark.pages.tables import nice
 from benchmark.resources import shipped
 from benchmark.store import Store
 from tests.site import synthetic
@@ -331,13 +330,6 @@ def test_vendored_parts_are_what_they_say():
 def test_the_chart_library_carries_its_versions_and_licence(site):
     head = (site / "assets" / "vega.js").read_text()[:400]
     assert re.search(r"Vega \d+\.\d+.*Vega-Lite \d+\.\d+.*Vega-Embed \d+\.\d+.*BSD-3-Clause", head)
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.912, 0.957), (0.0, 0.0), (1.0, 6.3), (0.33333, 0.33334), (12.0, 12.0)])
-def test_nice_ends_hold_the_range(low, high):
-    bottom, top = nice(low, high)
-    assert bottom <= low <= high <= top
-    assert bottom < top
 
 
 def test_a_failed_health_check_is_a_flag_on_the_board_with_its_evidence_on_the_trial(site):
