@@ -133,9 +133,8 @@ def attack(
 ) -> list[AttackResult]:
     """Perturb with one method at all its sizes. `right`: bool (N,), which images are classified correctly as they are.
 
-    `data_dir`: where attacks that read stored images find them. `report` gets the share of the work that is done. `search`: a
-    faster model, whose gradients a `GradientAttack` climbs. Raises `EvaluationError` when logits
-    are not finite or a perturbation leaves its ball or [0, 1].
+    `data_dir`: where attacks that read stored images find them. `report` gets the share of the work that is done. `search`: a faster model, whose gradients
+    a `GradientAttack` climbs. Raises `EvaluationError` when logits are not finite or a perturbation leaves its ball or [0, 1].
     """
     results: list[AttackResult] = []
     pool = Pool(images=data.images, labels=data.labels, seed=seed, data_dir=data_dir)

@@ -42,7 +42,7 @@ class Search:
         self._compiled: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def prepare(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """Compile for batches like this one, and hold all gradients against the model's own. Never raises: what is no good is not used, and `reason` says why.
+        """Compile for batches like this one, and hold all gradients against the model's own. What is no good is not used, and `reason` says why.
 
         images: float32 (N, C, H, W) in [0, 1]; labels: int64 (N,).
         """

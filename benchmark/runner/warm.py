@@ -20,9 +20,8 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-MODULE = __name__
 #: What is loaded: a module, imported for nothing but that.
-LOADED = f"{MODULE}_up"
+LOADED = f"{__name__}_up"
 #: The variable by which Ray's workers know the zygote's address.
 ZYGOTE = "NORMBENCH_ZYGOTE"
 #: How much sooner than others this process is to be ended where memory runs out; children begin with their parent's.
@@ -66,6 +65,9 @@ def adopt(address: str) -> bool:
                 # What Ray gives its workers is to hold for trials too: a low priority, and a place at the front when the kernel needs memory.
                 standing = f"{os.getpriority(os.PRIO_PROCESS, 0)} {OOM_SCORE.read_text()}"
                 socket.send_fds(zygote, [standing.encode()], [listener.fileno(), alive])
+            except OSError:
+                os.close(held)
+                raise
             finally:
                 os.close(alive)
     except OSError:
