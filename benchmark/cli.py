@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,33 +56,38 @@ def run(
     site_dir: Annotated[Path | None, typer.Option("--site", help="Where to build the site [default: site/build].", metavar="DIR")] = None,
 ) -> None:
     """Run what a suite still misses, then show its boards and build the site."""
-    from benchmark.pages import build
-    from benchmark.plan import make
-    from benchmark.resources import default_site
-    from benchmark.runner import session
-    from benchmark.runner.sharing import refuse_other_versions
-    from benchmark.terminal import render_choices
+    from benchmark.runner import zygote
 
     console = _console()
-    loaded, trials, searches, store = _wanted(suite, results, only)
-    folder = data_folder(data)
-    plan = make(loaded.name, trials, store, folder, searches=searches, retry=retry, download=True, accept_versions=accept_versions)
-    refuse_other_versions(store)
-    console.print(session.announce(plan), highlight=False, soft_wrap=True)
-    if plan.tuning and not plan.waiting:
-        console.print(render_choices(plan), highlight=False, soft_wrap=True)
-    _warn(store)
-    summary = session.Summary(())
-    try:
-        summary += session.run(plan, store, loaded.limits, console=console, data_dir=folder, jobs=jobs, address=address)
-        if plan.waiting:  # every candidate has ended now, one way or another
-            ended = {item.trial.trial_id for item, _, _ in summary.ended}
-            plan = make(loaded.name, trials, store, folder, searches=searches, ended=ended, retry=retry, download=True, accept_versions=accept_versions)
+    # A cluster's nodes load torch themselves. Here it is loaded from now on, while the plan is made and Ray starts.
+    with nullcontext({}) if address else zygote.running() as variables:
+        from benchmark.plan import make
+        from benchmark.runner import session
+        from benchmark.runner.sharing import refuse_other_versions
+        from benchmark.terminal import render_choices
+
+        loaded, trials, searches, store = _wanted(suite, results, only)
+        folder = data_folder(data)
+        planned = partial(make, loaded.name, trials, store, folder, searches=searches, retry=retry, download=True, accept_versions=accept_versions)
+        carried_out = partial(session.run, store=store, limits=loaded.limits, console=console, data_dir=folder, jobs=jobs, address=address, variables=variables)
+        plan = planned()
+        refuse_other_versions(store)
+        console.print(session.announce(plan), highlight=False, soft_wrap=True)
+        if plan.tuning and not plan.waiting:
             console.print(render_choices(plan), highlight=False, soft_wrap=True)
-            summary += session.run(plan, store, loaded.limits, console=console, data_dir=folder, jobs=jobs, address=address)
-    except KeyboardInterrupt:
-        console.print("\ninterrupted: what had finished is stored; the same command goes on from here", soft_wrap=True)
-        raise typer.Exit(130) from None
+        _warn(store)
+        try:
+            summary = carried_out(plan)
+            if plan.waiting:  # every candidate has ended now, one way or another
+                plan = planned(ended={item.trial.trial_id for item, _, _ in summary.ended})
+                console.print(render_choices(plan), highlight=False, soft_wrap=True)
+                summary += carried_out(plan)
+        except KeyboardInterrupt:
+            console.print("\ninterrupted: what had finished is stored; the same command goes on from here", soft_wrap=True)
+            raise typer.Exit(130) from None
+    from benchmark.pages import build
+    from benchmark.resources import default_site
+
     console.print(_shown(loaded.name, store, {i.trial.trial_id for i in plan.items}))
     console.print(f"site: {build(store, site_dir or default_site())}", highlight=False, soft_wrap=True)
     if summary.broken:

@@ -28,7 +28,6 @@ from benchmark.identity import library_versions
 from benchmark.lab import data as datasets
 from benchmark.plan import Item
 from benchmark.resources import cache_dir
-from benchmark.runner import zygote
 from benchmark.runner.retry import Need, fits
 from benchmark.trial import DataSpec, Limits
 
@@ -83,15 +82,17 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[Cluster]:
-    """Ray on this machine (`address` None) or of the cluster at `address`: `auto`, `host:port` or `ray://host:port`. Raises `ClusterError`."""
+def connected(address: str | None, variables: Mapping[str, str]) -> Iterator[Cluster]:
+    """Ray on this machine (`address` None; its workers have `variables`) or of the cluster at `address`: `auto`, `host:port` or `ray://host:port`.
+
+    Raises `ClusterError`.
+    """
     chosen = SETTINGS | (CLUSTER_SETTINGS if address else LOCAL_SETTINGS)
     os.environ.update({k: os.environ.get(k, v) for k, v in chosen.items()})
     if address:
         _reach(address)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    loading: contextlib.AbstractContextManager[dict[str, str]] = contextlib.nullcontext({}) if address else zygote.running()
-    with tempfile.TemporaryDirectory(prefix="normbench-code-") as code, loading as variables:
+    with tempfile.TemporaryDirectory(prefix="normbench-code-") as code:
         import ray
 
         logging.getLogger("ray").setLevel(logging.ERROR)

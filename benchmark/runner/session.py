@@ -8,11 +8,12 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 
@@ -69,10 +70,20 @@ def announce(plan: Plan) -> str:
     return f"{plan.suite}: {head} ({counts}){estimate}"
 
 
-def run(plan: Plan, store: Store, limits: Limits, *, console: Console, data_dir: Path | None, jobs: int | None, address: str | None) -> Summary:
+def run(
+    plan: Plan,
+    store: Store,
+    limits: Limits,
+    *,
+    console: Console,
+    data_dir: Path | None,
+    jobs: int | None,
+    address: str | None,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Summary:
     """Run everything in `plan.todo`. Each outcome is on disk before the next event is looked at.
 
-    Raises `KeyboardInterrupt`, and `StoreError` at the first outcome that cannot be written.
+    variables: see `benchmark.runner.zygote.running`. Raises `KeyboardInterrupt`, and `StoreError` at the first outcome that cannot be written.
     """
     if not plan.todo:
         return Summary(())
@@ -105,6 +116,7 @@ def run(plan: Plan, store: Store, limits: Limits, *, console: Console, data_dir:
                         provenance=provenance(),
                         jobs=jobs,
                         address=address,
+                        variables=variables,
                         checkpoints=checkpoints.folder,
                         checkpoint_seconds=float(os.environ.get("NORMBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)),
                     )

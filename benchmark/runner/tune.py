@@ -11,7 +11,7 @@ import json
 import logging
 import queue
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ class Options:
     provenance: dict[str, Any]
     jobs: int | None = None
     address: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """For Ray's workers on this machine (see `benchmark.runner.zygote`)."""
     checkpoints: Path | None = None
     """Folder for checkpoints; nodes that do not have it use their own cache. None: none are kept."""
     checkpoint_seconds: float = 120.0
@@ -71,7 +73,7 @@ Report = Callable[[int, dict[str, Any]], None]
 
 def execute(items: Sequence[Item], limits: Limits, options: Options, events: Events) -> None:
     """Run every item to an outcome. Raises `ResourceError` or `ClusterError` before anything runs, `KeyboardInterrupt` when interrupted."""
-    with connected(options.address) as cluster:
+    with connected(options.address, options.variables) as cluster:
         need = needed(cluster.nodes, limits)
         if options.address:
             cluster = prepare(cluster, need, items, options.data_dir)
