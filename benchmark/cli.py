@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,7 +60,8 @@ def run(
 
     console = _console()
     # A cluster's nodes load torch themselves. Here it is loaded from now on, while the plan is made and Ray starts.
-    with nullcontext({}) if address else zygote.running() as variables:
+    loading: AbstractContextManager[Mapping[str, str]] = nullcontext({}) if address else zygote.running()
+    with loading as variables:
         from benchmark.plan import make
         from benchmark.runner import session
         from benchmark.runner.sharing import refuse_other_versions
