@@ -13,15 +13,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 @contextmanager
-def compiler() -> Iterator[Callable[[F], F]]:
-    """What compiles a function, for one shape. It happens when the function is called first, which must be inside; the compiler may raise anything then."""
+def compiler(*, beside: bool = False) -> Iterator[Callable[[F], F]]:
+    """What compiles a function, for one shape. It happens when the function is called first, which must be inside; the compiler may raise anything then.
+
+    beside: what was compiled before is kept. Else it is forgotten, since code of earlier models counts towards a limit of this one.
+    """
     import torch._dynamo
     import torch._inductor.config
 
     from benchmark.lab.saved_reads import KeepReads
 
     _keep_code()
-    torch._dynamo.reset()  # code of earlier models counts towards a limit of this one
+    if not beside:
+        torch._dynamo.reset()
     options: dict[str, str | int | bool | Callable[..., Any]] = {"fallback_random": True, "joint_custom_post_pass": KeepReads()}
     # Whole or not at all, so that a failure comes before anything has run. Random numbers are drawn as the eager step draws them. No pool of compiling
     # processes: a trial's process is one of many, and has to end by itself.

@@ -41,10 +41,10 @@ class Search:
         self._size = 0
         self._compiled: Callable[[torch.Tensor], torch.Tensor] | None = None
 
-    def prepare(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+    def prepare(self, images: torch.Tensor, labels: torch.Tensor, *, beside: bool = False) -> None:
         """Compile for batches like this one, and hold all gradients against the model's own. What is no good is not used, and `reason` says why.
 
-        images: float32 (N, C, H, W) in [0, 1]; labels: int64 (N,).
+        images: float32 (N, C, H, W) in [0, 1]; labels: int64 (N,). beside: code that was compiled before is still in use.
         """
         started = time.perf_counter()
         exact = _gradient(self._eager, images, labels)
@@ -52,7 +52,7 @@ class Search:
         try:
             from benchmark.lab.compiling import compiler
 
-            with compiler() as compiled:
+            with compiler(beside=beside) as compiled:
                 forward = compiled(self._eager)
                 apart = _apart(_gradient(lambda x: self._run(forward, x), images, labels), exact)
             if apart <= max(AGREEMENT, MARGIN * rounding):

@@ -78,6 +78,9 @@ class Record:
     """Why it is not the engine that was wanted; empty where it is."""
     compile_seconds: float = 0.0
     """Not part of `seconds`."""
+    adversary: dict[str, str] = field(default_factory=dict)
+    """Of adversarial training, where attacks climb something else than the network in float32: `adversary` (what computes it), `adversary_precision`, and
+    `adversary_reason` (why it is not compiled, or not in low precision)."""
 
 
 def parameter_groups(model: nn.Module, spec: TrainSpec) -> list[dict[str, object]]:
@@ -162,8 +165,12 @@ def train(
     if not record.epoch:
         record.curves += observer.look(0, 0)
     steps = Engine(model, stepper, spec, precision=precision, wanted=engine)
-    steps.prepare(data.images[: trial.batch_size].float() / 255, data.labels[: trial.batch_size])
+    example = data.images[: trial.batch_size].float() / 255, data.labels[: trial.batch_size]
+    steps.prepare(*example)
     record.compile_seconds += steps.compile_seconds
+    if adversary and engine != "eager":
+        adversary.prepare(model, *example, precision)
+        record.compile_seconds += adversary.search.compile_seconds if adversary.search else 0.0
     record.engine, record.engine_reason = steps.used, steps.reason
     step = record.epoch * steps_an_epoch
     for epoch in range(record.epoch + 1, spec.epochs + 1):
@@ -211,6 +218,8 @@ def train(
         record.seconds += time.perf_counter() - started
         record.images += seen
         record.engine, record.engine_reason = steps.used, steps.reason
+        if adversary and (search := adversary.search):
+            record.adversary = {"adversary": search.engine, "adversary_precision": search.precision, "adversary_reason": search.reason}
         record.curves += _step_losses(first, epoch, steps_an_epoch)
         if step == stop:
             return

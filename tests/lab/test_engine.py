@@ -326,17 +326,6 @@ def test_bfloat16_compiles(make_trial: MakeTrial) -> None:
 
 
 @pytest.mark.engine
-def test_adversarial_training_compiles(make_trial: MakeTrial) -> None:
-    from benchmark import attacks
-
-    attack = attacks.registry.make("pgd", {"eps": [8 / 255], "steps": 2}).component()
-    trial = make_trial("bn", epochs=2, lr=0.02, adversarial=attack)
-    eager, compiled = (ours(Net("bn"), trial, some_data(), e) for e in ("eager", "compile"))  # type: ignore[arg-type]
-    assert (compiled.engine, compiled.engine_reason) == ("compile", "")
-    assert losses_of(compiled) == pytest.approx(losses_of(eager), rel=1e-3)
-
-
-@pytest.mark.engine
 @pytest.mark.parametrize("norm", ["bn", "sn"])
 def test_a_compiled_trial_that_is_interrupted_ends_with_the_same_bits(norm: str, make_trial: MakeTrial, data_dir: Path, tmp_path: Path) -> None:
     lab = Lab(data_dir, tmp_path / "kept", make_trial(norm, epochs=3, lr=0.02).model_copy(update={"attacks": ()}))
