@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from benchmark.errors import BenchError
 from benchmark.plugins import number
@@ -29,11 +30,14 @@ def select(trials: Sequence[Trial], filters: Sequence[str]) -> list[Trial]:
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, 1)
             raise SelectionError(f"--only {text!r}: there is no key {key!r}; {f'did you mean {near[0]!r}?' if near else 'there are ' + ', '.join(KEYS)}")
+        if not any(_same(key, value_of(t, key), value) for t in trials):  # even where other values match: it would be left out without a word
+            have = _values(trials, key)
+            near = difflib.get_close_matches(value, have, 1, cutoff=0.5)
+            raise SelectionError(f"--only {text!r}: no trial of the suite has it; {f'did you mean {near[0]!r}? ' if near else ''}{key} is {', '.join(have)}")
         wanted.setdefault(key, []).append(value)
     found = [t for t in trials if all(any(_same(k, value_of(t, k), v) for v in values) for k, values in wanted.items())]
     if not found:
-        have = "; ".join(f"{k}: {', '.join(sorted({str(value_of(t, k)) for t in trials}))}" for k in wanted)
-        raise SelectionError(f"--only matches no trial of the suite, which has {have}")
+        raise SelectionError(f"--only: each of {', '.join(filters)} is somewhere in the suite, but no trial has all of them")
     return found
 
 
@@ -59,6 +63,12 @@ def value_of(trial: Trial, key: str) -> object:
         "seed": trial.seed,
     }
     return direct[key] if key in direct else getattr(trial.train, key)
+
+
+def _values(trials: Sequence[Trial], key: str) -> list[str]:
+    """What there is under a key, each once: numbers by size, all else by the alphabet."""
+    values: set[Any] = {value_of(t, key) for t in trials}
+    return [str(v) for v in sorted(values, key=lambda v: (0, v, "") if isinstance(v, int | float) else (1, 0, str(v)))]
 
 
 def _same(key: str, have: object, text: str) -> bool:

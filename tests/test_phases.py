@@ -158,7 +158,7 @@ def test_only_selects_final_trials_and_the_candidates_that_they_need(place: Plac
     assert rates(place.plan(only=["norm=gn", "seed=1"]))[2:] == [("final", "gn", 0.2, 1)]
     with pytest.raises(SelectionError, match="the suite tunes lr"):
         place.plan(only=["lr=0.1"])
-    with pytest.raises(SelectionError, match="matches no trial"):
+    with pytest.raises(SelectionError, match="no trial of the suite has it"):
         place.plan(only=["norm=ln"])
 
 
