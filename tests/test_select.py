@@ -19,11 +19,11 @@ def test_values_of_one_key_are_alternatives_and_keys_are_all_required(make_trial
     assert {n for n, _, _ in found("norm=gn[groups=2]")} == {"gn[groups=2]"}
     assert found("norm=bn", "seed=1", "lr=5e-4") == {("bn", 1, 5e-4)}
     assert len(found("seed=0", "seed=1")) == 12
-    with pytest.raises(SelectionError, match="seed is 0, 1$"):
+    with pytest.raises(SelectionError, match=r"seed is 0, 1$"):
         found("seed=7")
     with pytest.raises(SelectionError, match=r"'norm=ggn': no trial of the suite has it; did you mean 'gn'\? norm is bn, gn, gn\[groups=2\]"):
         found("norm=bn", "norm=ggn")
-    with pytest.raises(SelectionError, match="lr is 0.0005, 0.1$"):
+    with pytest.raises(SelectionError, match=r"lr is 0\.0005, 0\.1$"):
         found("lr=1")
     with pytest.raises(SelectionError, match="no trial has all of them"):
         select([t for t in trials if t.norm_label != "bn" or t.seed], ["norm=bn", "seed=0"])
