@@ -3,8 +3,8 @@
     python perf/packing.py [--smoke] [--json] [--device cpu]
 
 On a CPU as many trials as there are cores, with one thread each, against one with all threads. On a GPU (`--device cuda`) 2, 4 and 8 at once, as with
-`limits: {gpu: 0.5}` and so on, against one that has it alone. Each trial runs as `bench run` runs it, in a child of a fork server. What a trial computes does not
-depend on its company; that the two ways end in the same numbers up to rounding is checked.
+`limits: {gpu: 0.5}` and so on, against one that has it alone. Each trial runs as `bench run` runs it, in a child of a fork server. What a trial computes does
+not depend on its company; that the two ways end in the same numbers up to rounding is checked.
 """
 
 from __future__ import annotations
@@ -61,8 +61,7 @@ def run(todo: list[Trial], *, at_once: int, threads: int, device: str) -> tuple[
 
 def measure(batch: int, width: float, at_once: int, *, device: str, smoke: bool) -> dict[str, Any]:
     """`at_once` trials side by side against one at a time."""
-    alone = at_once if device == "cpu" else 1
-    """Threads of a trial that has the machine to itself; on a GPU the host has little to do."""
+    alone = at_once if device == "cpu" else 1  # threads of a trial that has the machine to itself; on a GPU the host has little to do
     todo = trials(at_once * (1 if smoke else 2), batch, 128 if smoke else None, width)
     run(todo[:1], at_once=1, threads=1, device=device)  # starts the fork server, and leaves compiled code for the others
     beside, one = run(todo, at_once=at_once, threads=1, device=device)
