@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import benchmark
 
@@ -49,3 +50,9 @@ def test_its_suite_file_is_one(tmp_path: Path) -> None:
     done = bench("plan", "mine.yaml", "--results", "results", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "mine: 96 trials" in done.stdout  # 4 norms, 2 batch sizes, 2 widths, 2 weight decays, 3 seeds
+
+
+def test_the_citation_is_of_this_version() -> None:
+    about = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(about)
+    assert about["version"] == benchmark.__version__
