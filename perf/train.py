@@ -1,12 +1,12 @@
 """Training as this package does it, by every engine, against two loops as people write them; images a second, in one run.
 
-    python perf/train.py [--smoke] [--json] [--data DIR] [--norms bn,gn,...] [--engines eager,compile,...] [--rounds 3]
+    python perf/train.py [--smoke] [--json] [--data DIR] [--norms bn,gn,...] [--engines eager,compile,...] [--rounds 3] [--adversarial STEPS]
 
 The loops: a DataLoader over PIL images with torchvision's transforms, and the plain eager loop over tensors that lie on the device. The same network,
 optimizer, batch size, crop and flip; all on one thread (the loader's worker is a process beside it), taking turns, median of the rounds. What compiling costs
 is no part of the images a second and stands beside them: with nothing kept from earlier runs, and in a later round of the same run. On a CPU every engine is
 measured in both memory formats; on a GPU ours runs in channels_last under bf16 autocast as trials do, the loops in float32, the DataLoader loop with autocast
-as well.
+as well. With `--adversarial 7` every batch is first perturbed by PGD with so many steps, and the one loop that ours stands against takes foolbox's.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from torch import nn  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 from torchvision import transforms  # noqa: E402
 
-from benchmark import norms  # noqa: E402
+from benchmark import attacks, norms  # noqa: E402
 from benchmark.lab import data as datasets  # noqa: E402
 from benchmark.lab import evaluate  # noqa: E402
 from benchmark.lab.engine import Kind  # noqa: E402
@@ -44,6 +45,8 @@ from benchmark.trial import DataSpec, ModelSpec, TrainSpec, Trial  # noqa: E402
 
 NORMS = ("bn", "gn", "ln", "in", "ws+gn")
 BATCH = 64
+#: Of adversarial training, in pixel space.
+EPS = 8 / 255
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
@@ -73,6 +76,7 @@ class Variant:
     compile_seconds: list[float] = field(default_factory=list)
     used: str = ""
     reason: str = ""
+    adversary: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -94,11 +98,12 @@ class Variant:
         )
         self.rates.append(record.images / record.seconds)
         self.compile_seconds.append(record.compile_seconds)
-        self.used, self.reason = record.engine, record.engine_reason
+        self.used, self.reason, self.adversary = record.engine, record.engine_reason, record.adversary
 
 
 def plain(model: nn.Module, trial: Trial, data: Tensors) -> float:
-    """The loop that is left when nothing is watched, scheduled or compiled."""
+    """The loop that is left when nothing is watched, scheduled or compiled; in adversarial training with foolbox's attack."""
+    craft = crafted(model, trial) if trial.train.adversarial else lambda images, _: images
     stepper = torch.optim.SGD(model.parameters(), lr=trial.train.lr, momentum=trial.train.momentum)
     criterion = nn.CrossEntropyLoss()
     model.train()
@@ -107,13 +112,32 @@ def plain(model: nn.Module, trial: Trial, data: Tensors) -> float:
         generator = torch.Generator().manual_seed(epoch)
         for chosen in batches(len(data.labels), trial.batch_size, drop_last=True, generator=generator):
             index = chosen.to(data.labels.device)
-            loss = criterion(model(augment(data.images[index].float() / 255, trial.data.augment, generator)), data.labels[index])
+            images = craft(augment(data.images[index].float() / 255, trial.data.augment, generator), data.labels[index])
+            loss = criterion(model(images), data.labels[index])
             stepper.zero_grad()
             loss.backward()
             stepper.step()
             seen += len(index)
     loss.item()  # what was asked for is done
     return seen / (time.perf_counter() - started)
+
+
+def crafted(model: nn.Module, trial: Trial) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """foolbox's PGD with the settings of the trial's adversarial training."""
+    import foolbox
+
+    assert trial.train.adversarial
+    ours: Any = attacks.registry.from_component(trial.train.adversarial)
+    attack = ours.foolbox(EPS)
+
+    def craft(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        model.eval()
+        attacked = foolbox.PyTorchModel(model, bounds=(0, 1), device=images.device)
+        made: torch.Tensor = attack.run(attacked, images, foolbox.criteria.Misclassification(labels), epsilon=EPS)
+        model.train()
+        return made
+
+    return craft
 
 
 def peer(model: nn.Module, trial: Trial, pictures: Pictures, device: torch.device, *, autocast: bool) -> float:
@@ -136,14 +160,15 @@ def peer(model: nn.Module, trial: Trial, pictures: Pictures, device: torch.devic
     return seen / (time.perf_counter() - started)
 
 
-def measure(norm: str, spec: DataSpec, data_dir: Path | None, rounds: int, engines: tuple[Kind, ...], *, small: bool) -> list[dict[str, Any]]:
-    """`small`: a network of one block a stage, and one memory format."""
+def measure(norm: str, spec: DataSpec, data_dir: Path | None, rounds: int, engines: tuple[Kind, ...], *, small: bool, steps: int) -> list[dict[str, Any]]:
+    """`small`: a network of one block a stage, and one memory format. `steps`: of adversarial training; 0: none."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     on_gpu = device.type == "cuda"
     source = datasets.locate(spec, data_dir, download=False)
     assert source is not None
     loaded = datasets.load(spec, source)
     label, components = norms.resolve(norm)
+    adversarial = attacks.registry.make("pgd", {"eps": [EPS], "steps": steps}).component() if steps else None
     trial = Trial(
         data=spec,
         model=ModelSpec(name="resnet18", width=1.0 if on_gpu else 0.25, kwargs={"layers": [1, 1, 1, 1]} if small else {}),
@@ -151,7 +176,7 @@ def measure(norm: str, spec: DataSpec, data_dir: Path | None, rounds: int, engin
         norm_label=label,
         batch_size=BATCH,
         seed=0,
-        train=TrainSpec(epochs=1, lr=0.02),
+        train=TrainSpec(epochs=1, lr=0.02, adversarial=adversarial),
     )
     data = Tensors(torch.from_numpy(loaded.train.images.transpose(0, 3, 1, 2).copy()).to(device), torch.tensor(loaded.train.labels).to(device))
     pictures = Pictures(loaded.train, loaded)
@@ -160,28 +185,31 @@ def measure(norm: str, spec: DataSpec, data_dir: Path | None, rounds: int, engin
         model, _ = build(trial, channels=loaded.channels, image_size=loaded.image_size, classes=len(loaded.classes), mean=loaded.mean, std=loaded.std)
         return model.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
-    formats = (True,) if on_gpu else (False,) if small else (False, True)
+    formats = (True,) if on_gpu else (False,) if small or steps else (False, True)
     variants = [Variant(engine, channels_last) for engine in engines for channels_last in formats]
     peers: dict[str, list[float]] = {"a DataLoader loop": [], "the plain loop": []} | ({"a DataLoader loop with autocast": []} if on_gpu else {})
+    if steps:
+        peers = {"a loop with foolbox's PGD": []}
     for _ in range(rounds):
         for variant in variants:
             variant.train(network(channels_last=variant.channels_last), trial, data, "bf16" if on_gpu else "float32")
         for name, rates in peers.items():
             model = network(channels_last=on_gpu)
-            rates.append(plain(model, trial, data) if name == "the plain loop" else peer(model, trial, pictures, device, autocast="autocast" in name))
+            rates.append(plain(model, trial, data) if steps or name == "the plain loop" else peer(model, trial, pictures, device, autocast="autocast" in name))
     rows = []
     for variant in variants:
         for name, rates in peers.items():
             mine, theirs = statistics.median(variant.rates), statistics.median(rates)
             rows.append(
                 {
-                    "case": f"{norm}, {spec.dataset}, {variant.name}, against {name}",
+                    "case": f"{norm}, {spec.dataset}{f', PGD-{steps}' * bool(steps)}, {variant.name}, against {name}",
                     "ours": mine,
                     "peer": theirs,
                     "unit": "images/s",
                     "ratio": mine / theirs,
                     "engine": variant.used,
                     "engine_reason": variant.reason,
+                    "adversary": variant.adversary,
                     "compile_seconds": variant.compile_seconds[0],
                     "compile_seconds_again": min(variant.compile_seconds[1:], default=None),
                 }
@@ -205,6 +233,7 @@ def main() -> None:
     parser.add_argument("--norms", default=",".join(NORMS))
     parser.add_argument("--engines", help="of eager, compile and graph; by default all that there are here, for --smoke eager alone")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--adversarial", type=int, default=0, metavar="STEPS", help="adversarial training, by PGD with so many steps")
     given = parser.parse_args()
     engines = given.engines or ("eager" if given.smoke else "eager,compile,graph" if torch.cuda.is_available() else "eager,compile")
     torch.set_num_threads(1)
@@ -216,7 +245,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="normbench-inductor-") as empty:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty  # compiling is to be paid for here, whatever earlier runs have kept
         for norm in ["bn"] if given.smoke else given.norms.split(","):
-            for row in measure(norm, spec, data_dir, 1 if given.smoke else given.rounds, tuple(engines.split(",")), small=given.smoke):
+            for row in measure(norm, spec, data_dir, 1 if given.smoke else given.rounds, tuple(engines.split(",")), small=given.smoke, steps=given.adversarial):
                 print(json.dumps(row) if given.json else shown(row), flush=True)
 
 
