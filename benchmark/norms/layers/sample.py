@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from benchmark.norms.layers.base import BatchLayer, Layer, others, per_channel, positions
 
@@ -16,8 +17,7 @@ class TokenLayerNorm(Layer):
         self.eps = eps
 
     def normalize(self, x: torch.Tensor) -> torch.Tensor:
-        var, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
-        return (x - mean) * torch.rsqrt(var + self.eps)
+        return functional.layer_norm(x.movedim(1, -1), (self.channels,), eps=self.eps).movedim(-1, 1)
 
 
 class RmsNorm(Layer):
