@@ -25,4 +25,8 @@ class InstanceNorm(Layer):
             if self.one_position == "error":
                 raise NormSiteError(f"{self.site or 'instance norm'}: a map with one position has no variance; use larger images or one_position=pass")
             return x
-        return functional.group_norm(x, self.channels, eps=self.eps)  # one channel a group; one kernel instead of five operations
+        if x.is_contiguous():
+            return functional.group_norm(x, self.channels, eps=self.eps)  # one kernel instead of five operations
+        # In channels_last that kernel takes the mean of squares less the square of the mean on a CPU: where a mean is 100 deviations, 2 % are lost.
+        var, mean = torch.var_mean(x, dim=list(range(2, x.ndim)), correction=0, keepdim=True)
+        return (x - mean) * torch.rsqrt(var + self.eps)

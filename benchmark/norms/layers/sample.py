@@ -17,7 +17,8 @@ class TokenLayerNorm(Layer):
         self.eps = eps
 
     def normalize(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.layer_norm(x.movedim(1, -1), (self.channels,), eps=self.eps).movedim(-1, 1)
+        y = functional.layer_norm(x.movedim(1, -1), (self.channels,), eps=self.eps).movedim(-1, 1)
+        return y.contiguous() if x.is_contiguous() else y  # the layers behind it are to compute as they do behind other methods
 
 
 class RmsNorm(Layer):
