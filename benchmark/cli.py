@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,19 +59,21 @@ def run(
     from benchmark.runner import zygote
 
     console = _console()
-    # A cluster's nodes load torch themselves. Here it is loaded from now on, while the plan is made and Ray starts.
-    loading: AbstractContextManager[Mapping[str, str]] = nullcontext({}) if address else zygote.running()
-    with loading as variables:
+    loaded, trials, searches, store = _wanted(suite, results, only)
+    with ExitStack() as loading:
+        # A cluster's nodes load torch themselves. Here it is loaded from now on, while the plan is made and Ray starts.
+        variables = {} if address else loading.enter_context(zygote.running())
         from benchmark.plan import make
         from benchmark.runner import session
         from benchmark.runner.sharing import refuse_other_versions
         from benchmark.terminal import render_choices
 
-        loaded, trials, searches, store = _wanted(suite, results, only)
         folder = data_folder(data)
         planned = partial(make, loaded.name, trials, store, folder, searches=searches, retry=retry, download=True, accept_versions=accept_versions)
         carried_out = partial(session.run, store=store, limits=loaded.limits, console=console, data_dir=folder, jobs=jobs, address=address, variables=variables)
         plan = planned()
+        if not plan.todo:
+            loading.close()
         refuse_other_versions(store)
         console.print(session.announce(plan), highlight=False, soft_wrap=True)
         if plan.tuning and not plan.waiting:

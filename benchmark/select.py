@@ -6,7 +6,6 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from benchmark.errors import BenchError
 from benchmark.plugins import number
@@ -17,7 +16,7 @@ KEYS = ("dataset", "model", "norm", "batch_size", "width", "seed", *TrainSpec.mo
 
 
 class SelectionError(BenchError):
-    """A filter names no known key, or nothing matches."""
+    """A filter names no known key or a value that no trial has, or no trial has all that is asked for."""
 
 
 def select(trials: Sequence[Trial], filters: Sequence[str]) -> list[Trial]:
@@ -37,7 +36,8 @@ def select(trials: Sequence[Trial], filters: Sequence[str]) -> list[Trial]:
         wanted.setdefault(key, []).append(value)
     found = [t for t in trials if all(any(_same(k, value_of(t, k), v) for v in values) for k, values in wanted.items())]
     if not found:
-        raise SelectionError(f"--only: each of {', '.join(filters)} is somewhere in the suite, but no trial has all of them")
+        asked = ", ".join(f"{key} {' or '.join(values)}" for key, values in wanted.items())
+        raise SelectionError(f"--only: no trial of the suite has all of this at once: {asked}")
     return found
 
 
@@ -53,7 +53,7 @@ def select_searches(searches: Sequence[Search], filters: Sequence[str]) -> list[
 
 
 def value_of(trial: Trial, key: str) -> object:
-    """What a trial has under one of `KEYS`."""
+    """What a trial has under one of `KEYS`; of adversarial training the attack's name."""
     direct = {
         "dataset": trial.data.dataset,
         "model": trial.model.name,
@@ -61,14 +61,19 @@ def value_of(trial: Trial, key: str) -> object:
         "batch_size": trial.batch_size,
         "width": trial.model.width,
         "seed": trial.seed,
+        "adversarial": trial.train.adversarial.name if trial.train.adversarial else None,
     }
     return direct[key] if key in direct else getattr(trial.train, key)
 
 
 def _values(trials: Sequence[Trial], key: str) -> list[str]:
-    """What there is under a key, each once: numbers by size, all else by the alphabet."""
-    values: set[Any] = {value_of(t, key) for t in trials}
-    return [str(v) for v in sorted(values, key=lambda v: (0, v, "") if isinstance(v, int | float) else (1, 0, str(v)))]
+    """What there is under a key as people write it, each once: numbers by size, then all else by the alphabet."""
+    values = {_written(v): v for t in trials for v in [value_of(t, key)]}
+    return sorted(values, key=lambda text: (0, v, "") if isinstance(v := values[text], int | float) else (1, 0, text))
+
+
+def _written(value: object) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _same(key: str, have: object, text: str) -> bool:
@@ -78,4 +83,4 @@ def _same(key: str, have: object, text: str) -> bool:
         return str(have).lower() == text.lower()
     if isinstance(have, int | float):
         return bool(have == number(text))
-    return str(have) == text
+    return _written(have) == text

@@ -76,7 +76,8 @@ class Variant:
     compile_seconds: list[float] = field(default_factory=list)
     used: str = ""
     reason: str = ""
-    adversary: dict[str, str] = field(default_factory=dict)
+    adversary: str = ""
+    """What computed the gradients of adversarial training, and why not something faster."""
 
     @property
     def name(self) -> str:
@@ -98,7 +99,8 @@ class Variant:
         )
         self.rates.append(record.images / record.seconds)
         self.compile_seconds.append(record.compile_seconds)
-        self.used, self.reason, self.adversary = record.engine, record.engine_reason, record.adversary
+        self.used, self.reason = record.engine, record.engine_reason
+        self.adversary = f"{record.adversary}: {record.adversary_reason}" if record.adversary_reason else record.adversary
 
 
 def plain(model: nn.Module, trial: Trial, data: Tensors) -> float:
@@ -222,7 +224,8 @@ def shown(row: dict[str, Any]) -> str:
     if row["compile_seconds"]:
         again = "" if row["compile_seconds_again"] is None else f", again {row['compile_seconds_again']:.1f} s"
         line += f"   compiling {row['compile_seconds']:.1f} s{again}"
-    return line + (f"   ran as {row['engine']}: {row['engine_reason']}" if row["engine_reason"] else "")
+    line += f"   ran as {row['engine']}: {row['engine_reason']}" if row["engine_reason"] else ""
+    return line + (f"   attack by {row['adversary']}" if row["adversary"] else "")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmark import attacks
 from benchmark.select import SelectionError, select
 from tests.conftest import MakeTrial
 
@@ -25,7 +26,16 @@ def test_values_of_one_key_are_alternatives_and_keys_are_all_required(make_trial
         found("norm=bn", "norm=ggn")
     with pytest.raises(SelectionError, match=r"lr is 0\.0005, 0\.1$"):
         found("lr=1")
-    with pytest.raises(SelectionError, match="no trial has all of them"):
-        select([t for t in trials if t.norm_label != "bn" or t.seed], ["norm=bn", "seed=0"])
     with pytest.raises(SelectionError, match="did you mean 'seed'"):
         found("sed=0")
+    with pytest.raises(SelectionError, match=r"all of this at once: norm bn, seed 0 or 1, lr 0\.1$"):
+        select([t for t in trials if t.norm_label != "bn" or t.train.lr < 0.1], ["norm=bn", "seed=0", "seed=1", "lr=0.1"])
+
+
+def test_what_is_not_set_and_attacks_are_selected_as_a_suite_writes_them(make_trial: MakeTrial) -> None:
+    attack = attacks.registry.make("pgd", {"eps": [8 / 255], "steps": 2}).component()
+    trials = [make_trial(adversarial=adversarial, clip_grad=clip) for adversarial in (None, attack) for clip in (None, 1.0)]
+    assert [t.train.adversarial for t in select(trials, ["adversarial=pgd"])] == [attack, attack]
+    assert [t.train.clip_grad for t in select(trials, ["clip_grad=null", "adversarial=null"])] == [None]
+    with pytest.raises(SelectionError, match=r"adversarial is null, pgd$"):
+        select(trials, ["adversarial=fgsm"])

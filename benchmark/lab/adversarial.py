@@ -10,6 +10,8 @@ from torch import nn
 
 from benchmark.attacks import Attack, registry
 from benchmark.attacks._gradient import GradientAttack
+from benchmark.lab.engine import age
+from benchmark.lab.measure import undisturbed
 from benchmark.lab.search import Search
 from benchmark.trial import Component
 
@@ -21,7 +23,7 @@ class Adversary:
     one that will be tested. The loss of the perturbed batch is then taken in training mode as ever.
     Source: Madry et al. 2018, equation 2.1; with one step from a random start: Wong, Rice and Kolter, "Fast is better than free", 2020.
 
-    search: what the attack climbs the gradients of, after `prepare`; None: the network itself, in float32.
+    search: what the attack climbs the gradients of, after `prepare`; None: the network itself.
     """
 
     def __init__(self, component: Component) -> None:
@@ -29,35 +31,44 @@ class Adversary:
         (self.size,) = self.attack.sizes
         self.search: Search | None = None
 
-    def prepare(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str) -> None:
-        """Climb gradients of compiled code from now on, for batches like this one, in low precision where the training is; see `benchmark.lab.search`.
+    def prepare(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Climb gradients of compiled code from now on, for batches like this one; an attack that climbs no gradient stays as it is.
 
-        Nothing verifies the perturbed images: they are training data, and what they do to the network is measured in the end. Attacks that climb no
-        gradient, and foolbox's own, stay as they are.
+        Always in float32: nothing verifies the perturbed images, so that low precision would be another training. The code is held against the network (see
+        `benchmark.lab.search`) as it might be late in training: at the start running statistics show nothing, and a head of zeros has no gradient.
         """
-        if isinstance(self.attack, GradientAttack) and self.attack.engine != "foolbox":
-            search = Search(model, precision)
-            with _attacked(model):
-                search.prepare(images, labels, beside=True)
-            self.search = search
+        if not isinstance(self.attack, GradientAttack):
+            return
+        search, generator = Search(model, "float32"), torch.Generator().manual_seed(0)
+        with undisturbed(model):
+            age(model)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    if not parameter.any():
+                        parameter.copy_(torch.randn(parameter.shape, generator=generator) / 10)
+            model.requires_grad_(False)
+            search.prepare(images, labels, beside=True)
+        self.search = search
 
     def __call__(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Perturbed `images`, float (N, C, H, W) in [0, 1], no early exit. Seeds are drawn from `generator`, one an image."""
         seeds = torch.randint(0, 2**62, (len(images),), generator=generator).tolist()
-        climbed = _Climbed(self.search) if self.search else model
         with _attacked(model):
+            climbed = _Climbed(model, self.search).eval() if self.search else model
             return self.attack.perturb(climbed, images, labels, self.size, [torch.Generator().manual_seed(seed) for seed in seeds]).detach()
 
 
 class _Climbed(nn.Module):
-    """A search as the module that attacks expect."""
+    """The network as attacks see it: where a gradient is asked for, the search answers."""
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, model: nn.Module, search: Search) -> None:
         super().__init__()
+        self.model = model
         self._search = search
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self._search(images)
+        logits: torch.Tensor = self._search(images) if images.requires_grad else self.model(images)
+        return logits
 
 
 @contextmanager

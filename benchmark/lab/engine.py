@@ -180,17 +180,9 @@ class Engine:
     def _gradient(self, forward: Forward, images: torch.Tensor, labels: torch.Tensor, shake: float = 0.0) -> torch.Tensor:
         """All gradients of a batch in one vector, at the weights as they are, but with buffers as they might be late in training: what depends on running
         statistics or on the number of steps shows nothing at the start."""
-        generator = torch.Generator().manual_seed(0)
         with undisturbed(self.model):
             self.model.train()
-            with torch.no_grad():
-                for parameter in self.model.parameters():
-                    parameter.mul_(1 + shake * torch.randn(parameter.shape, generator=generator).to(parameter))
-                for buffer in self.model.buffers():
-                    if buffer.is_floating_point():
-                        buffer.mul_(10 ** (torch.rand(buffer.shape, generator=generator).to(buffer) * 1.8 - 1.5))
-                    elif buffer.ndim == 0:
-                        buffer.add_(1_000_000)
+            age(self.model, shake)
             _, loss = self._run(forward, images, labels)
             loss.backward()  # type: ignore[no-untyped-call]
             return torch.cat([p.grad.float().flatten() for p in self.model.parameters() if p.grad is not None])
@@ -213,6 +205,19 @@ class Engine:
         self._compiled, self.reason = None, "; ".join(filter(None, [self.reason, reason]))[:REASON_LENGTH]
         if self.used == "compile":
             self.used = "eager"
+
+
+@torch.no_grad()
+def age(model: nn.Module, shake: float = 0.0) -> None:
+    """Move the buffers to where they might be late in training, and every parameter by about the share `shake` of itself; in the same way each time."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.mul_(1 + shake * torch.randn(parameter.shape, generator=generator).to(parameter))
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            buffer.mul_(10 ** (torch.rand(buffer.shape, generator=generator).to(buffer) * 1.8 - 1.5))
+        elif buffer.ndim == 0:
+            buffer.add_(1_000_000)
 
 
 def line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The model as attacks climb its loss: compiled, in low precision where the trial trains in it. What it finds is only ever a proposal.
+"""The model as attacks climb its loss: compiled, in low precision where the trial trains in it. In an evaluation what it finds is only a proposal.
 
 An attack needs thousands of gradients and one verdict an image. Gradients may be computed as fast as the machine can; whether an image has fallen is asked of
 the model itself, eagerly and in float32 (`benchmark.lab.evaluate`), and an image of which only this one thinks so is attacked again without it. An image that
@@ -49,6 +49,9 @@ class Search:
         started = time.perf_counter()
         exact = _gradient(self._eager, images, labels)
         rounding = self._settle_precision(exact, images, labels)
+        if not float(exact.norm()):
+            self._note("compiled code cannot be held against gradients that are zero")
+            return
         try:
             from benchmark.lab.compiling import compiler
 

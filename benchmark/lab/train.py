@@ -78,9 +78,10 @@ class Record:
     """Why it is not the engine that was wanted; empty where it is."""
     compile_seconds: float = 0.0
     """Not part of `seconds`."""
-    adversary: dict[str, str] = field(default_factory=dict)
-    """Of adversarial training, where attacks climb something else than the network in float32: `adversary` (what computes it), `adversary_precision`, and
-    `adversary_reason` (why it is not compiled, or not in low precision)."""
+    adversary: str = ""
+    """Of adversarial training under a compiled engine: what computes the gradients that its attack climbs, `compile` or `eager`."""
+    adversary_reason: str = ""
+    """Why that is not `compile`; empty where it is."""
 
 
 def parameter_groups(model: nn.Module, spec: TrainSpec) -> list[dict[str, object]]:
@@ -165,13 +166,14 @@ def train(
     if not record.epoch:
         record.curves += observer.look(0, 0)
     steps = Engine(model, stepper, spec, precision=precision, wanted=engine)
-    example = data.images[: trial.batch_size].float() / 255, data.labels[: trial.batch_size]
-    steps.prepare(*example)
+    images, labels = data.images[: trial.batch_size].float() / 255, data.labels[: trial.batch_size]
+    steps.prepare(images, labels)
     record.compile_seconds += steps.compile_seconds
+    _tell(record, steps, adversary)
     if adversary and engine != "eager":
-        adversary.prepare(model, *example, precision)
+        adversary.prepare(model, images, labels)
         record.compile_seconds += adversary.search.compile_seconds if adversary.search else 0.0
-    record.engine, record.engine_reason = steps.used, steps.reason
+        _tell(record, steps, adversary)
     step = record.epoch * steps_an_epoch
     for epoch in range(record.epoch + 1, spec.epochs + 1):
         model.train()
@@ -217,9 +219,7 @@ def train(
         mean_loss, accuracy = float(summed) / seen, float(right) / seen
         record.seconds += time.perf_counter() - started
         record.images += seen
-        record.engine, record.engine_reason = steps.used, steps.reason
-        if adversary and (search := adversary.search):
-            record.adversary = {"adversary": search.engine, "adversary_precision": search.precision, "adversary_reason": search.reason}
+        _tell(record, steps, adversary)
         record.curves += _step_losses(first, epoch, steps_an_epoch)
         if step == stop:
             return
@@ -234,6 +234,12 @@ def train(
         record.curves += observer.look(step, epoch)
         report(Progress(epoch=epoch, epochs=spec.epochs, loss=mean_loss, accuracy=accuracy, images_per_second=record.images / record.seconds))
         after_epoch()
+
+
+def _tell(record: Record, steps: Engine, adversary: Adversary | None) -> None:
+    record.engine, record.engine_reason = steps.used, steps.reason
+    if adversary and adversary.search:
+        record.adversary, record.adversary_reason = adversary.search.engine, adversary.search.reason
 
 
 def _step_losses(losses: list[torch.Tensor], epoch: int, steps_an_epoch: int) -> list[Reading]:

@@ -94,7 +94,9 @@ def run(trial: Trial, context: Context, report: Callable[[Progress], None], kept
         if memory := _out_of(error):
             status, reason, facts = Status.OUT_OF_MEMORY, short[:300] or f"out of {memory}", {"out_of": memory}
     if record.engine:
-        facts |= {"engine": record.engine, "engine_reason": record.engine_reason, "compile_seconds": record.compile_seconds, **record.adversary}
+        facts |= {"engine": record.engine, "engine_reason": record.engine_reason, "compile_seconds": record.compile_seconds}
+    if record.adversary:
+        facts |= {"adversary": record.adversary, "adversary_reason": record.adversary_reason}
     if kept:
         facts |= {k: v for k, v in {"resumed_at": kept.resumed_at, "checkpoint": kept.problem}.items() if v}
     found["provenance"] = found.get("provenance", context.provenance) | facts

@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 from rich.console import Console
 
@@ -79,7 +78,7 @@ def run(
     data_dir: Path | None,
     jobs: int | None,
     address: str | None,
-    variables: Mapping[str, str] = MappingProxyType({}),
+    variables: Mapping[str, str],
 ) -> Summary:
     """Run everything in `plan.todo`. Each outcome is on disk before the next event is looked at.
 
