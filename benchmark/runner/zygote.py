@@ -1,4 +1,4 @@
-"""The zygote of a run: one process that loads torch, timm and the plug-ins while the plan is made and Ray starts, and from which the fork server of each worker is forked.
+"""The zygote of a run: one process that loads torch, timm and the plug-ins while the plan is made and Ray starts. From it each worker's fork server is forked.
 
 It belongs to the driver and ends with it. What a worker asks it for, and what happens where it cannot, is in `benchmark.runner.warm`.
 """
