@@ -55,7 +55,8 @@ class WeightDecay(Question):
         "scale-invariant before training. One unit is a method at one weight decay, mean over its seeds. Across: over methods, at one weight decay. Within: "
         "over weight decays, both quantities less their method's mean. Intervals of correlations are Fisher's, with Bonett and Wright's standard error for "
         "Spearman; five degrees of freedom are the least. The answer is yes only where growth is tied to vulnerability across methods at the smallest weight "
-        "decay and within methods, both by Pearson's interval; no where one of them is below zero. A tie is no cause: the intervention decides that."
+        "decay and within methods, each by the intervals of both coefficients, since one method far from the others can make Pearson's alone; no where both "
+        "are below zero across or within. A tie is no cause: the intervention decides that."
     )
 
     def fits(self, found: Evidence) -> bool:
@@ -143,15 +144,17 @@ def _relations(units: Sequence[Unit]) -> Iterable[tuple[str, str, Correlation | 
 
 def verdict(across: Correlation | None, within: Correlation | None) -> Verdict:
     """Of the correlations of growth with vulnerability: see `WeightDecay.method`."""
-    both = [c.pearson for c in (across, within) if c]
-    if any(e.below_zero for e in both):
+    if any(c.pearson.below_zero and c.spearman.below_zero for c in (across, within) if c):
         return "no"
-    return "yes" if len(both) == 2 and all(e.above_zero for e in both) else "cannot be told"
+    return "yes" if all(c and c.pearson.above_zero and c.spearman.above_zero for c in (across, within)) else "cannot be told"
 
 
 def _answer(across: Correlation | None, within: Correlation | None, robust: Metric, units: Sequence[Unit]) -> str:
     named = [("across methods without weight decay" if _without(units) else "across methods at the smallest weight decay", across), ("within methods", within)]
-    said = [f"{where} Pearson's correlation is {c.pearson.text()}" if c else f"{where} there are too few units for a correlation" for where, c in named]
+    said = [
+        f"{where} Pearson's correlation is {c.pearson.text()} and Spearman's {c.spearman.text()}" if c else f"{where} there are too few units for a correlation"
+        for where, c in named
+    ]
     return f"Growth of all weights and vulnerability under {robust.label}: {'; '.join(said)}. A correlation says nothing of causes."
 
 

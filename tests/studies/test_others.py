@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -109,16 +110,19 @@ DECAYS = (0.0, 1e-4, 5e-4, 2e-3)
 NORMS = ("bn", "gn", "ln", "in", "rms", "wn", "cwn", "sn")
 
 
-def decayed(across: float, within: float, *, seeds: int = 3, noise: float = 0.01, draw: int = 0, norms=NORMS, **extra: Any) -> Evidence:
-    """Growth of 1 to 3 octaves over methods and up to 1 within; vulnerability moves by `across` and `within` an octave."""
+def decayed(across: float, within: float, *, seeds: int = 3, noise: float = 0.01, draw: int = 0, norms=NORMS, odd: float = 0.0, **extra: Any) -> Evidence:
+    """Growth of 1 to 3 octaves over methods and up to 1 within; vulnerability moves by `across` and `within` an octave, and by `odd` for the last method,
+    which then grows by two octaves more."""
     rng = np.random.default_rng(draw)
     rows = []
     for i, norm in enumerate(norms):
         base = 1 + 2 * float(rng.random()) if draw else 1 + 2 * i / (len(norms) - 1)
+        stands_out = odd if norm == norms[-1] else 0.0
+        base += 2 * bool(stands_out)
         for k, decay in enumerate(DECAYS):
             inside = 1 - k / (len(DECAYS) - 1)
             for seed in range(seeds):
-                turned = 0.4 + across * (base - 2) + within * (inside - 0.5) + noise * float(rng.normal())
+                turned = 0.4 + stands_out + across * (base - 2) + within * (inside - 0.5) + noise * float(rng.normal())
                 grown = 2.0 ** (base + inside + 0.01 * float(rng.normal()))
                 curves = {("weight-norm.raw", ""): (10.0, 10.0 * grown), ("weight-norm.raw", "conv1"): (4.0, 4.0 * grown)} | extra.get("curves", {})
                 attacks = {("bim", "linf", EPS): 0.9 * (1 - turned)}
@@ -136,6 +140,13 @@ def test_growth_that_goes_with_vulnerability_across_methods_alone_is_not_enough(
     (found,) = sections("weight-decay", decayed(0.1, -0.2))
     assert found.verdict == "no"
     (found,) = sections("weight-decay", decayed(0.1, 0.0, noise=0.05))
+    assert found.verdict == "cannot be told"
+
+
+def test_one_method_far_from_the_others_is_no_tie():
+    (found,) = sections("weight-decay", decayed(0.0, 0.1, noise=0.02, odd=0.3, draw=3))
+    pearson, spearman = (float(re.search(rf"across .*?{name}.*?(-?[0-9.]+) \[", found.answer)[1]) for name in ("Pearson's", "Spearman's"))
+    assert pearson > 0.8 > 0.6 > spearman
     assert found.verdict == "cannot be told"
 
 
