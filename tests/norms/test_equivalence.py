@@ -54,8 +54,18 @@ def test_ln_is_gn_with_one_group(x: torch.Tensor) -> None:
     close(layer("ln"), layer("gn[groups=1]"), x)
 
 
-def test_in_is_gn_with_a_group_a_channel(x: torch.Tensor) -> None:
-    close(layer("in"), layer(f"gn[groups={CHANNELS}]"), x)
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_in_is_gn_with_a_group_a_channel(x: torch.Tensor, memory: torch.memory_format) -> None:
+    """By the same kernel where the memory is contiguous: there `test_layers_of_torch_and_timm` holds it against another."""
+    close(layer("in"), layer(f"gn[groups={CHANNELS}]"), x.contiguous(memory_format=memory))
+
+
+def test_ln_tok_is_its_equation(x: torch.Tensor) -> None:
+    """torch's kernel computes it, and timm's layer, so that it is held against neither alone."""
+    made = layer("ln-tok")
+    var, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
+    expected = (x - mean) / torch.sqrt(var + 1e-5) * made.weight.view(1, -1, 1, 1) + made.bias.view(1, -1, 1, 1)
+    assert torch.allclose(made(x), expected, atol=1e-12)
 
 
 def test_whitening_of_single_channels_is_bn(x: torch.Tensor) -> None:
