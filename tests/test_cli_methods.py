@@ -77,7 +77,9 @@ def test_results_of_a_new_method_go_from_a_run_to_their_mark(tmp_path: Path) -> 
     assert "1 holds, 0 not checked, 0 does not hold" in checked.stdout
     assert "1 added" in _bench("results", "merge", "added", "results", cwd=tmp_path, **here).stdout
     assert "1 marks" in _bench("results", "merge", "marks", "results", cwd=tmp_path, **here).stdout
-    (entry,) = json.loads(_bench("board", "suites/mine.yaml", "--results", "results", "--json", cwd=tmp_path, **here).stdout)[0]["entries"]
+    board = _bench("board", "suites/mine.yaml", "--results", "results", "--json", cwd=tmp_path, **here)
+    assert board.returncode == 0, f"{board.returncode}: {board.stderr}"
+    (entry,) = json.loads(board.stdout)[0]["entries"]
     assert entry["level"] == "smoke-reproduced"
     source = package / "norms" / "mynorm.py"
     source.write_text(source.read_text() + "\n\nANOTHER_RULE = 1\n")
