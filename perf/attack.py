@@ -1,9 +1,11 @@
-"""A whole L-infinity evaluation (4 eps, 20 steps of BIM) by this package and by plain foolbox given the same list of eps, paired in one run.
+"""A whole L-infinity evaluation (4 eps, 20 steps of BIM) by this package and by plain foolbox given the same list of
+eps, paired in one run.
 
     python perf/attack.py [--smoke] [--json] [--data DIR]
 
-Networks are trained first, one plainly and one adversarially on each dataset; the evaluations take turns: ours, foolbox, and ours with a compiled search.
-Image-steps are gradients computed, one an image. foolbox takes the model as a user would hand it over: in eval mode, parameters as they are.
+Networks are trained first, one plainly and one adversarially on each dataset; the evaluations take turns: ours,
+foolbox, and ours with a compiled search. Image-steps are gradients computed, one an image. foolbox takes the model as a
+user would hand it over: in eval mode, parameters as they are.
 """
 
 from __future__ import annotations
@@ -21,18 +23,17 @@ from typing import Any
 
 import foolbox
 import torch
+from normbench import norms
+from normbench.attacks import registry
+from normbench.lab import data as datasets
+from normbench.lab import evaluate
+from normbench.lab.engine.gradients import Search
+from normbench.lab.network.build import build
+from normbench.lab.observer import Observer
+from normbench.lab.train import Record, Tensors, optimizer, train
+from normbench.measures import Probe
+from normbench.spec.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
 from torch import nn
-
-from benchmark import norms
-from benchmark.attacks import registry
-from benchmark.lab import data as datasets
-from benchmark.lab import evaluate
-from benchmark.lab.measure import Observer
-from benchmark.lab.model import build
-from benchmark.lab.search import Search
-from benchmark.lab.train import Record, Tensors, optimizer, train
-from benchmark.measures import Probe
-from benchmark.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
 
 STEPS = 20
 BATCH = 128
@@ -40,7 +41,9 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class Case:
-    """A dataset, a network on it, and the sizes of the evaluation. `adversarial`: eps of the adversarial training, None for plain training."""
+    """A dataset, a network on it, and the sizes of the evaluation. `adversarial`: eps of the adversarial training, None
+    for plain training.
+    """
 
     name: str
     data: DataSpec
@@ -66,14 +69,22 @@ class Gradients(nn.Module):
 def cases(data_dir: Path | None, smoke: bool) -> list[Case]:
     tenths = (0.1, 0.2, 0.3, 0.4)  # customary for digits (up to 0.3 for MNIST)
     fine = tuple(k / 255 for k in (8, 16, 32, 64))  # where many images stand, there is less to save
-    digits = DataSpec(dataset="digits", image_size=16, train_examples=320 if smoke else None, test_examples=40 if smoke else None)
-    made = [Case("digits", digits, 0.25, 1 if smoke else 5, tenths), Case("digits, adversarially trained", digits, 0.25, 1 if smoke else 5, tenths, 0.1)]
+    digits = DataSpec(
+        dataset="digits", image_size=16, train_examples=320 if smoke else None, test_examples=40 if smoke else None
+    )
+    made = [
+        Case("digits", digits, 0.25, 1 if smoke else 5, tenths),
+        Case("digits, adversarially trained", digits, 0.25, 1 if smoke else 5, tenths, 0.1),
+    ]
     if not smoke:
         made.append(Case("digits, fine grid", digits, 0.25, 5, fine))
     if data_dir and (data_dir / "cifar10-jpeg").is_dir() and not smoke:
         cifar = DataSpec(dataset="cifar10-jpeg", train_examples=5000, test_examples=192, augment=("flip",))
         eps = tuple(k / 255 for k in (1, 2, 4, 8))
-        made += [Case("cifar10-jpeg", cifar, 0.25, 5, eps), Case("cifar10-jpeg, adversarially trained", cifar, 0.25, 5, eps, 8 / 255)]
+        made += [
+            Case("cifar10-jpeg", cifar, 0.25, 5, eps),
+            Case("cifar10-jpeg, adversarially trained", cifar, 0.25, 5, eps, 8 / 255),
+        ]
     return made
 
 
@@ -82,7 +93,10 @@ def prepare(case: Case, data_dir: Path | None) -> tuple[nn.Module, Tensors]:
     source = datasets.locate(case.data, data_dir, download=False)
     assert source is not None
     loaded = datasets.load(case.data, source)
-    training, test = (Tensors(torch.from_numpy(s.images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(s.labels.copy())) for s in (loaded.train, loaded.test))
+    training, test = (
+        Tensors(torch.from_numpy(s.images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(s.labels.copy()))
+        for s in (loaded.train, loaded.test)
+    )
     label, components = norms.resolve("bn")
     adversarial = None
     if case.adversarial is not None:
@@ -97,16 +111,44 @@ def prepare(case: Case, data_dir: Path | None) -> tuple[nn.Module, Tensors]:
         seed=0,
         train=TrainSpec(epochs=case.epochs, lr=0.1, weight_decay=5e-4, warmup=0.1, adversarial=adversarial),
     )
-    model, _ = build(trial, channels=loaded.channels, image_size=loaded.image_size, classes=len(loaded.classes), mean=loaded.mean, std=loaded.std)
+    model, _ = build(
+        trial,
+        channels=loaded.channels,
+        image_size=loaded.image_size,
+        classes=len(loaded.classes),
+        mean=loaded.mean,
+        std=loaded.std,
+    )
     stepper = optimizer(model, trial.train)
-    observer = Observer([], Probe(model=model, images=evaluate.pixels(training.images[:1]), labels=training.labels[:1], optimizer=stepper), trial.train)
-    train(model, trial, training, precision="float32", stepper=stepper, observer=observer, report=lambda _progress: None, record=Record())
+    observer = Observer(
+        [],
+        Probe(model=model, images=evaluate.pixels(training.images[:1]), labels=training.labels[:1], optimizer=stepper),
+        trial.train,
+    )
+    train(
+        model,
+        trial,
+        training,
+        precision="float32",
+        stepper=stepper,
+        observer=observer,
+        report=lambda _progress: None,
+        record=Record(),
+    )
     return model.eval(), test
 
 
 def ours(model: nn.Module, data: Tensors, sizes: tuple[float, ...], search: Search | None = None) -> list[float]:
     right = evaluate.clean(model, data, BATCH).right
-    results = evaluate.attack(model, registry.make("bim", {"eps": sizes, "steps": STEPS}), data, right, seed=0, batch_size=BATCH, search=search)
+    results = evaluate.attack(
+        model,
+        registry.make("bim", {"eps": sizes, "steps": STEPS}),
+        data,
+        right,
+        seed=0,
+        batch_size=BATCH,
+        search=search,
+    )
     return [r.accuracy for r in results]
 
 
@@ -122,7 +164,9 @@ def peer(model: nn.Module, data: Tensors, sizes: tuple[float, ...]) -> list[floa
 
 
 def measure(case: Case, data_dir: Path | None, rounds: int, *, compiled: bool) -> list[dict[str, Any]]:
-    """`compiled`: a third arm, ours with a compiled search; what compiling costs is no part of its seconds and stands beside them."""
+    """`compiled`: a third arm, ours with a compiled search; what compiling costs is no part of its seconds and stands
+    beside them.
+    """
     model, data = prepare(case, data_dir)
     clean = float(evaluate.clean(model, data, BATCH).right.double().mean())
     search = Search(model, "float32")
@@ -143,7 +187,13 @@ def measure(case: Case, data_dir: Path | None, rounds: int, *, compiled: bool) -
             seconds[name].append(time.perf_counter() - started)
             steps[name] = counted.steps
     apart = max(abs(a - b) for a, b in zip(found["ours"], found["peer"], strict=True))
-    about = {"clean": clean, "images": len(data.labels), "robust": found["ours"], "robust_peer": found["peer"], "largest_difference": apart}
+    about = {
+        "clean": clean,
+        "images": len(data.labels),
+        "robust": found["ours"],
+        "robust_peer": found["peer"],
+        "largest_difference": apart,
+    }
     took = {name: statistics.median(times) for name, times in seconds.items()}
     lines = [
         {
@@ -154,13 +204,32 @@ def measure(case: Case, data_dir: Path | None, rounds: int, *, compiled: bool) -
             "ratio": steps["peer"] / steps["ours"],
             **about,
         },
-        {"case": f"{case.name}: time", "ours": took["ours"], "peer": took["peer"], "unit": "s", "ratio": took["peer"] / took["ours"], **about},
+        {
+            "case": f"{case.name}: time",
+            "ours": took["ours"],
+            "peer": took["peer"],
+            "unit": "s",
+            "ratio": took["peer"] / took["ours"],
+            **about,
+        },
     ]
     if compiled:
-        about |= {"robust": found["compiled"], "largest_difference": max(abs(a - b) for a, b in zip(found["compiled"], found["ours"], strict=True))}
+        about |= {
+            "robust": found["compiled"],
+            "largest_difference": max(abs(a - b) for a, b in zip(found["compiled"], found["ours"], strict=True)),
+        }
         about |= {"engine": search.engine, "reason": search.reason, "compile_seconds": search.compile_seconds}
         ratio = took["peer"] / took["compiled"]
-        lines.append({"case": f"{case.name}: time, search compiled", "ours": took["compiled"], "peer": took["peer"], "unit": "s", "ratio": ratio, **about})
+        lines.append(
+            {
+                "case": f"{case.name}: time, search compiled",
+                "ours": took["compiled"],
+                "peer": took["peer"],
+                "unit": "s",
+                "ratio": ratio,
+                **about,
+            }
+        )
     return lines
 
 
@@ -168,20 +237,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="a few images, a second or two: that it runs")
     parser.add_argument("--json", action="store_true", help="one JSON object a case")
-    parser.add_argument("--data", type=Path, default=os.environ.get("BENCH_DATA"), help="folder with cifar10-jpeg/; BENCH_DATA by default")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("BENCH_DATA"),
+        help="folder with cifar10-jpeg/; BENCH_DATA by default",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     for case in cases(options.data and Path(options.data), options.smoke):
-        for line in measure(case, options.data and Path(options.data), 1 if options.smoke else options.rounds, compiled=not options.smoke):
+        for line in measure(
+            case,
+            options.data and Path(options.data),
+            1 if options.smoke else options.rounds,
+            compiled=not options.smoke,
+        ):
             if options.json:
                 print(json.dumps(line), flush=True)
             else:
                 robust = " ".join(f"{100 * r:.1f}" for r in line["robust"])
-                text = f"{line['case']:45} ours {line['ours']:>9.5g} foolbox {line['peer']:>9.5g} {line['unit']:9} {line['ratio']:.2f}x"
-                print(f"{text}  (clean {100 * line['clean']:.1f}, robust {robust} %, apart {100 * line['largest_difference']:.2f} points)", flush=True)
+                text = (
+                    f"{line['case']:45} ours {line['ours']:>9.5g} foolbox {line['peer']:>9.5g} {line['unit']:9} "
+                    f"{line['ratio']:.2f}x"
+                )
+                print(
+                    f"{text}  (clean {100 * line['clean']:.1f}, robust {robust} %, apart "
+                    f"{100 * line['largest_difference']:.2f} points)",
+                    flush=True,
+                )
                 if "engine" in line:
-                    print(f"{'':45} search: {line['engine']} {line['reason']}, compiled in {line['compile_seconds']:.0f} s", flush=True)
+                    print(
+                        f"{'':45} search: {line['engine']} {line['reason']}, compiled in "
+                        f"{line['compile_seconds']:.0f} s",
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":

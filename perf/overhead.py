@@ -1,10 +1,12 @@
-"""What a trial costs beyond its own work: 32 trivial trials by `bench run` against the same calls in a plain loop, in one run.
+"""What a trial costs beyond its own work: 32 trivial trials by `bench run` against the same calls in a plain loop, in
+one run.
 
     python perf/overhead.py [--smoke] [--json]
 
-A trivial trial trains the smallest network for one epoch on 64 of the digits. `own` is the sum of the trials' wall times in the plain loop; `bench run` has
-one place (`--jobs 1`), so that nothing runs side by side and hides what the machinery costs. The time to the first trial is from the start of the command,
-with bytecode and files in their caches (one run before is thrown away).
+A trivial trial trains the smallest network for one epoch on 64 of the digits. `own` is the sum of the trials' wall
+times in the plain loop; `bench run` has one place (`--jobs 1`), so that nothing runs side by side and hides what the
+machinery costs. The time to the first trial is from the start of the command, with bytecode and files in their caches
+(one run before is thrown away).
 """
 
 from __future__ import annotations
@@ -35,10 +37,10 @@ limits: {{gpu: 0, cpu: 1, time: 2m}}
 
 LOOP = """
 import sys, time, json
-from benchmark.suite import expand, load
+from normbench.suite import expand, load
 trials = expand(load(sys.argv[1]))
-from benchmark.lab import data
-from benchmark.lab.trial_run import Context, run
+from normbench.lab import data
+from normbench.lab.trial_run import Context, run
 source = data.locate(trials[0].data, None, download=False)
 context = Context(data_dir=None, fingerprint=data.fingerprint(source))
 run(trials[0], context, lambda _: None)  # imports and caches are warm from here on
@@ -52,7 +54,8 @@ print(json.dumps({"loop": time.perf_counter() - started}))
 def python(*arguments: str) -> tuple[float, str]:
     """Wall seconds and output of a process of its own."""
     started = time.perf_counter()
-    # Where Python may not keep bytecode, imports never get warm: torch, timm and what they load are compiled again in every process, which takes 10 s and more.
+    # Where Python may not keep bytecode, imports never get warm: torch, timm and what they load are compiled again in
+    # every process, which takes 10 s and more.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
     took = time.perf_counter() - started
@@ -63,11 +66,24 @@ def python(*arguments: str) -> tuple[float, str]:
 
 def bench_run(suite: Path, folder: Path) -> tuple[float, list[dict[str, Any]], float]:
     """Wall seconds of `bench run` with nothing cached, the rows, and the Unix time at which it was started."""
-    from benchmark.store import Store
+    from normbench.store.store import Store
 
     began = time.time()
-    took, _ = python("-m", "benchmark.cli", "run", str(suite), "--results", str(folder / "results"), "--site", str(folder / "site"), "--jobs", "1")
-    rows = sorted(Store(folder / "results").rows(columns=["started", "wall_seconds", "status"]), key=lambda r: r["started"])
+    took, _ = python(
+        "-m",
+        "normbench.cli.main",
+        "run",
+        str(suite),
+        "--results",
+        str(folder / "results"),
+        "--site",
+        str(folder / "site"),
+        "--jobs",
+        "1",
+    )
+    rows = sorted(
+        Store(folder / "results").rows(columns=["started", "wall_seconds", "status"]), key=lambda r: r["started"]
+    )
     return took, rows, began
 
 
@@ -79,7 +95,7 @@ def measure(trials: int, *, warm: bool) -> list[dict[str, Any]]:
         if warm:
             bench_run(suite, folder / "warm")
         suite.write_text(SUITE.format(seeds=trials))
-        helped = min(python("-m", "benchmark.cli", "--help")[0] for _ in range(3))
+        helped = min(python("-m", "normbench.cli.main", "--help")[0] for _ in range(3))
         bare = min(python("-c", "pass")[0] for _ in range(3))
         loop = json.loads(python("-c", LOOP, str(suite))[1].splitlines()[-1])["loop"]
         took, rows, began = bench_run(suite, folder / "run")
@@ -88,11 +104,29 @@ def measure(trials: int, *, warm: bool) -> list[dict[str, Any]]:
     first = rows[0]["started"].timestamp() - began
     running = rows[-1]["started"].timestamp() + rows[-1]["wall_seconds"] - rows[0]["started"].timestamp()
     return [
-        {"case": f"{trials} trials, from the first one's start to the last one's end", "ours": running, "peer": loop, "unit": "s", "ratio": loop / running},
+        {
+            "case": f"{trials} trials, from the first one's start to the last one's end",
+            "ours": running,
+            "peer": loop,
+            "unit": "s",
+            "ratio": loop / running,
+        },
         {"case": f"{trials} trials, the whole command", "ours": took, "peer": loop, "unit": "s", "ratio": loop / took},
-        {"case": "overhead a trial (limit 0.25 s)", "ours": (running - loop) / trials, "peer": 0.25, "unit": "s", "ratio": 0.25 * trials / (running - loop)},
+        {
+            "case": "overhead a trial (limit 0.25 s)",
+            "ours": (running - loop) / trials,
+            "peer": 0.25,
+            "unit": "s",
+            "ratio": 0.25 * trials / (running - loop),
+        },
         {"case": "time to the first trial (limit 8 s)", "ours": first, "peer": 8.0, "unit": "s", "ratio": 8.0 / first},
-        {"case": "bench --help, against an empty Python", "ours": helped, "peer": bare, "unit": "s", "ratio": bare / helped},
+        {
+            "case": "bench --help, against an empty Python",
+            "ours": helped,
+            "peer": bare,
+            "unit": "s",
+            "ratio": bare / helped,
+        },
     ]
 
 
@@ -102,7 +136,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a case")
     given = parser.parse_args()
     for row in measure(2 if given.smoke else 32, warm=not given.smoke):
-        print(json.dumps(row) if given.json else f"{row['case']:<70} {row['ours']:8.3f} {row['unit']}   against {row['peer']:8.3f}   {row['ratio']:6.2f}x")
+        print(
+            json.dumps(row)
+            if given.json
+            else f"{row['case']:<70} {row['ours']:8.3f} {row['unit']}   against {row['peer']:8.3f}   "
+            f"{row['ratio']:6.2f}x"
+        )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python perf/packing.py [--smoke] [--json] [--device cpu]
 
-On a CPU as many trials as there are cores, with one thread each, against one with all threads. On a GPU (`--device cuda`) 2, 4 and 8 at once, as with
-`limits: {gpu: 0.5}` and so on, against one that has it alone. Each trial runs as `bench run` runs it, in a child of a fork server. What a trial computes does
-not depend on its company; that the two ways end in the same numbers up to rounding is checked.
+On a CPU as many trials as there are cores, with one thread each, against one with all threads. On a GPU (`--device
+cuda`) 2, 4 and 8 at once, as with `limits: {gpu: 0.5}` and so on, against one that has it alone. Each trial runs as
+`bench run` runs it, in a child of a fork server. What a trial computes does not depend on its company; that the two
+ways end in the same numbers up to rounding is checked.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmark import norms  # noqa: E402
-from benchmark.lab import data as datasets  # noqa: E402
-from benchmark.runner.child import Job, supervise  # noqa: E402
-from benchmark.trial import DataSpec, ModelSpec, Outcome, TrainSpec, Trial  # noqa: E402
+from normbench import norms
+from normbench.lab import data as datasets
+from normbench.runner.worker import Job, supervise
+from normbench.spec.outcome import Outcome
+from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
 
 BATCHES = (8, 32, 128)
 LIMIT = 1800.0
@@ -61,14 +63,19 @@ def run(todo: list[Trial], *, at_once: int, threads: int, device: str) -> tuple[
 
 def measure(batch: int, width: float, at_once: int, *, device: str, smoke: bool) -> dict[str, Any]:
     """`at_once` trials side by side against one at a time."""
-    alone = at_once if device == "cpu" else 1  # threads of a trial that has the machine to itself; on a GPU the host has little to do
+    alone = (
+        at_once if device == "cpu" else 1
+    )  # threads of a trial that has the machine to itself; on a GPU the host has little to do
     todo = trials(at_once * (1 if smoke else 2), batch, 128 if smoke else None, width)
-    run(todo[:1], at_once=1, threads=1, device=device)  # starts the fork server, and leaves compiled code for the others
+    run(
+        todo[:1], at_once=1, threads=1, device=device
+    )  # starts the fork server, and leaves compiled code for the others
     beside, one = run(todo, at_once=at_once, threads=1, device=device)
     after, other = run(todo, at_once=1, threads=alone, device=device)
     apart = max(abs((a.train_loss or 0) - (b.train_loss or 0)) for a, b in zip(one, other, strict=True))
     return {
-        "case": f"{device}, resnet18 x{width:g}, batch {batch}: {len(todo)} trials, {at_once} side by side against one with {alone} thread{'s' * (alone > 1)}",
+        "case": f"{device}, resnet18 x{width:g}, batch {batch}: {len(todo)} trials, {at_once} side by side against "
+        f"one with {alone} thread{'s' * (alone > 1)}",
         "ours": beside,
         "peer": after,
         "unit": "s",
@@ -84,11 +91,15 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     given = parser.parse_args()
     companies, widths = ((os.cpu_count() or 1,), (0.125, 0.5)) if given.device == "cpu" else ((2, 4, 8), (0.25, 1.0))
-    cases = [(0.125, 32, companies[0])] if given.smoke else [(w, b, n) for w in widths for b in BATCHES for n in companies]
+    cases = (
+        [(0.125, 32, companies[0])] if given.smoke else [(w, b, n) for w in widths for b in BATCHES for n in companies]
+    )
     for width, batch, at_once in cases:
         row = measure(batch, width, at_once, device=given.device, smoke=given.smoke)
         print(
-            json.dumps(row) if given.json else f"{row['case']:<95} {row['ours']:7.1f} against {row['peer']:7.1f} {row['unit']}   {row['ratio']:.2f}x",
+            json.dumps(row)
+            if given.json
+            else f"{row['case']:<95} {row['ours']:7.1f} against {row['peer']:7.1f} {row['unit']}   {row['ratio']:.2f}x",
             flush=True,
         )
 

@@ -1,11 +1,13 @@
-"""How far a training step is from what the machine could do: images a second against the roof that arithmetic and memory leave.
+"""How far a training step is from what the machine could do: images a second against the roof that arithmetic and
+memory leave.
 
     python perf/roofline.py [--smoke] [--json] [--norms bn,gn,...] [--batch 128] [--width 1.0]
 
-A step is forward, backward and update of resnet18 at 32x32, on one thread or one GPU, and beside it the two peaks that bound it: a large product of matrices,
-and a copy of what no cache holds. FLOP are counted as torch counts them (products and convolutions; a multiply-add is two). Bytes are what every operation
-reads and writes, each from and to memory. Neither roof is hard: libraries multiply less than is counted where they can (Winograd's convolution), and caches
-and fusion move less.
+A step is forward, backward and update of resnet18 at 32x32, on one thread or one GPU, and beside it the two peaks that
+bound it: a large product of matrices, and a copy of what no cache holds. FLOP are counted as torch counts them
+(products and convolutions; a multiply-add is two). Bytes are what every operation reads and writes, each from and to
+memory. Neither roof is hard: libraries multiply less than is counted where they can (Winograd's convolution), and
+caches and fusion move less.
 """
 
 from __future__ import annotations
@@ -22,16 +24,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-from torch.utils._pytree import tree_leaves  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
-
-from benchmark import norms  # noqa: E402
-from benchmark.lab.engine import Engine  # noqa: E402
-from benchmark.lab.model import build  # noqa: E402
-from benchmark.lab.train import optimizer  # noqa: E402
-from benchmark.trial import DataSpec, ModelSpec, TrainSpec, Trial  # noqa: E402
+import torch
+from normbench import norms
+from normbench.lab.engine.steps import Engine
+from normbench.lab.network.build import build
+from normbench.lab.train import optimizer
+from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 NORMS = ("none", "bn", "gn", "ln", "in", "ws+gn")
 
@@ -72,7 +73,9 @@ def peaks(device: torch.device, dtype: torch.dtype, seconds: float, size: int) -
     a, b = torch.randn(size, size, device=device, dtype=dtype), torch.randn(size, size, device=device, dtype=dtype)
     source = torch.zeros(64 << 20, device=device)  # 256 MiB
     target = torch.empty_like(source)
-    return rate(lambda: a @ b, 2.0 * size**3, device, seconds), rate(lambda: target.copy_(source), 2.0 * source.numel() * 4, device, seconds)
+    return rate(lambda: a @ b, 2.0 * size**3, device, seconds), rate(
+        lambda: target.copy_(source), 2.0 * source.numel() * 4, device, seconds
+    )
 
 
 def measure(norm: str, batch: int, width: float, seconds: float, size: int) -> dict[str, Any]:
@@ -89,7 +92,9 @@ def measure(norm: str, batch: int, width: float, seconds: float, size: int) -> d
         train=TrainSpec(epochs=1, lr=0.001),
     )
     model, _ = build(trial, channels=3, image_size=32, classes=10, mean=(0.5,) * 3, std=(0.25,) * 3)
-    model = model.to(device, memory_format=torch.channels_last if device.type == "cuda" else torch.contiguous_format).train()
+    model = model.to(
+        device, memory_format=torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    ).train()
     images, labels = torch.rand(batch, 3, 32, 32, device=device), torch.randint(10, (batch,), device=device)
     engine = Engine(model, optimizer(model, trial.train), trial.train, precision=precision)
     step: Callable[[], Any] = lambda: engine.step(images, labels)
@@ -118,7 +123,9 @@ def measure(norm: str, batch: int, width: float, seconds: float, size: int) -> d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="one norm, a narrow network, parts of a second: that it runs")
+    parser.add_argument(
+        "--smoke", action="store_true", help="one norm, a narrow network, parts of a second: that it runs"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a case")
     parser.add_argument("--norms", default=",".join(NORMS))
     parser.add_argument("--batch", type=int, default=128)
@@ -131,8 +138,10 @@ def main() -> None:
             print(json.dumps(row), flush=True)
             continue
         print(
-            f"{row['case']:<40} {row['ours']:8.1f} images/s   {row['flop_an_image'] / 1e9:6.2f} GFLOP and {row['bytes_an_image'] / 1e6:6.1f} MB an image   "
-            f"peaks {row['peak_flop'] / 1e9:8.1f} GFLOP/s, {row['peak_bytes'] / 1e9:6.1f} GB/s   {100 * row['ratio']:.0f} % of the roof of arithmetic "
+            f"{row['case']:<40} {row['ours']:8.1f} images/s   {row['flop_an_image'] / 1e9:6.2f} GFLOP and "
+            f"{row['bytes_an_image'] / 1e6:6.1f} MB an image   "
+            f"peaks {row['peak_flop'] / 1e9:8.1f} GFLOP/s, {row['peak_bytes'] / 1e9:6.1f} GB/s   "
+            f"{100 * row['ratio']:.0f} % of the roof of arithmetic "
             f"({row['peer']:.0f}), roof of the bytes {row['roof_by_bytes']:.0f}",
             flush=True,
         )

@@ -1,9 +1,11 @@
-"""How the site grows: build time, memory, size of pages, and how quickly the table of runs answers, at 1,000 to 100,000 synthetic trials.
+"""How the site grows: build time, memory, size of pages, and how quickly the table of runs answers, at 1,000 to 100,000
+synthetic trials.
 
     python perf/site_scale.py [--smoke] [--json]
 
-The peer of each figure is the limit that the project set itself; a ratio above 1 is within it. `growth` compares seconds a trial at the largest and the
-smallest size: above 1 is better than linear. Builds run in a process of their own, so that peak memory is theirs alone.
+The peer of each figure is the limit that the project set itself; a ratio above 1 is within it. `growth` compares
+seconds a trial at the largest and the smallest size: above 1 is better than linear. Builds run in a process of their
+own, so that peak memory is theirs alone.
 """
 
 from __future__ import annotations
@@ -25,13 +27,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import pyarrow as pa  # noqa: E402
+import pyarrow as pa
+from normbench.pages import build
+from normbench.spec.trial import digest
+from normbench.store.schema import SCHEMA, to_row
+from normbench.store.store import Store, compact_name, to_bytes
 
-from benchmark.pages import build  # noqa: E402
-from benchmark.schema import SCHEMA, to_row  # noqa: E402
-from benchmark.store import Store, compact_name, to_bytes  # noqa: E402
-from benchmark.trial import digest  # noqa: E402
-from tests.site import synthetic  # noqa: E402
+from tests.site import synthetic
 
 SIZES = (1_000, 10_000, 100_000)
 SMOKE = (40, 80)
@@ -68,9 +70,18 @@ def rows(count: int) -> Iterator[dict[str, Any]]:
             cache[norm, wd, seed] = to_row("scale", trial, synthetic.identity(trial), templates[norm, wd, seed])
         row = cache[norm, wd, seed]
         spec = json.loads(row["spec"])
-        spec["data"]["dataset"], spec["model"]["name"], spec["model"]["width"], spec["batch_size"] = dataset, model, width, batch
+        spec["data"]["dataset"], spec["model"]["name"], spec["model"]["width"], spec["batch_size"] = (
+            dataset,
+            model,
+            width,
+            batch,
+        )
         named = {"dataset": dataset, "model": model, "width": width, "batch_size": batch}
-        yield row | named | {"trial_id": digest(spec)[:16], "spec": json.dumps(spec, sort_keys=True, separators=(",", ":"))}
+        yield (
+            row
+            | named
+            | {"trial_id": digest(spec)[:16], "spec": json.dumps(spec, sort_keys=True, separators=(",", ":"))}
+        )
 
 
 def fill(root: Path, count: int) -> None:
@@ -97,16 +108,22 @@ def interactive(site: Path) -> dict[str, float]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
         page = browser.new_page()
         start = time.perf_counter()
         page.goto((site / "runs.html").as_uri())
         page.wait_for_selector("#pager:visible")
         ready = 1000 * (time.perf_counter() - start)
-        clock = "(act) => { const t = performance.now(); act(); document.body.offsetHeight; return performance.now() - t; }"
+        clock = (
+            "(act) => { const t = performance.now(); act(); document.body.offsetHeight; return performance.now() - t; }"
+        )
         sort = page.evaluate(f"({clock})(() => document.querySelector('button[data-sort=clean]').click())")
         filtered = page.evaluate(
-            f"""({clock})(() => {{ const box = document.querySelector('#search'); box.value = 'gn'; box.dispatchEvent(new Event('input')); }})"""
+            f"""({clock})(() => {{
+                const box = document.querySelector('#search'); box.value = 'gn'; box.dispatchEvent(new Event('input'));
+            }})"""
         )
         browser.close()
     return {"runs.html interactive": ready, "runs.html sort": sort, "runs.html filter": filtered}
@@ -123,16 +140,29 @@ def measure(count: int) -> dict[str, float]:
         theirs.close()
         seconds, memory = ours.recv()
         process.join()
-        first = sum(len(gzip.compress((site / name).read_bytes(), 6)) for name in ("index.html", "assets/style.css", "assets/theme.js"))
+        first = sum(
+            len(gzip.compress((site / name).read_bytes(), 6))
+            for name in ("index.html", "assets/style.css", "assets/theme.js")
+        )
         pages = sum(1 for _ in site.rglob("*.html"))
-        return {"build": seconds, "memory": memory, "first page, gzipped": first / 1000, **interactive(site), "pages": pages}
+        return {
+            "build": seconds,
+            "memory": memory,
+            "first page, gzipped": first / 1000,
+            **interactive(site),
+            "pages": pages,
+        }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="a few hundred trials, to see that it runs")
     parser.add_argument("--json", action="store_true", help="one JSON object a case")
-    parser.add_argument("--sizes", type=lambda text: tuple(int(v) for v in text.split(",")), help="numbers of trials, ascending, separated by commas")
+    parser.add_argument(
+        "--sizes",
+        type=lambda text: tuple(int(v) for v in text.split(",")),
+        help="numbers of trials, ascending, separated by commas",
+    )
     arguments = parser.parse_args()
     sizes = arguments.sizes or (SMOKE if arguments.smoke else SIZES)
     table = {size: measure(size) for size in sizes}
@@ -167,7 +197,11 @@ def main() -> None:
     print("| trials | " + " | ".join(f"{n}, {LIMITS[n][1]}" if n in LIMITS else n for n in names) + " | ms a trial |")
     print("| ---: " * (len(names) + 2) + "|")
     for size in sizes:
-        print(f"| {size:,} | " + " | ".join(f"{table[size].get(n, float('nan')):,.1f}" for n in names) + f" | {rate[size]:.2f} |")
+        print(
+            f"| {size:,} | "
+            + " | ".join(f"{table[size].get(n, float('nan')):,.1f}" for n in names)
+            + f" | {rate[size]:.2f} |"
+        )
     for case in cases:
         print(f"{case['case']}: {case['ours']} {case['unit']} (limit {case['peer']}), ratio {case['ratio']}")
 

@@ -1,12 +1,16 @@
-"""Training as this package does it, by every engine, against two loops as people write them; images a second, in one run.
+"""Training as this package does it, by every engine, against two loops as people write them; images a second, in one
+run.
 
-    python perf/train.py [--smoke] [--json] [--data DIR] [--norms bn,gn,...] [--engines eager,compile,...] [--rounds 3] [--adversarial STEPS]
+    python perf/train.py [--smoke] [--json] [--data DIR] [--norms bn,gn,...] [--engines eager,compile,...] [--rounds 3]
+    [--adversarial STEPS]
 
-The loops: a DataLoader over PIL images with torchvision's transforms, and the plain eager loop over tensors that lie on the device. The same network,
-optimizer, batch size, crop and flip; all on one thread (the loader's worker is a process beside it), taking turns, median of the rounds. What compiling costs
-is no part of the images a second and stands beside them: with nothing kept from earlier runs, and in a later round of the same run. On a CPU every engine is
-measured in both memory formats; on a GPU ours runs in channels_last under bf16 autocast as trials do, the loops in float32, the DataLoader loop with autocast
-as well. With `--adversarial 7` every batch is first perturbed by PGD with so many steps, and the one loop that ours stands against takes foolbox's.
+The loops: a DataLoader over PIL images with torchvision's transforms, and the plain eager loop over tensors that lie on
+the device. The same network, optimizer, batch size, crop and flip; all on one thread (the loader's worker is a process
+beside it), taking turns, median of the rounds. What compiling costs is no part of the images a second and stands beside
+them: with nothing kept from earlier runs, and in a later round of the same run. On a CPU every engine is measured in
+both memory formats; on a GPU ours runs in channels_last under bf16 autocast as trials do, the loops in float32, the
+DataLoader loop with autocast as well. With `--adversarial 7` every batch is first perturbed by PGD with so many steps,
+and the one loop that ours stands against takes foolbox's.
 """
 
 from __future__ import annotations
@@ -27,21 +31,20 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402
-from PIL import Image  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.utils.data import DataLoader, Dataset  # noqa: E402
-from torchvision import transforms  # noqa: E402
-
-from benchmark import attacks, norms  # noqa: E402
-from benchmark.lab import data as datasets  # noqa: E402
-from benchmark.lab import evaluate  # noqa: E402
-from benchmark.lab.engine import Kind  # noqa: E402
-from benchmark.lab.measure import Observer  # noqa: E402
-from benchmark.lab.model import build  # noqa: E402
-from benchmark.lab.train import Record, Tensors, augment, batches, optimizer, train  # noqa: E402
-from benchmark.measures import Probe  # noqa: E402
-from benchmark.trial import DataSpec, ModelSpec, TrainSpec, Trial  # noqa: E402
+import torch
+from normbench import attacks, norms
+from normbench.lab import data as datasets
+from normbench.lab import evaluate
+from normbench.lab.engine.steps import Kind
+from normbench.lab.network.build import build
+from normbench.lab.observer import Observer
+from normbench.lab.train import Record, Tensors, augment, batches, optimizer, train
+from normbench.measures import Probe
+from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
 
 NORMS = ("bn", "gn", "ln", "in", "ws+gn")
 BATCH = 64
@@ -57,7 +60,9 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
         self.images = [Image.fromarray(image[..., 0] if grey else image) for image in split.images]
         self.labels = [int(label) for label in split.labels]
         side = loaded.image_size
-        self.transform = transforms.Compose([transforms.RandomCrop(side, padding=side // 8), transforms.RandomHorizontalFlip(), transforms.ToTensor()])
+        self.transform = transforms.Compose(
+            [transforms.RandomCrop(side, padding=side // 8), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -85,7 +90,11 @@ class Variant:
 
     def train(self, model: nn.Module, trial: Trial, data: Tensors, precision: str) -> None:
         stepper, record = optimizer(model, trial.train), Record()
-        observer = Observer([], Probe(model=model, images=evaluate.pixels(data.images[:1]), labels=data.labels[:1], optimizer=stepper), trial.train)
+        observer = Observer(
+            [],
+            Probe(model=model, images=evaluate.pixels(data.images[:1]), labels=data.labels[:1], optimizer=stepper),
+            trial.train,
+        )
         train(
             model,
             trial,
@@ -100,11 +109,15 @@ class Variant:
         self.rates.append(record.images / record.seconds)
         self.compile_seconds.append(record.compile_seconds)
         self.used, self.reason = record.engine, record.engine_reason
-        self.adversary = f"{record.adversary}: {record.adversary_reason}" if record.adversary_reason else record.adversary
+        self.adversary = (
+            f"{record.adversary}: {record.adversary_reason}" if record.adversary_reason else record.adversary
+        )
 
 
 def plain(model: nn.Module, trial: Trial, data: Tensors) -> float:
-    """The loop that is left when nothing is watched, scheduled or compiled; in adversarial training with foolbox's attack."""
+    """The loop that is left when nothing is watched, scheduled or compiled; in adversarial training with foolbox's
+    attack.
+    """
     craft = crafted(model, trial) if trial.train.adversarial else lambda images, _: images
     stepper = torch.optim.SGD(model.parameters(), lr=trial.train.lr, momentum=trial.train.momentum)
     criterion = nn.CrossEntropyLoss()
@@ -143,7 +156,15 @@ def crafted(model: nn.Module, trial: Trial) -> Callable[[torch.Tensor, torch.Ten
 
 
 def peer(model: nn.Module, trial: Trial, pictures: Pictures, device: torch.device, *, autocast: bool) -> float:
-    loader = DataLoader(pictures, batch_size=BATCH, shuffle=True, drop_last=True, num_workers=1, pin_memory=device.type == "cuda", persistent_workers=True)
+    loader = DataLoader(
+        pictures,
+        batch_size=BATCH,
+        shuffle=True,
+        drop_last=True,
+        num_workers=1,
+        pin_memory=device.type == "cuda",
+        persistent_workers=True,
+    )
     stepper = torch.optim.SGD(model.parameters(), lr=trial.train.lr, momentum=trial.train.momentum)
     criterion = nn.CrossEntropyLoss()
     model.train()
@@ -162,7 +183,9 @@ def peer(model: nn.Module, trial: Trial, pictures: Pictures, device: torch.devic
     return seen / (time.perf_counter() - started)
 
 
-def measure(norm: str, spec: DataSpec, data_dir: Path | None, rounds: int, engines: tuple[Kind, ...], *, small: bool, steps: int) -> list[dict[str, Any]]:
+def measure(
+    norm: str, spec: DataSpec, data_dir: Path | None, rounds: int, engines: tuple[Kind, ...], *, small: bool, steps: int
+) -> list[dict[str, Any]]:
     """`small`: a network of one block a stage, and one memory format. `steps`: of adversarial training; 0: none."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     on_gpu = device.type == "cuda"
@@ -173,23 +196,37 @@ def measure(norm: str, spec: DataSpec, data_dir: Path | None, rounds: int, engin
     adversarial = attacks.registry.make("pgd", {"eps": [EPS], "steps": steps}).component() if steps else None
     trial = Trial(
         data=spec,
-        model=ModelSpec(name="resnet18", width=1.0 if on_gpu else 0.25, kwargs={"layers": [1, 1, 1, 1]} if small else {}),
+        model=ModelSpec(
+            name="resnet18", width=1.0 if on_gpu else 0.25, kwargs={"layers": [1, 1, 1, 1]} if small else {}
+        ),
         norm=components,
         norm_label=label,
         batch_size=BATCH,
         seed=0,
         train=TrainSpec(epochs=1, lr=0.02, adversarial=adversarial),
     )
-    data = Tensors(torch.from_numpy(loaded.train.images.transpose(0, 3, 1, 2).copy()).to(device), torch.tensor(loaded.train.labels).to(device))
+    data = Tensors(
+        torch.from_numpy(loaded.train.images.transpose(0, 3, 1, 2).copy()).to(device),
+        torch.tensor(loaded.train.labels).to(device),
+    )
     pictures = Pictures(loaded.train, loaded)
 
     def network(*, channels_last: bool) -> nn.Module:
-        model, _ = build(trial, channels=loaded.channels, image_size=loaded.image_size, classes=len(loaded.classes), mean=loaded.mean, std=loaded.std)
+        model, _ = build(
+            trial,
+            channels=loaded.channels,
+            image_size=loaded.image_size,
+            classes=len(loaded.classes),
+            mean=loaded.mean,
+            std=loaded.std,
+        )
         return model.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
     formats = (True,) if on_gpu else (False,) if small or steps else (False, True)
     variants = [Variant(engine, channels_last) for engine in engines for channels_last in formats]
-    peers: dict[str, list[float]] = {"a DataLoader loop": [], "the plain loop": []} | ({"a DataLoader loop with autocast": []} if on_gpu else {})
+    peers: dict[str, list[float]] = {"a DataLoader loop": [], "the plain loop": []} | (
+        {"a DataLoader loop with autocast": []} if on_gpu else {}
+    )
     if steps:
         peers = {"a loop with foolbox's PGD": []}
     for _ in range(rounds):
@@ -197,7 +234,11 @@ def measure(norm: str, spec: DataSpec, data_dir: Path | None, rounds: int, engin
             variant.train(network(channels_last=variant.channels_last), trial, data, "bf16" if on_gpu else "float32")
         for name, rates in peers.items():
             model = network(channels_last=on_gpu)
-            rates.append(plain(model, trial, data) if steps or name == "the plain loop" else peer(model, trial, pictures, device, autocast="autocast" in name))
+            rates.append(
+                plain(model, trial, data)
+                if steps or name == "the plain loop"
+                else peer(model, trial, pictures, device, autocast="autocast" in name)
+            )
     rows = []
     for variant in variants:
         for name, rates in peers.items():
@@ -232,23 +273,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="one norm on a few images: that it runs")
     parser.add_argument("--json", action="store_true", help="one JSON object a case")
-    parser.add_argument("--data", type=Path, default=os.environ.get("BENCH_DATA"), help="folder with cifar10-jpeg/; BENCH_DATA by default")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("BENCH_DATA"),
+        help="folder with cifar10-jpeg/; BENCH_DATA by default",
+    )
     parser.add_argument("--norms", default=",".join(NORMS))
-    parser.add_argument("--engines", help="of eager, compile and graph; by default all that there are here, for --smoke eager alone")
+    parser.add_argument(
+        "--engines", help="of eager, compile and graph; by default all that there are here, for --smoke eager alone"
+    )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--adversarial", type=int, default=0, metavar="STEPS", help="adversarial training, by PGD with so many steps")
+    parser.add_argument(
+        "--adversarial", type=int, default=0, metavar="STEPS", help="adversarial training, by PGD with so many steps"
+    )
     given = parser.parse_args()
-    engines = given.engines or ("eager" if given.smoke else "eager,compile,graph" if torch.cuda.is_available() else "eager,compile")
+    engines = given.engines or (
+        "eager" if given.smoke else "eager,compile,graph" if torch.cuda.is_available() else "eager,compile"
+    )
     torch.set_num_threads(1)
     data_dir = Path(given.data) if given.data else None
     if given.smoke or not (data_dir and (data_dir / "cifar10-jpeg").is_dir()):
-        spec = DataSpec(dataset="digits", image_size=16, train_examples=128 if given.smoke else None, augment=("crop", "flip"))
+        spec = DataSpec(
+            dataset="digits", image_size=16, train_examples=128 if given.smoke else None, augment=("crop", "flip")
+        )
     else:
         spec = DataSpec(dataset="cifar10-jpeg", train_examples=3200, augment=("crop", "flip"))
     with tempfile.TemporaryDirectory(prefix="normbench-inductor-") as empty:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = empty  # compiling is to be paid for here, whatever earlier runs have kept
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = (
+            empty  # compiling is to be paid for here, whatever earlier runs have kept
+        )
         for norm in ["bn"] if given.smoke else given.norms.split(","):
-            for row in measure(norm, spec, data_dir, 1 if given.smoke else given.rounds, tuple(engines.split(",")), small=given.smoke, steps=given.adversarial):
+            for row in measure(
+                norm,
+                spec,
+                data_dir,
+                1 if given.smoke else given.rounds,
+                tuple(engines.split(",")),
+                small=given.smoke,
+                steps=given.adversarial,
+            ):
                 print(json.dumps(row) if given.json else shown(row), flush=True)
 
 

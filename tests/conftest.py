@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from normbench import attacks, measures, norms
+from normbench.spec.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
 from PIL import Image
-
-from benchmark import attacks, measures, norms
-from benchmark.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -26,14 +25,21 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["BENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
-def write_split(path: Path, images: np.ndarray, labels: np.ndarray, names: list[str] | None = None, **options: object) -> None:
+def write_split(
+    path: Path, images: np.ndarray, labels: np.ndarray, names: list[str] | None = None, **options: object
+) -> None:
     """Images uint8 (N, H, W) or (N, H, W, 3) as a Parquet file in the hub's layout."""
     blobs = []
     for image in images:
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, "PNG")
         blobs.append({"bytes": buffer.getvalue(), "path": None})
-    table = pa.table({"img": pa.array(blobs, pa.struct([("bytes", pa.binary()), ("path", pa.string())])), "label": pa.array(labels.tolist(), pa.int64())})
+    table = pa.table(
+        {
+            "img": pa.array(blobs, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            "label": pa.array(labels.tolist(), pa.int64()),
+        }
+    )
     if names:
         feature = {"img": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": feature}})})
@@ -70,18 +76,28 @@ def make_trial() -> MakeTrial:
     """Makes trials on `stripes`: a resnet10t-sized network that trains in a second."""
 
     def make(
-        norm: str = "bn", seed: int = 0, data: dict[str, object] | None = None, model: dict[str, object] | None = None, batch_size: int = 16, **train: object
+        norm: str = "bn",
+        seed: int = 0,
+        data: dict[str, object] | None = None,
+        model: dict[str, object] | None = None,
+        batch_size: int = 16,
+        **train: object,
     ) -> Trial:
         label, components = norms.resolve(norm)
         return Trial(
             data=DataSpec(**({"dataset": "stripes", "image_size": 16} | (data or {}))),
-            model=ModelSpec(**({"name": "resnet18", "width": 0.125, "kwargs": {"layers": [1, 1, 1, 1]}} | (model or {}))),
+            model=ModelSpec(
+                **({"name": "resnet18", "width": 0.125, "kwargs": {"layers": [1, 1, 1, 1]}} | (model or {}))
+            ),
             norm=components,
             norm_label=label,
             batch_size=batch_size,
             seed=seed,
             train=TrainSpec(**({"epochs": 1, "lr": 0.05} | train)),
-            attacks=(_component(attacks.registry, "noise"), _component(attacks.registry, "bim", eps=[1 / 255, 8 / 255], steps=3)),
+            attacks=(
+                _component(attacks.registry, "noise"),
+                _component(attacks.registry, "bim", eps=[1 / 255, 8 / 255], steps=3),
+            ),
             measures=(_component(measures.registry, "weight-norm"),),
         )
 

@@ -7,9 +7,19 @@ import sys
 
 import pytest
 import timm
-
-from benchmark.architectures import FAMILIES, FIXED, architectures, file_of, norm_problem, problem_with, stem_problem, unknown, wide_resnet, width_problem
-from benchmark.lab.models import families
+from normbench.lab.network import families
+from normbench.spec.architectures import (
+    FAMILIES,
+    FIXED,
+    architectures,
+    file_of,
+    norm_problem,
+    problem_with,
+    stem_problem,
+    unknown,
+    wide_resnet,
+    width_problem,
+)
 
 
 def test_names_are_timms() -> None:
@@ -20,8 +30,14 @@ def test_names_are_timms() -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     calls = "problem_with('resnet18', 'cifar', 2.0); norm_problem('vgg11')"
-    code = f"import sys; from benchmark.architectures import *; {calls}; print({{'torch', 'timm'}} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+    code = (
+        f"import sys; from normbench.spec.architectures import *; {calls}; print({{'torch', 'timm'}} & "
+        "set(sys.modules))"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "set()"
+    )
 
 
 def test_families_are_those_of_the_builder() -> None:
@@ -39,7 +55,15 @@ def test_unknown_names() -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("wrn-28-10", (28, 10)), ("wrn-10-1", (10, 1)), ("wrn-28-0", None), ("wrn-12-4", None), ("wrn-4-4", None), ("wrn-28", None), ("resnet18", None)],
+    [
+        ("wrn-28-10", (28, 10)),
+        ("wrn-10-1", (10, 1)),
+        ("wrn-28-0", None),
+        ("wrn-12-4", None),
+        ("wrn-4-4", None),
+        ("wrn-28", None),
+        ("resnet18", None),
+    ],
 )
 def test_wide_residual_networks(name: str, expected: tuple[int, int] | None) -> None:
     assert wide_resnet(name) == expected
@@ -52,8 +76,12 @@ def test_stems_and_widths() -> None:
     for name in ("levit_128s", "inception_v3"):
         assert stem_problem(name, "native") is None
         assert width_problem(name, 1) is None
-        assert f"{name} (timm.models.{file_of(name)}) has no stem for small images; write `stem: native`" in (stem_problem(name, "cifar") or "")
-        assert f"{name} (timm.models.{file_of(name)}) takes no width; write `widths: [1]`" in (width_problem(name, 2) or "")
+        assert f"{name} (timm.models.{file_of(name)}) has no stem for small images; write `stem: native`" in (
+            stem_problem(name, "cifar") or ""
+        )
+        assert f"{name} (timm.models.{file_of(name)}) takes no width; write `widths: [1]`" in (
+            width_problem(name, 2) or ""
+        )
     assert "efficientnet_x_b3" in (width_problem("efficientnet_x_b3", 2) or "")
     assert len(FIXED) == 2
 
@@ -64,6 +92,11 @@ def test_networks_without_norms() -> None:
     for name in ("nfnet_f0", "dm_nfnet_f0", "test_nfnet", "nf_resnet50", "resmlp_12_224"):
         assert (norm_problem(name) or "").startswith(f"{name}: it ")
     assert "overflow" in (norm_problem("resnetv2_50x1_bit", "none") or "")
-    assert norm_problem("resnetv2_50x1_bit", "bn") is norm_problem("resnetv2_50x1_bit") is norm_problem("resnet18", "none") is None
+    assert (
+        norm_problem("resnetv2_50x1_bit", "bn")
+        is norm_problem("resnetv2_50x1_bit")
+        is norm_problem("resnet18", "none")
+        is None
+    )
     for name in ("resnet18", "vgg11_bn", "wrn-28-10", "mixer_s32_224"):
         assert norm_problem(name) is None

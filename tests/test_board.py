@@ -13,9 +13,7 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
-
-from benchmark.board import (
+from normbench.board import (
     CLEAN,
     UNDECIDED,
     Interval,
@@ -34,10 +32,12 @@ from benchmark.board import (
     t_test,
     wilson,
 )
-from benchmark.board.comparison import Pair, paired
-from benchmark.schema import to_row
-from benchmark.terminal import render
-from benchmark.trial import AttackResult, Outcome, Status
+from normbench.board.comparison import Pair, paired
+from normbench.cli.terminal import render
+from normbench.spec.outcome import AttackResult, Outcome, Status
+from normbench.store.schema import to_row
+from rich.console import Console
+
 from tests.site import synthetic
 
 SHARES = st.lists(st.floats(0, 1), min_size=3, max_size=12)
@@ -102,7 +102,11 @@ def test_holm_is_between_p_and_bonferroni_and_keeps_order(p_values):
         assert (p - r) * (q - s) >= 0
 
 
-INTERVALS = st.lists(st.none() | st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda x: Interval(min(x), max(x), "seeds")), min_size=1, max_size=25)
+INTERVALS = st.lists(
+    st.none() | st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda x: Interval(min(x), max(x), "seeds")),
+    min_size=1,
+    max_size=25,
+)
 
 
 @given(INTERVALS)
@@ -118,19 +122,33 @@ def test_ranks_are_what_they_say(intervals):
 
 
 def test_an_entry_is_all_seeds_and_a_board_what_may_be_compared():
-    trials = [*synthetic.grid(["bn", "gn"], seeds=3), *synthetic.grid(["bn"], seeds=3, batch_size=8), *synthetic.grid(["bn"], seeds=2, dataset="cifar10-jpeg")]
+    trials = [
+        *synthetic.grid(["bn", "gn"], seeds=3),
+        *synthetic.grid(["bn"], seeds=3, batch_size=8),
+        *synthetic.grid(["bn"], seeds=2, dataset="cifar10-jpeg"),
+    ]
     made = boards(rows(trials))
-    assert [(b.dataset, b.batch_size, len(b.entries)) for b in made] == [("cifar10-jpeg", 64, 2), ("digits", 8, 2), ("digits", 64, 4)]
+    assert [(b.dataset, b.batch_size, len(b.entries)) for b in made] == [
+        ("cifar10-jpeg", 64, 2),
+        ("digits", 8, 2),
+        ("digits", 64, 4),
+    ]
     assert [e.label for e in made[2].entries] == ["bn · wd 0", "bn · wd 0.0005", "gn · wd 0", "gn · wd 0.0005"]
     cell = made[2].entries[0].cells["clean"]
-    ok = [r for r in rows(trials) if r["norm"] == "bn" and r["batch_size"] == 64 and r["weight_decay"] == 0 and r["dataset"] == "digits"]
+    ok = [
+        r
+        for r in rows(trials)
+        if r["norm"] == "bn" and r["batch_size"] == 64 and r["weight_decay"] == 0 and r["dataset"] == "digits"
+    ]
     assert cell.value == pytest.approx(np.mean([r["clean_accuracy"] for r in ok]))
     assert set(cell.trials) == {r["trial_id"] for r in ok}
     assert "95 % t-interval over 3 seeds" in cell.covers
 
 
 def test_settings_are_named_only_where_they_differ():
-    trials = [synthetic.trial("bn", s, lr=0.1) for s in range(3)] + [synthetic.trial("wn", s, lr=0.02) for s in range(3)]
+    trials = [synthetic.trial("bn", s, lr=0.1) for s in range(3)] + [
+        synthetic.trial("wn", s, lr=0.02) for s in range(3)
+    ]
     (board,) = boards(rows(trials))
     assert [e.label for e in board.entries] == ["bn", "wn"]
     assert [dict(e.settings)["lr"] for e in board.entries] == ["0.1", "0.02"]
@@ -166,7 +184,10 @@ def test_failures_stand_on_the_board_with_their_reason():
 
 def test_a_trial_that_never_saw_its_data_stands_with_the_others():
     trials = list(synthetic.grid(["bn"], seeds=3, weight_decays=[0]))
-    made = [to_row("demo", t, synthetic.identity(t) | ({"data": None} if t.seed == 1 else {}), synthetic.outcome(t)) for t in trials]
+    made = [
+        to_row("demo", t, synthetic.identity(t) | ({"data": None} if t.seed == 1 else {}), synthetic.outcome(t))
+        for t in trials
+    ]
     (board,) = boards(made)
     assert len(board.entries[0].runs) == 3
 
@@ -182,7 +203,9 @@ def test_other_data_under_the_same_name_are_another_board():
 def test_a_trial_in_two_suites_counts_once_with_its_latest_result():
     trial = synthetic.trial("bn")
     old = to_row("a", trial, synthetic.identity(trial), synthetic.failure(trial))
-    new = to_row("b", trial, synthetic.identity(trial), synthetic.outcome(trial).model_copy(update={"started": 1_800_000_000.0}))
+    new = to_row(
+        "b", trial, synthetic.identity(trial), synthetic.outcome(trial).model_copy(update={"started": 1_800_000_000.0})
+    )
     (board,) = boards([new, old])
     assert [r.status for r in board.entries[0].runs] == ["ok"]
     assert board.suites == ("a", "b")
@@ -190,7 +213,10 @@ def test_a_trial_in_two_suites_counts_once_with_its_latest_result():
 
 def test_mixed_versions_are_noticed():
     trials = list(synthetic.grid(["bn"], seeds=2, weight_decays=[0]))
-    made = [to_row("demo", t, synthetic.identity(t) | {"versions": {"torch": f"2.{t.seed}"}}, synthetic.outcome(t)) for t in trials]
+    made = [
+        to_row("demo", t, synthetic.identity(t) | {"versions": {"torch": f"2.{t.seed}"}}, synthetic.outcome(t))
+        for t in trials
+    ]
     assert boards(made)[0].entries[0].mixed
     assert not boards(rows(trials))[0].entries[0].mixed
 
@@ -204,13 +230,21 @@ def test_when_all_seeds_agree_the_test_images_are_what_is_uncertain():
 
 def fixed(trial, correct, total):
     bits = np.arange(total) < correct
-    return Outcome(status=Status.OK, clean_correct=correct, test_total=total, clean_outcomes=np.packbits(bits).tobytes(), started=1.0)
+    return Outcome(
+        status=Status.OK,
+        clean_correct=correct,
+        test_total=total,
+        clean_outcomes=np.packbits(bits).tobytes(),
+        started=1.0,
+    )
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 400), min_size=1, max_size=5), min_size=1, max_size=6))
 def test_intervals_hold_the_mean_and_shares_stay_shares(values):
-    trials = [(synthetic.trial("bn", seed, lr=0.1 + i), v) for i, seeds in enumerate(values) for seed, v in enumerate(seeds)]
+    trials = [
+        (synthetic.trial("bn", seed, lr=0.1 + i), v) for i, seeds in enumerate(values) for seed, v in enumerate(seeds)
+    ]
     (board,) = boards(to_row("demo", t, synthetic.identity(t), fixed(t, v, 400)) for t, v in trials)
     for entry in board.entries:
         cell = entry.cells["clean"]
@@ -291,7 +325,12 @@ def test_json_of_boards_is_plain():
 
 def test_a_real_difference_is_told_and_none_is_not():
     quality = {"bn": (0.9, 0.5, 2), "gn": (0.95, 0.5, 2), "ln": (0.9, 0.5, 2)}
-    (board,) = boards(rows(synthetic.grid(quality, seeds=6, weight_decays=[0]), lambda t: synthetic.outcome(t, total=2000, quality=quality[t.norm_label])))
+    (board,) = boards(
+        rows(
+            synthetic.grid(quality, seeds=6, weight_decays=[0]),
+            lambda t: synthetic.outcome(t, total=2000, quality=quality[t.norm_label]),
+        )
+    )
     by_name = {e.norm: e for e in board.entries}
     assert compare_entries(by_name["gn"], by_name["bn"], CLEAN).verdict == "higher"
     assert compare_entries(by_name["bn"], by_name["gn"], CLEAN).verdict == "lower"
@@ -310,7 +349,9 @@ def test_the_family_wise_error_is_about_five_percent():
 
 
 def test_comparing_needs_three_common_seeds():
-    (board,) = boards(rows([*synthetic.grid(["bn"], seeds=5, weight_decays=[0]), *synthetic.grid(["gn"], seeds=2, weight_decays=[0])]))
+    (board,) = boards(
+        rows([*synthetic.grid(["bn"], seeds=5, weight_decays=[0]), *synthetic.grid(["gn"], seeds=2, weight_decays=[0])])
+    )
     bn, gn = board.entries
     assert compare_entries(bn, gn, CLEAN).verdict == f"{UNDECIDED}: 2 seeds in common, 3 needed"
     nothing = synthetic.trial("none")
@@ -347,7 +388,9 @@ def test_nothing_is_cut_off_in_a_terminal_of_80_columns():
         outcome = synthetic.outcome(trial)
         raw = [r for r in outcome.curves if r.measure == "weight-norm.raw"]
         kinds = [f"weight-norm.{kind}{part}" for kind in ("raw", "effective") for part in ("", "-invariant", "-other")]
-        return outcome.model_copy(update={"curves": (*outcome.curves, *(r.model_copy(update={"measure": k}) for k in kinds[1:] for r in raw))})
+        return outcome.model_copy(
+            update={"curves": (*outcome.curves, *(r.model_copy(update={"measure": k}) for k in kinds[1:] for r in raw))}
+        )
 
     made = boards(rows([*synthetic.grid(["bn", "gn", "ws+gn"], seeds=3, weight_decays=[0])], with_every_weight_norm))
     assert len(made[0].of("weight-norm")) >= 6

@@ -13,10 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
+from normbench.store.store import Store
 
-from benchmark.store import Store
-
-BENCH = [sys.executable, "-m", "benchmark.cli"]
+BENCH = [sys.executable, "-m", "normbench.cli.main"]
 SABOTEUR = Path(__file__).parent / "runner" / "saboteur"
 
 SUITE = """
@@ -51,14 +50,26 @@ class Place:
         return path
 
     def bench(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*BENCH, *arguments], cwd=self.root, env=self.environment | settings, capture_output=True, text=True, timeout=580)
+        return subprocess.run(
+            [*BENCH, *arguments],
+            cwd=self.root,
+            env=self.environment | settings,
+            capture_output=True,
+            text=True,
+            timeout=580,
+        )
 
     def run_arguments(self) -> list[str]:
         return ["run", "small.yaml", "--results", "results", "--site", "site"]
 
     def start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*BENCH, *self.run_arguments()], cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*BENCH, *self.run_arguments()],
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def plan(self) -> dict[str, Any]:
@@ -135,10 +146,17 @@ def test_a_broken_trial_costs_itself_and_is_told(place: Place) -> None:
     assert "RuntimeError: broken on purpose" in why.stdout
     assert "SIGSEGV" in why.stdout
     plan = {t["title"].partition(" ")[0]: t["state"] for t in place.plan()["trials"]}
-    assert plan == {"bn": "cached", "saboteur": "cached", "saboteur[how=segfault]": "missing", "saboteur[how=nan]": "cached"}
+    assert plan == {
+        "bn": "cached",
+        "saboteur": "cached",
+        "saboteur[how=segfault]": "missing",
+        "saboteur[how=nan]": "cached",
+    }
 
 
-@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.faults), signal.SIGKILL], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.faults), signal.SIGKILL], ids=lambda s: s.name
+)
 def test_an_interrupted_run_goes_on_where_it_was(place: Place, how: signal.Signals) -> None:
     place.suite(norms="bn, gn, ln", seeds=2, epochs=8)
     process = place.start()
@@ -150,7 +168,9 @@ def test_an_interrupted_run_goes_on_where_it_was(place: Place, how: signal.Signa
             break
     assert lines[-1].startswith("[2/6]"), "".join(lines)
     deadline, ours = time.monotonic() + 60, list[tuple[str, psutil.Process]]()
-    while not {"bench-zygote", "bench-server", "bench-trial"} <= {name for name, _ in ours}:  # between two trials there is none
+    while not {"bench-zygote", "bench-server", "bench-trial"} <= {
+        name for name, _ in ours
+    }:  # between two trials there is none
         assert time.monotonic() < deadline
         family = ((_name(p), p) for p in psutil.Process(process.pid).children(recursive=True))
         ours = [(name, p) for name, p in family if name.startswith(("bench-", "ray::Implicit"))]
@@ -198,7 +218,10 @@ def test_what_no_machine_offers_is_an_error_at_once(place: Place) -> None:
         (["run", "small.yaml", "--only", "nrm=gn"], "did you mean 'norm'"),
         (["run", "small.yaml", "--only", "norm"], "expected key=value"),
         (["plan", "small.yaml", "--only", "norm=xx"], "no trial of the suite has it; norm is bn, gn"),
-        (["plan", "small.yaml", "--only", "norm=bn", "--only", "norm=gnn"], "--only 'norm=gnn': no trial of the suite has it; did you mean 'gn'?"),
+        (
+            ["plan", "small.yaml", "--only", "norm=bn", "--only", "norm=gnn"],
+            "--only 'norm=gnn': no trial of the suite has it; did you mean 'gn'?",
+        ),
         (["plan", "small.yaml", "--data", "nowhere"], "--data nowhere: there is no such folder"),
         (["plan", "small.yaml", "--results", "small.yaml"], "expected a folder, found a file"),
         (["run", "small.yaml", "--jobs", "0"], "jobs"),
@@ -244,7 +267,7 @@ def test_what_trains_nothing_never_imports_torch_or_ray(place: Place, arguments:
     code = f"""
 import sys
 sys.argv = {["bench", *arguments]!r}
-from benchmark.cli import main
+from normbench.cli.main import main
 try:
     main()
 except SystemExit as end:
@@ -252,6 +275,8 @@ except SystemExit as end:
 heavy = ['torch', 'timm', 'ray', 'foolbox'] + ['pandas'] * (sys.argv[1] in ('plan', 'status'))
 print([m for m in heavy if m in sys.modules])
 """
-    answer = subprocess.run([sys.executable, "-c", code], cwd=place.root, env=place.environment, capture_output=True, text=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=place.root, env=place.environment, capture_output=True, text=True
+    )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.splitlines()[-1] == "[]"

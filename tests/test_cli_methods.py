@@ -9,22 +9,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+import normbench
 import pytest
-
-import benchmark
 
 
 def _bench(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "benchmark.cli", *arguments], cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=250
+        [sys.executable, "-m", "normbench.cli.main", *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=250,
     )
 
 
 def test_a_new_method_goes_from_its_template_to_its_check(tmp_path: Path) -> None:
-    """In a copy of the package, as a contributor's checkout: written, found, checked, trained for a moment, and broken on purpose."""
-    package = tmp_path / "benchmark"
-    shutil.copytree(Path(benchmark.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(Path(benchmark.__file__).parents[1] / "suites", tmp_path / "suites")
+    """In a copy of the package, as a contributor's checkout: written, found, checked, trained for a moment, and broken
+    on purpose.
+    """
+    package = tmp_path / "benchmark" / "normbench"
+    shutil.copytree(Path(normbench.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(normbench.__file__).parents[2] / "suites", tmp_path / "suites")
     (tmp_path / "pyproject.toml").write_text("")
     here = {"PYTHONPATH": str(tmp_path)}
     made = _bench("new", "norm", "mynorm", cwd=tmp_path, **here)
@@ -59,18 +65,25 @@ limits: {cpu: 1, time: 5m}
 
 
 def test_results_of_a_new_method_go_from_a_run_to_their_mark(tmp_path: Path) -> None:
-    """The section on results, in a copy of the package: run, export, check as CI does, merge results and marks; edited code is refused."""
-    package = tmp_path / "benchmark"
-    shutil.copytree(Path(benchmark.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    """The section on results, in a copy of the package: run, export, check as CI does, merge results and marks; edited
+    code is refused.
+    """
+    package = tmp_path / "benchmark" / "normbench"
+    shutil.copytree(Path(normbench.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("suites", "site"):
-        shutil.copytree(Path(benchmark.__file__).parents[1] / part, tmp_path / part, ignore=shutil.ignore_patterns("build"))
+        shutil.copytree(
+            Path(normbench.__file__).parents[2] / part, tmp_path / part, ignore=shutil.ignore_patterns("build")
+        )
     (tmp_path / "pyproject.toml").write_text("")
     (tmp_path / "suites" / "mine.yaml").write_text(SUITE)
     here = {"PYTHONPATH": str(tmp_path)}
     assert _bench("new", "norm", "mynorm", cwd=tmp_path, **here).returncode == 0
     run = _bench("run", "suites/mine.yaml", "--results", "mine", "--site", "built", cwd=tmp_path, **here)
     assert run.returncode == 0, run.stderr + run.stdout
-    assert "copied 1 shards" in _bench("results", "export", "added", "--norm", "mynorm", "--results", "mine", cwd=tmp_path, **here).stdout
+    assert (
+        "copied 1 shards"
+        in _bench("results", "export", "added", "--norm", "mynorm", "--results", "mine", cwd=tmp_path, **here).stdout
+    )
     checked = _bench("results", "check", "added", "--mark", "marks", cwd=tmp_path, **here)
     assert checked.returncode == 0, checked.stderr + checked.stdout
     assert "first 10 steps, whole trial" in checked.stdout
@@ -86,7 +99,10 @@ def test_results_of_a_new_method_go_from_a_run_to_their_mark(tmp_path: Path) -> 
     refused = _bench("results", "check", "added", "--json", cwd=tmp_path, **here)
     assert refused.returncode == 1
     (told,) = json.loads(refused.stdout)
-    assert (told["verdict"], told["reasons"]) == ("does not hold", ["not of this checkout: benchmark.norms.mynorm: source changed"])
+    assert (told["verdict"], told["reasons"]) == (
+        "does not hold",
+        ["not of this checkout: normbench.norms.mynorm: source changed"],
+    )
 
 
 def test_an_audit_says_what_a_swap_does(tmp_path: Path) -> None:

@@ -19,7 +19,12 @@ CLOSED = {"RAY_AUTH_MODE=token", "RAY_USAGE_STATS_ENABLED=0", "RAY_memory_monito
 
 
 def help_of(*command: str) -> str:
-    answer = subprocess.run([str(BIN / command[0]), *command[1:], "--help"], capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})
+    answer = subprocess.run(
+        [str(BIN / command[0]), *command[1:], "--help"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "200"},
+    )
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
 
@@ -70,7 +75,13 @@ def test_every_recipe_closes_its_doors() -> None:
 def test_the_manifest_has_the_shape_of_a_ray_job(known: dict[str, set[str]]) -> None:
     job: dict[str, Any] = yaml.safe_load((DEPLOY / "kuberay.yaml").read_text())
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
-    assert set(job["spec"]) <= {"entrypoint", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "backoffLimit", "rayClusterSpec"}
+    assert set(job["spec"]) <= {
+        "entrypoint",
+        "shutdownAfterJobFinishes",
+        "ttlSecondsAfterFinished",
+        "backoffLimit",
+        "rayClusterSpec",
+    }
     cluster = job["spec"]["rayClusterSpec"]
     pods = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     for pod in pods:
@@ -90,12 +101,22 @@ def test_the_slurm_script_runs_up_to_srun(tmp_path: Path) -> None:
     if shutil.which("shellcheck"):
         assert subprocess.run(["shellcheck", str(script)]).returncode == 0
     (tmp_path / "scontrol").write_text("#!/bin/sh\nprintf 'node-a\\nnode-b\\n'\n")
-    (tmp_path / "srun").write_text('#!/bin/sh\necho "$@"\necho "token $(wc -c < "$RAY_AUTH_TOKEN_PATH") $RAY_AUTH_MODE"\nstat -c %a "$RAY_AUTH_TOKEN_PATH"\n')
+    (tmp_path / "srun").write_text(
+        '#!/bin/sh\necho "$@"\necho "token $(wc -c < "$RAY_AUTH_TOKEN_PATH") $RAY_AUTH_MODE"\nstat -c %a '
+        '"$RAY_AUTH_TOKEN_PATH"\n'
+    )
     for name in ("scontrol", "srun"):
         (tmp_path / name).chmod(0o755)
-    slurm = {"SLURM_JOB_ID": "1234", "SLURM_JOB_NODELIST": "node-[a-b]", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "8"}
+    slurm = {
+        "SLURM_JOB_ID": "1234",
+        "SLURM_JOB_NODELIST": "node-[a-b]",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_CPUS_PER_TASK": "8",
+    }
     environment = os.environ | slurm | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_SUBMIT_DIR": str(tmp_path)}
-    answer = subprocess.run(["bash", str(script), "my.yaml", "--jobs", "3"], env=environment, capture_output=True, text=True)
+    answer = subprocess.run(
+        ["bash", str(script), "my.yaml", "--jobs", "3"], env=environment, capture_output=True, text=True
+    )
     assert answer.returncode == 0, answer.stderr
     assert "symmetric-run --address node-a:6634 --min-nodes 2 --num-cpus=8 --num-gpus=0" in answer.stdout
     assert answer.stdout.splitlines()[0].endswith("-- bench run my.yaml --jobs 3 --address node-a:6634")

@@ -10,21 +10,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import normbench
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from normbench.plan import identity as identities
+from normbench.plan.identity import closure, identity, source_digest
+from normbench.spec.trial import DataSpec, Trial, digest
 
-import benchmark
-from benchmark import identity as identities
-from benchmark.identity import closure, identity, source_digest
-from benchmark.trial import DataSpec, Trial, digest
 from tests.conftest import MakeTrial
 
 PLAN = """
 import json, sys
 from pathlib import Path
-from benchmark import plan, store
-from benchmark.trial import Outcome, Status, Trial
+from normbench.plan import plan
+from normbench.store import store
+from normbench.spec.trial import Outcome, Status, Trial
 trials = [Trial.model_validate_json(t) for t in json.loads(Path(sys.argv[1]).read_text())]
 kept = store.Store(Path(sys.argv[2]))
 made = plan.make("s", trials, kept, Path(sys.argv[3]))
@@ -41,8 +42,8 @@ Ask = Callable[[str], dict[str, tuple[str, list[str]]]]
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the package that tests may edit."""
-    target = tmp_path / "checkout" / "benchmark"
-    shutil.copytree(Path(benchmark.__file__).parent, target, ignore=shutil.ignore_patterns("__pycache__"))
+    target = tmp_path / "checkout" / "benchmark" / "normbench"
+    shutil.copytree(Path(normbench.__file__).parent, target, ignore=shutil.ignore_patterns("__pycache__"))
     return target
 
 
@@ -81,7 +82,7 @@ def test_a_change_in_a_method_makes_exactly_its_trials_stale(copy: Path, ask: As
     path.write_text(path.read_text() + "\n\nADDED = 1\n")
     found = ask("look")
     assert {norm: state for norm, (state, _) in found.items()} == {"bn": "cached", "gn": "stale", "bw-zca": "cached"}
-    assert found["gn"][1] == ["benchmark.norms.gn: source changed"]
+    assert found["gn"][1] == ["normbench.norms.gn: source changed"]
 
 
 def test_a_change_in_a_helper_reaches_all_that_import_it(copy: Path, ask: Ask) -> None:
@@ -105,9 +106,11 @@ def test_comments_docstrings_prose_and_other_methods_change_nothing(copy: Path, 
 
 
 def test_the_closure_holds_plugin_helpers_and_base_but_no_machinery() -> None:
-    found = closure(frozenset({"benchmark.norms.bw_zca"}))
-    assert {"benchmark.norms.bw_zca", "benchmark.norms.base", "benchmark.norms.layers.whitening"} <= found
-    assert not any(name.startswith(("benchmark.plugins", "benchmark.lab", "benchmark.trial")) for name in found)
+    found = closure(frozenset({"normbench.norms.bw_zca"}))
+    assert {"normbench.norms.bw_zca", "normbench.norms.base", "normbench.norms.layers.whitening"} <= found
+    assert not any(
+        name.startswith(("normbench.spec.plugins", "normbench.lab", "normbench.spec.trial")) for name in found
+    )
 
 
 def test_relative_imports_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +127,12 @@ def test_relative_imports_are_followed(tmp_path: Path, monkeypatch: pytest.Monke
     }.items():
         (package / f"{name}.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    assert closure(frozenset({"thirdparty.method"})) >= {"thirdparty.method", "thirdparty.helper", "thirdparty.deep.inner", "thirdparty.other"}
+    assert closure(frozenset({"thirdparty.method"})) >= {
+        "thirdparty.method",
+        "thirdparty.helper",
+        "thirdparty.deep.inner",
+        "thirdparty.other",
+    }
     assert "thirdparty.alone" not in closure(frozenset({"thirdparty.method"}))
     assert "thirdparty" not in sys.modules
 
@@ -142,10 +150,25 @@ def test_each_part_has_its_reason(make_trial: MakeTrial, monkeypatch: pytest.Mon
     assert identity(make_trial(), None).hash != now.hash
 
 
-@given(st.integers(0, 3), st.sampled_from([16, 32]), st.sampled_from([0.1, 0.2]), st.integers(0, 3), st.sampled_from([16, 32]), st.sampled_from([0.1, 0.2]))
-def test_trials_have_one_id_exactly_when_they_are_equal(seed_a: int, batch_a: int, lr_a: float, seed_b: int, batch_b: int, lr_b: float) -> None:
+@given(
+    st.integers(0, 3),
+    st.sampled_from([16, 32]),
+    st.sampled_from([0.1, 0.2]),
+    st.integers(0, 3),
+    st.sampled_from([16, 32]),
+    st.sampled_from([0.1, 0.2]),
+)
+def test_trials_have_one_id_exactly_when_they_are_equal(
+    seed_a: int, batch_a: int, lr_a: float, seed_b: int, batch_b: int, lr_b: float
+) -> None:
     def make(seed: int, batch: int, lr: float) -> Trial:
-        values = {"data": {"dataset": "x"}, "model": {"name": "m"}, "norm": [{"name": "bn"}], "norm_label": "bn", "train": {"lr": lr}}
+        values = {
+            "data": {"dataset": "x"},
+            "model": {"name": "m"},
+            "norm": [{"name": "bn"}],
+            "norm_label": "bn",
+            "train": {"lr": lr},
+        }
         return Trial.model_validate(values | {"batch_size": batch, "seed": seed})
 
     a, b = make(seed_a, batch_a, lr_a), make(seed_b, batch_b, lr_b)

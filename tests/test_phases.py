@@ -1,4 +1,6 @@
-"""Plans of suites that tune: candidates first, final trials once these have ended; what is cached, and when the choice is made anew."""
+"""Plans of suites that tune: candidates first, final trials once these have ended; what is cached, and when the choice
+is made anew.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,15 @@ from typing import Any
 
 import pytest
 import yaml
-
-from benchmark.plan import Plan, State, make
-from benchmark.runner.session import announce
-from benchmark.select import SelectionError, select_searches
-from benchmark.store import Store
-from benchmark.suite import searches
-from benchmark.suite._load import read
-from benchmark.terminal import render_choices
-from benchmark.trial import Outcome, Status, Trial
+from normbench.cli.terminal import render_choices
+from normbench.plan.plan import Plan, State, make
+from normbench.runner.session import announce
+from normbench.spec.outcome import Outcome, Status
+from normbench.spec.trial import Trial
+from normbench.store.store import Store
+from normbench.suite import searches
+from normbench.suite._load import read
+from normbench.suite.only import SelectionError, select_searches
 
 SUITE: dict[str, Any] = {
     "suite": "s",
@@ -35,21 +37,35 @@ class Place:
     def __init__(self, root: Path, data_dir: Path) -> None:
         self.store, self.data_dir = Store(root / "results"), data_dir
 
-    def plan(self, only: Collection[str] = (), ended: Collection[str] = (), *, retry: bool = False, **keys: Any) -> Plan:
+    def plan(
+        self, only: Collection[str] = (), ended: Collection[str] = (), *, retry: bool = False, **keys: Any
+    ) -> Plan:
         found = select_searches(searches(read(yaml.safe_dump(SUITE | keys).encode(), Path("f.yaml"))), list(only))
         return make("s", [], self.store, self.data_dir, searches=found, ended=ended, retry=retry)
 
     def run(self, plan: Plan, accuracy: dict[float, float] | None = None, **ends: Status) -> None:
-        """Store an end for everything that is to be done: candidates by `accuracy`, or by `ends`, such as `lr01=Status.DIVERGED`."""
+        """Store an end for everything that is to be done: candidates by `accuracy`, or by `ends`, such as
+        `lr01=Status.DIVERGED`.
+        """
         for item in plan.todo:
-            self.store.write("s", item.trial, item.identity.to_dict(), self.outcome(item.trial, accuracy or {0.1: 0.5, 0.2: 0.9, 0.3: 0.7}, ends))
+            self.store.write(
+                "s",
+                item.trial,
+                item.identity.to_dict(),
+                self.outcome(item.trial, accuracy or {0.1: 0.5, 0.2: 0.9, 0.3: 0.7}, ends),
+            )
 
     @staticmethod
     def outcome(trial: Trial, accuracy: dict[float, float], ends: dict[str, Status]) -> Outcome:
         if trial.stage == "final":
             return Outcome(status=Status.OK, clean_correct=1, test_total=2, wall_seconds=9.0)
         status = ends.get(f"lr{trial.train.lr:g}".replace(".", ""), Status.OK)
-        return Outcome(status=status, reason="" if status is Status.OK else "why", validation_accuracy=accuracy[trial.train.lr], wall_seconds=3.0)
+        return Outcome(
+            status=status,
+            reason="" if status is Status.OK else "why",
+            validation_accuracy=accuracy[trial.train.lr],
+            wall_seconds=3.0,
+        )
 
 
 @pytest.fixture
@@ -69,7 +85,9 @@ def test_candidates_then_final_trials_then_nothing(place: Place) -> None:
     assert "bn: waits for 2 candidates" in render_choices(first).plain
     place.run(first)
     second = place.plan()
-    assert rates(second)[4:] == [("final", n, 0.2, seed) for seed in (0, 1) for n in ("bn", "gn")], "seed by seed, as without tuning"
+    assert rates(second)[4:] == [("final", n, 0.2, seed) for seed in (0, 1) for n in ("bn", "gn")], (
+        "seed by seed, as without tuning"
+    )
     assert [i.state for i in second.items] == [State.CACHED] * 4 + [State.MISSING] * 4
     assert second.waiting == 0
     assert "bn: lr 0.2, validation accuracy 90.00%" in render_choices(second).plain
@@ -80,7 +98,10 @@ def test_candidates_then_final_trials_then_nothing(place: Place) -> None:
     assert announce(third) == "s: 4 candidates, 4 final trials after tuning (8 cached)"
     told = third.to_dict()
     assert (told["total"], told["waiting"]) == (8, 0)
-    assert [(t["for"], t["chosen"], t["validation_accuracy"], t["final"]) for t in told["tuning"]] == [("bn", {"lr": 0.2}, 0.9, 2), ("gn", {"lr": 0.2}, 0.9, 2)]
+    assert [(t["for"], t["chosen"], t["validation_accuracy"], t["final"]) for t in told["tuning"]] == [
+        ("bn", {"lr": 0.2}, 0.9, 2),
+        ("gn", {"lr": 0.2}, 0.9, 2),
+    ]
 
 
 def test_final_trials_wait_for_every_candidate_of_their_own_search_alone(place: Place) -> None:
@@ -89,7 +110,11 @@ def test_final_trials_wait_for_every_candidate_of_their_own_search_alone(place: 
         place.store.write("s", item.trial, item.identity.to_dict(), place.outcome(item.trial, {0.1: 0.5, 0.2: 0.9}, {}))
     half = place.plan()
     assert [t.choice is None for t in half.tuning] == [False, True]
-    assert [(i.trial.stage, i.trial.norm_label) for i in half.todo] == [("tuning", "gn"), ("final", "bn"), ("final", "bn")]
+    assert [(i.trial.stage, i.trial.norm_label) for i in half.todo] == [
+        ("tuning", "gn"),
+        ("final", "bn"),
+        ("final", "bn"),
+    ]
     assert half.waiting == 2
 
 
@@ -132,7 +157,9 @@ def test_when_every_candidate_fails_each_final_trial_has_a_row_to_write(place: P
         assert item.forgone is not None
         assert item.forgone.status is Status.DIVERGED
         assert "2 diverged" in item.forgone.reason
-        place.store.write("s", item.trial, item.identity.to_dict(), Outcome(status=item.forgone.status, reason=item.forgone.reason))
+        place.store.write(
+            "s", item.trial, item.identity.to_dict(), Outcome(status=item.forgone.status, reason=item.forgone.reason)
+        )
     assert plan.estimate == 0.0, "they take no time"
     assert place.plan().todo == []
     assert "2 diverged" in render_choices(plan).plain
@@ -143,7 +170,9 @@ def test_a_row_that_was_not_trained_gives_way_when_its_setting_is_chosen(place: 
     place.run(place.plan(), lr01=Status.ERROR, lr02=Status.ERROR)
     for item in place.plan().todo:
         assert item.forgone
-        place.store.write("s", item.trial, item.identity.to_dict(), Outcome(status=item.forgone.status, reason=item.forgone.reason))
+        place.store.write(
+            "s", item.trial, item.identity.to_dict(), Outcome(status=item.forgone.status, reason=item.forgone.reason)
+        )
     place.run(place.plan(retry=True), lr02=Status.ERROR)
     again = place.plan()
     assert [(i.trial.stage, i.trial.train.lr, i.state) for i in again.todo] == [("final", 0.1, State.STALE)] * 4
@@ -165,7 +194,9 @@ def test_only_selects_final_trials_and_the_candidates_that_they_need(place: Plac
 def test_stopped_candidates_count_with_asha_alone(place: Place) -> None:
     asha = {"tune": SUITE["tune"] | {"scheduler": "asha"}}
     place.run(place.plan(**asha), lr02=Status.STOPPED)
-    assert {i.trial.train.lr for i in place.plan(**asha).todo} == {0.1}, "a stopped candidate is not chosen, however good it was"
+    assert {i.trial.train.lr for i in place.plan(**asha).todo} == {0.1}, (
+        "a stopped candidate is not chosen, however good it was"
+    )
     whole = place.plan()
     assert [(i.trial.train.lr, i.state) for i in whole.todo] == [(0.2, State.MISSING)] * 2
     assert "stopped early" in whole.todo[0].reasons[0]
@@ -179,8 +210,12 @@ def test_the_identity_of_a_candidate_knows_the_training_split_alone(tmp_path: Pa
     place.run(place.plan())
     place.run(place.plan())
     assert place.plan().todo == []
-    shutil.copyfile(tmp_path / "data" / "stripes" / "train.parquet", tmp_path / "data" / "stripes" / "test.parquet")  # other test images
+    shutil.copyfile(
+        tmp_path / "data" / "stripes" / "train.parquet", tmp_path / "data" / "stripes" / "test.parquet"
+    )  # other test images
     after = place.plan()
-    assert [(i.trial.stage, i.state) for i in after.items] == [("tuning", State.CACHED)] * 4 + [("final", State.STALE)] * 4
+    assert [(i.trial.stage, i.state) for i in after.items] == [("tuning", State.CACHED)] * 4 + [
+        ("final", State.STALE)
+    ] * 4
     (tmp_path / "data" / "stripes" / "train.parquet").write_bytes((data_dir / "stripes" / "test.parquet").read_bytes())
     assert {i.state for i in place.plan().items} == {State.STALE}

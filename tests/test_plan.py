@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from normbench.lab.data import DataError
+from normbench.plan.plan import State, make
+from normbench.spec.outcome import Outcome, Status
+from normbench.spec.trial import Trial
+from normbench.store.store import Store
 
-from benchmark.lab.data import DataError
-from benchmark.plan import State, make
-from benchmark.store import Store
-from benchmark.trial import Outcome, Status, Trial
 from tests.conftest import MakeTrial
 
 
@@ -41,7 +42,9 @@ def test_what_is_stored_is_cached_and_the_rest_missing(tmp_path: Path, data_dir:
         ("killed", "missing", "missing"),
     ],
 )
-def test_failures_are_results_until_asked_again(tmp_path: Path, data_dir: Path, make_trial: MakeTrial, status: str, plain: str, retried: str) -> None:
+def test_failures_are_results_until_asked_again(
+    tmp_path: Path, data_dir: Path, make_trial: MakeTrial, status: str, plain: str, retried: str
+) -> None:
     trials = [make_trial()]
     store = _store(tmp_path, trials, data_dir, Outcome(status=Status(status), reason="because"))
     assert make("s", trials, store, data_dir).items[0].state.value == plain
@@ -50,7 +53,9 @@ def test_failures_are_results_until_asked_again(tmp_path: Path, data_dir: Path, 
     assert all("because" in r for r in again.reasons)
 
 
-def test_a_missing_trial_names_the_setting_in_which_it_differs(tmp_path: Path, data_dir: Path, make_trial: MakeTrial) -> None:
+def test_a_missing_trial_names_the_setting_in_which_it_differs(
+    tmp_path: Path, data_dir: Path, make_trial: MakeTrial
+) -> None:
     store = _store(tmp_path, [make_trial(lr=0.1)], data_dir, Outcome(status=Status.OK))
     (item,) = make("s", [make_trial(lr=0.2)], store, data_dir).items
     assert item.reasons == ("it was never run with these settings: train.lr is 0.2, stored with 0.1",)
@@ -58,12 +63,20 @@ def test_a_missing_trial_names_the_setting_in_which_it_differs(tmp_path: Path, d
     assert item.reasons == ("it was never run",)
 
 
-def test_the_estimate_scales_with_epochs_and_is_unknown_without_experience(tmp_path: Path, data_dir: Path, make_trial: MakeTrial) -> None:
+def test_the_estimate_scales_with_epochs_and_is_unknown_without_experience(
+    tmp_path: Path, data_dir: Path, make_trial: MakeTrial
+) -> None:
     assert make("s", [make_trial()], Store(tmp_path), data_dir).estimate is None
-    store = _store(tmp_path, [make_trial(seed=s) for s in range(3)], data_dir, Outcome(status=Status.OK, wall_seconds=2.0))
-    assert make("s", [make_trial(seed=9, epochs=5), make_trial("gn", seed=9, epochs=5)], store, data_dir).estimate == pytest.approx(20.0)
+    store = _store(
+        tmp_path, [make_trial(seed=s) for s in range(3)], data_dir, Outcome(status=Status.OK, wall_seconds=2.0)
+    )
+    assert make(
+        "s", [make_trial(seed=9, epochs=5), make_trial("gn", seed=9, epochs=5)], store, data_dir
+    ).estimate == pytest.approx(20.0)
 
 
-def test_a_dataset_that_cannot_exist_is_an_error_at_planning(tmp_path: Path, data_dir: Path, make_trial: MakeTrial) -> None:
+def test_a_dataset_that_cannot_exist_is_an_error_at_planning(
+    tmp_path: Path, data_dir: Path, make_trial: MakeTrial
+) -> None:
     with pytest.raises(DataError, match="did you mean 'stripes'"):
         make("s", [make_trial(data={"dataset": "stripe"})], Store(tmp_path), data_dir)

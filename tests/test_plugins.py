@@ -8,20 +8,34 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-
-from benchmark import attacks, measures, norms, plugins
-from benchmark.attacks import Attack
-from benchmark.plugins import PluginError, Registry, number, show
+from normbench import attacks, measures, norms
+from normbench.attacks import Attack
+from normbench.spec import plugins
+from normbench.spec.plugins import PluginError, Registry
+from normbench.spec.text import number, show
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(8 / 255, "8/255"), (0.2, "0.2"), (1 / 16, "0.0625"), (0.1, "0.1"), (3, "3"), (True, "true"), ((0.5, 1 / 255), "0.5;1/255"), (1.0, "1")]
+    ("value", "text"),
+    [
+        (8 / 255, "8/255"),
+        (0.2, "0.2"),
+        (1 / 16, "0.0625"),
+        (0.1, "0.1"),
+        (3, "3"),
+        (True, "true"),
+        ((0.5, 1 / 255), "0.5;1/255"),
+        (1.0, "1"),
+    ],
 )
 def test_numbers_are_shown_as_people_write_them(value: object, text: str) -> None:
     assert show(value) == text
 
 
-@pytest.mark.parametrize(("text", "value"), [("8/255", 8 / 255), ("5e-4", 5e-4), (" 1 / 16 ", 1 / 16), ("three", "three"), ("1/0", "1/0"), (3, 3)])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("8/255", 8 / 255), ("5e-4", 5e-4), (" 1 / 16 ", 1 / 16), ("three", "three"), ("1/0", "1/0"), (3, 3)],
+)
 def test_numbers_may_be_fractions(text: object, value: object) -> None:
     assert number(text) == value
 
@@ -46,7 +60,9 @@ def test_listing_and_loading_plugins_leaves_torch_alone() -> None:
         "for r in (norms.registry, attacks.registry, measures.registry): assert not r.problems(), r.problems()\n"
         "print([m for m in ('torch', 'timm', 'foolbox', 'ray') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +108,7 @@ def _registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, 
 
 
 _GOOD = """
-from benchmark.attacks.noise import Noise
+from normbench.attacks.noise import Noise
 class Good(Noise):
     name = "{name}"
 """
@@ -102,7 +118,12 @@ def test_a_broken_plugin_is_named_and_takes_nothing_else_down(tmp_path: Path, mo
     registry = _registry(
         tmp_path,
         monkeypatch,
-        {"good": _GOOD.format(name="good"), "broken": "import nowhere_to_be_found", "nothing": "x = 1", "misnamed": _GOOD.format(name="other")},
+        {
+            "good": _GOOD.format(name="good"),
+            "broken": "import nowhere_to_be_found",
+            "nothing": "x = 1",
+            "misnamed": _GOOD.format(name="other"),
+        },
     )
     assert registry.make("good").name == "good"
     problems = registry.problems()
@@ -113,8 +134,14 @@ def test_a_broken_plugin_is_named_and_takes_nothing_else_down(tmp_path: Path, mo
 
 
 def test_entry_points_register_and_duplicates_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    registry = _registry(tmp_path, monkeypatch, {"good": _GOOD.format(name="good"), "_elsewhere": _GOOD.format(name="far")})
-    entries = [EntryPoint("far", "family._elsewhere:Good", "g"), EntryPoint("good", "family._elsewhere:Good", "g"), EntryPoint("odd", "json:dumps", "g")]
+    registry = _registry(
+        tmp_path, monkeypatch, {"good": _GOOD.format(name="good"), "_elsewhere": _GOOD.format(name="far")}
+    )
+    entries = [
+        EntryPoint("far", "family._elsewhere:Good", "g"),
+        EntryPoint("good", "family._elsewhere:Good", "g"),
+        EntryPoint("odd", "json:dumps", "g"),
+    ]
     monkeypatch.setattr(plugins, "entry_points", lambda group: entries)
     assert registry.names() == ["far", "good", "odd"]
     assert registry.make("far").name == "far"

@@ -9,12 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import normbench
 import pytest
 import yaml
 
-import benchmark
-
-ROOT = Path(benchmark.__file__).parent.parent
+ROOT = Path(normbench.__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 COMMANDS = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines() if line.startswith("bench ")]
@@ -22,12 +21,29 @@ COMMANDS = [line for kind, block in BLOCKS if kind == "sh" for line in block.spl
 
 def bench(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"BROWSER": "true", "PYTHONPATH": str(ROOT)}  # `true` is what opens the site, then
-    return subprocess.run([sys.executable, "-m", "benchmark.cli", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, "-m", "normbench.cli.main", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def test_the_readme_has_commands() -> None:
     assert len(COMMANDS) >= 12
-    assert {shlex.split(c)[1] for c in COMMANDS} >= {"plan", "run", "status", "board", "site", "norms", "audit", "doctor", "results"}
+    assert {shlex.split(c)[1] for c in COMMANDS} >= {
+        "plan",
+        "run",
+        "status",
+        "board",
+        "site",
+        "norms",
+        "audit",
+        "doctor",
+        "results",
+    }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -55,4 +71,4 @@ def test_its_suite_file_is_one(tmp_path: Path) -> None:
 def test_the_citation_is_of_this_version() -> None:
     about = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert {"cff-version", "message", "title", "authors"} <= set(about)
-    assert about["version"] == benchmark.__version__
+    assert about["version"] == normbench.__version__

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from normbench.errors import BenchError
+from normbench.plan.identity import identity
+from normbench.spec.outcome import AttackResult, Outcome, Status
+from normbench.spec.trial import Trial
+from normbench.store.merge import export, merge
+from normbench.store.schema import SCHEMA, to_row
+from normbench.store.store import Store, to_bytes
+from normbench.store.verify import verify
 
-from benchmark.errors import BenchError
-from benchmark.identity import identity
-from benchmark.schema import SCHEMA, to_row
-from benchmark.shards import export, merge, verify
-from benchmark.store import Store, to_bytes
-from benchmark.trial import AttackResult, Outcome, Status, Trial
 from tests.conftest import MakeTrial
 
 RIGHT = np.arange(20) % 3 > 0
@@ -24,15 +26,29 @@ STOOD = RIGHT & (np.arange(20) % 2 > 0)
 
 def _outcome(started: float = 1.0) -> Outcome:
     attack = AttackResult(
-        attack="bim", threat="linf", size=0.1, correct=int(STOOD.sum()), total=20, outcomes=np.packbits(STOOD).tobytes(), seconds=1.0, model_calls=9
+        attack="bim",
+        threat="linf",
+        size=0.1,
+        correct=int(STOOD.sum()),
+        total=20,
+        outcomes=np.packbits(STOOD).tobytes(),
+        seconds=1.0,
+        model_calls=9,
     )
     return Outcome(
-        status=Status.OK, clean_correct=int(RIGHT.sum()), test_total=20, clean_outcomes=np.packbits(RIGHT).tobytes(), attacks=(attack,), started=started
+        status=Status.OK,
+        clean_correct=int(RIGHT.sum()),
+        test_total=20,
+        clean_outcomes=np.packbits(RIGHT).tobytes(),
+        attacks=(attack,),
+        started=started,
     )
 
 
 def _write(store: Store, trial: Trial, outcome: Outcome, **changed: Any) -> Path:
-    """Write a row, with some columns changed after the fact and a checksum that fits: what a careful forger would do."""
+    """Write a row, with some columns changed after the fact and a checksum that fits: what a careful forger would
+    do.
+    """
     row = to_row("s", trial, identity(trial, "f" * 64).to_dict(), outcome) | changed
     path = store.path("s", trial.trial_id)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,10 +77,15 @@ def test_good_results_hold_together(tmp_path: Path, make_trial: MakeTrial) -> No
         ({"spec": "{}"}, "specification cannot be read"),
         ({"status": "splendid"}, "specification cannot be read"),
         ({"clean_correct": None, "clean_accuracy": None}, "ok but has no clean accuracy"),
-        ({"clean_outcomes": np.packbits(STOOD & False).tobytes(), "clean_correct": 0, "clean_accuracy": 0.0}, "right that are wrong without an attack"),
+        (
+            {"clean_outcomes": np.packbits(STOOD & False).tobytes(), "clean_correct": 0, "clean_accuracy": 0.0},
+            "right that are wrong without an attack",
+        ),
     ],
 )
-def test_a_row_that_contradicts_itself_is_found(tmp_path: Path, make_trial: MakeTrial, changed: dict[str, Any], message: str) -> None:
+def test_a_row_that_contradicts_itself_is_found(
+    tmp_path: Path, make_trial: MakeTrial, changed: dict[str, Any], message: str
+) -> None:
     store = Store(tmp_path)
     path = _write(store, make_trial(), _outcome(), **changed)
     good, findings = verify(store)

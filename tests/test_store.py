@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from normbench.spec.outcome import AttackResult, Outcome, Reading, Status
+from normbench.store import store as stores
+from normbench.store.files import write_atomically
+from normbench.store.schema import SCHEMA, trial_of
+from normbench.store.store import Store, StoreError
 
-from benchmark import store as stores
-from benchmark.schema import SCHEMA, trial_of
-from benchmark.store import Store, StoreError, write_atomically
-from benchmark.trial import AttackResult, Outcome, Reading, Status
 from tests.conftest import MakeTrial
 
 IDENTITY = {"hash": "h" * 32, "spec": "s", "data": "d", "code": {}, "protocol": 1, "versions": {}}
@@ -27,8 +28,22 @@ OUTCOME = Outcome(
     test_total=10,
     clean_outcomes=b"\xfe\x80",
     test_loss=0.5,
-    attacks=(AttackResult(attack="bim", threat="linf", size=8 / 255, correct=3, total=10, outcomes=b"\x07\x00", seconds=1.5, model_calls=70),),
-    curves=(Reading(step=0, epoch=0, measure="loss", value=None), Reading(step=1, epoch=0.5, measure="norm", layer="conv", value=2.5)),
+    attacks=(
+        AttackResult(
+            attack="bim",
+            threat="linf",
+            size=8 / 255,
+            correct=3,
+            total=10,
+            outcomes=b"\x07\x00",
+            seconds=1.5,
+            model_calls=70,
+        ),
+    ),
+    curves=(
+        Reading(step=0, epoch=0, measure="loss", value=None),
+        Reading(step=1, epoch=0.5, measure="norm", layer="conv", value=2.5),
+    ),
     audit={"replaced": [{"name": "bn1"}]},
     provenance={"commit": None},
     started=1_790_000_000.25,
@@ -42,7 +57,13 @@ def test_a_row_comes_back_whole(tmp_path: Path, make_trial: MakeTrial) -> None:
     (row,) = store.rows()
     assert path == tmp_path / "mine" / f"{trial.trial_id}.parquet"
     assert trial_of(row) == trial
-    assert (row["suite"], row["norm"], row["seed"], row["status"], row["clean_accuracy"]) == ("mine", "gn", 4, "ok", 0.7)
+    assert (row["suite"], row["norm"], row["seed"], row["status"], row["clean_accuracy"]) == (
+        "mine",
+        "gn",
+        4,
+        "ok",
+        0.7,
+    )
     assert row["attacks"][0]["outcomes"] == b"\x07\x00"
     assert row["attacks"][0]["accuracy"] == pytest.approx(0.3)
     assert [c["value"] for c in row["curves"]] == [None, 2.5]
@@ -68,7 +89,9 @@ def test_suites_are_apart_and_columns_can_be_chosen(tmp_path: Path, make_trial: 
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])
-def test_a_failed_write_leaves_the_earlier_row_and_nothing_else(tmp_path: Path, make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_a_failed_write_leaves_the_earlier_row_and_nothing_else(
+    tmp_path: Path, make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     store, trial = Store(tmp_path), make_trial()
     store.write("mine", trial, IDENTITY, OUTCOME)
     before = store.path("mine", trial.trial_id).read_bytes()
@@ -116,11 +139,20 @@ def test_shards_that_cannot_be_read_are_named_and_the_rest_is_read(tmp_path: Pat
     (folder / "cut.parquet").write_bytes(whole[:-100])
     (folder / "text.parquet").write_text("hello")
     pq.write_table(pa.table({"a": [1]}), folder / "foreign.parquet")
-    pq.write_table(store.table().replace_schema_metadata({b"normbench.schema_version": b"99"}), folder / "newer.parquet")
+    pq.write_table(
+        store.table().replace_schema_metadata({b"normbench.schema_version": b"99"}), folder / "newer.parquet"
+    )
     pq.write_table(store.table(), folder / "rewritten.parquet")
     assert sorted(r["seed"] for r in store.rows()) == [0, 1]
     problems = {Path(p).name: text for p, text in store.problems.items()}
-    assert set(problems) == {"empty.parquet", "cut.parquet", "text.parquet", "foreign.parquet", "newer.parquet", "rewritten.parquet"}
+    assert set(problems) == {
+        "empty.parquet",
+        "cut.parquet",
+        "text.parquet",
+        "foreign.parquet",
+        "newer.parquet",
+        "rewritten.parquet",
+    }
     assert "changed after it was written" in problems["rewritten.parquet"]
     assert "upgrade" in problems["newer.parquet"]
     assert "no known schema version" in problems["foreign.parquet"]

@@ -7,13 +7,14 @@ import itertools
 from typing import Any
 
 import pytest
+from normbench.board import boards
+from normbench.board.tuning import Sweep, sweeps
+from normbench.cli.terminal import TRIED, render_sweeps
+from normbench.spec.outcome import Outcome, Status
+from normbench.spec.trial import Trial
+from normbench.store.schema import to_row
 from rich.console import Console
 
-from benchmark.board import boards
-from benchmark.board.tuning import Sweep, sweeps
-from benchmark.schema import to_row
-from benchmark.terminal import TRIED, render_sweeps
-from benchmark.trial import Outcome, Status, Trial
 from tests.site import synthetic
 
 
@@ -21,11 +22,20 @@ def row(trial: Trial, outcome: Outcome, suite: str = "demo", **identity: Any) ->
     return to_row(suite, trial, synthetic.identity(trial) | identity, outcome)
 
 
-def candidates(norm: str, scores: dict[float, float | None], seeds: tuple[int, ...] = (0,), **spec: Any) -> list[dict[str, Any]]:
+def candidates(
+    norm: str, scores: dict[float, float | None], seeds: tuple[int, ...] = (0,), **spec: Any
+) -> list[dict[str, Any]]:
     made = []
     for (lr, accuracy), seed in itertools.product(scores.items(), seeds):
         trial = synthetic.candidate(synthetic.trial(norm, **spec), lr, seed)
-        made.append(row(trial, synthetic.tried(trial, accuracy) if accuracy is not None else synthetic.tried(trial, 0.1, Status.DIVERGED, 1)))
+        made.append(
+            row(
+                trial,
+                synthetic.tried(trial, accuracy)
+                if accuracy is not None
+                else synthetic.tried(trial, 0.1, Status.DIVERGED, 1),
+            )
+        )
     return made
 
 
@@ -43,7 +53,10 @@ def test_a_sweep_a_method_with_its_price() -> None:
         ("gn", 2, 12, 1, 5.0, 8.0),
     ]
     bn, gn = found
-    assert [(t.text, t.accuracy, t.display, t.chosen) for t in bn.tried] == [("lr 0.1", 0.7, "70.00", True), ("lr 0.3", None, "diverged", False)]
+    assert [(t.text, t.accuracy, t.display, t.chosen) for t in bn.tried] == [
+        ("lr 0.1", 0.7, "70.00", True),
+        ("lr 0.3", None, "diverged", False),
+    ]
     assert (gn.chosen.text if gn.chosen else "", gn.at_the_edge, gn.held_out) == ("lr 0.3", "largest lr", 0.1)
 
 
@@ -55,7 +68,9 @@ def test_boards_leave_candidates_out() -> None:
 
 
 def test_the_choice_is_what_the_final_trials_have() -> None:
-    """Candidates of an earlier list stay in the results: the rule over all of them need not be what was chosen in the end."""
+    """Candidates of an earlier list stay in the results: the rule over all of them need not be what was chosen in the
+    end.
+    """
     tried = candidates("bn", {0.1: 0.7, 0.3: 0.9, 0.5: 0.8})
     final = synthetic.trial("bn", 3, lr=0.5)
     (sweep,) = sweeps([*tried, row(final, synthetic.outcome(final))])
@@ -67,8 +82,13 @@ def test_the_choice_is_what_the_final_trials_have() -> None:
 
 
 def test_cells_and_suites_are_apart() -> None:
-    found = sweeps(candidates("bn", {0.1: 0.7, 0.3: 0.9}, batch_size=8) + candidates("bn", {0.1: 0.9, 0.3: 0.7}, batch_size=32))
-    assert [(s.label, s.chosen.text if s.chosen else "") for s in found] == [("bn · batch size 32", "lr 0.1"), ("bn · batch size 8", "lr 0.3")]
+    found = sweeps(
+        candidates("bn", {0.1: 0.7, 0.3: 0.9}, batch_size=8) + candidates("bn", {0.1: 0.9, 0.3: 0.7}, batch_size=32)
+    )
+    assert [(s.label, s.chosen.text if s.chosen else "") for s in found] == [
+        ("bn · batch size 32", "lr 0.1"),
+        ("bn · batch size 8", "lr 0.3"),
+    ]
 
 
 def test_a_choice_within_the_range_has_no_warning() -> None:

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from normbench.paths import shipped
+from normbench.store.schema import trial_of
+from normbench.store.verify import verify
 
-from benchmark.resources import shipped
-from benchmark.schema import trial_of
-from benchmark.shards import verify
 from tests.test_cli import BENCH, SABOTEUR
 from tests.test_cli import Place as _Place
 
-pytestmark = pytest.mark.timeout(1200)  # each starts Ray two or three times, which takes minutes where many share the cores
+pytestmark = pytest.mark.timeout(
+    1200
+)  # each starts Ray two or three times, which takes minutes where many share the cores
 
 RATES = (0.03, 0.1, 0.3)
 METHODS = ("bn", "gn", "none")
@@ -25,7 +27,14 @@ METHODS = ("bn", "gn", "none")
 
 class Place(_Place):
     def bench(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*BENCH, *arguments], cwd=self.root, env=self.environment | settings, capture_output=True, text=True, timeout=600)
+        return subprocess.run(
+            [*BENCH, *arguments],
+            cwd=self.root,
+            env=self.environment | settings,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
 
 
 @pytest.fixture
@@ -60,10 +69,18 @@ def test_digits_tuned_is_killed_after_tuning_and_goes_on(place: Place) -> None:
     assert again.returncode == 0, again.stderr + again.stdout
     assert f"9 candidates, 6 final trials after tuning ({len(candidates)} cached" in again.stdout
     tried = {r["trial_id"]: r for r in rows(place, "tuning")}
-    assert {(r["norm"], r["lr"], r["seed"], r["status"]) for r in tried.values()} == {(n, lr, 0, "ok") for n in METHODS for lr in RATES}
+    assert {(r["norm"], r["lr"], r["seed"], r["status"]) for r in tried.values()} == {
+        (n, lr, 0, "ok") for n in METHODS for lr in RATES
+    }
     assert all(tried[k]["started"] == r["started"] for k, r in candidates.items()), "no candidate is run twice"
     for row in tried.values():
-        assert (row["clean_correct"], row["test_total"], row["clean_outcomes"], row["test_loss"], row["attacks"]) == (None, None, None, None, [])
+        assert (row["clean_correct"], row["test_total"], row["clean_outcomes"], row["test_loss"], row["attacks"]) == (
+            None,
+            None,
+            None,
+            None,
+            [],
+        )
         assert trial_of(row).data.validation == 0.2
 
     finals = rows(place, "final")
@@ -81,7 +98,9 @@ def test_digits_tuned_is_killed_after_tuning_and_goes_on(place: Place) -> None:
     after = place.plan()
     assert (after["total"], after["cached"], after["waiting"], after["estimate_seconds"]) == (15, 15, 0, 0)
     board = json.loads(place.bench("board", "small.yaml", "--results", "results", "--json").stdout)
-    assert sorted(t["trial"] for b in board for e in b["entries"] for t in e["trials"]) == sorted(r["trial_id"] for r in finals)
+    assert sorted(t["trial"] for b in board for e in b["entries"] for t in e["trials"]) == sorted(
+        r["trial_id"] for r in finals
+    )
     assert "9 candidates, 6 final trials" in place.bench("status", "small.yaml", "--results", "results").stdout
     page = (place.root / "site" / "tuning.html").read_text()
     assert all(f"{100 * r['validation_accuracy']:.2f}" in page for r in tried.values())
@@ -90,13 +109,20 @@ def test_digits_tuned_is_killed_after_tuning_and_goes_on(place: Place) -> None:
 def test_a_method_that_fails_at_every_rate_leaves_its_rows(place: Place) -> None:
     place.environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SABOTEUR), os.environ.get("PYTHONPATH")]))
     path = place.suite(norms="gn, 'saboteur[how=nan]'", seeds=2)
-    path.write_text(path.read_text().replace("lr: 0.05", "momentum: 0.9") + "tune: {lr: [0.01, 0.05], validation: 0.25}\n")
+    path.write_text(
+        path.read_text().replace("lr: 0.05", "momentum: 0.9") + "tune: {lr: [0.01, 0.05], validation: 0.25}\n"
+    )
     first = place.bench(*place.run_arguments())
     assert first.returncode == 0, first.stderr + first.stdout
     assert "[4/4]" in first.stdout
     failed = [r for r in rows(place, "final") if r["norm"] != "gn"]
-    assert [(r["status"], r["epoch"], r["seed"]) for r in sorted(failed, key=lambda r: r["seed"])] == [("diverged", 0, 0), ("diverged", 0, 1)]
-    assert {r["reason"] for r in failed} == {"not trained: tuning could choose no lr (2 diverged): the training loss was not finite in epoch 1"}
+    assert [(r["status"], r["epoch"], r["seed"]) for r in sorted(failed, key=lambda r: r["seed"])] == [
+        ("diverged", 0, 0),
+        ("diverged", 0, 1),
+    ]
+    assert {r["reason"] for r in failed} == {
+        "not trained: tuning could choose no lr (2 diverged): the training loss was not finite in epoch 1"
+    }
     assert {r["status"] for r in rows(place, "final") if r["norm"] == "gn"} == {"ok"}
     assert place.plan()["cached"] == 8
     assert verify(place.store) == (8, [])

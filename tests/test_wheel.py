@@ -1,4 +1,6 @@
-"""The wheel holds everything: installed alone in another folder, it plans, shows boards and builds a site without a checkout."""
+"""The wheel holds everything: installed alone in another folder, it plans, shows boards and builds a site without a
+checkout.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import normbench
 import pytest
 
-import benchmark
-
-ROOT = Path(benchmark.__file__).parent.parent
+ROOT = Path(normbench.__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +24,35 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("needs uv and a checkout")
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"  # a copy: building leaves files behind
-    names = [n for n in subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0") if n]
+    names = [
+        n
+        for n in subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
+        ).stdout.split("\0")
+        if n
+    ]
     for name in names:
         if (ROOT / name).is_file() and not name.startswith(("tests/", "results/")):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, source / name)
-    subprocess.run([uv, "build", "--wheel", "--out-dir", str(folder / "dist"), str(source)], check=True, capture_output=True)
+    subprocess.run(
+        [uv, "build", "--wheel", "--out-dir", str(folder / "dist"), str(source)], check=True, capture_output=True
+    )
     (wheel,) = (folder / "dist").glob("normbench-*.whl")
     subprocess.run(
-        [uv, "pip", "install", "--no-deps", "--python", sys.executable, "--target", str(folder / "packages"), str(wheel)], check=True, capture_output=True
+        [
+            uv,
+            "pip",
+            "install",
+            "--no-deps",
+            "--python",
+            sys.executable,
+            "--target",
+            str(folder / "packages"),
+            str(wheel),
+        ],
+        check=True,
+        capture_output=True,
     )
     shutil.rmtree(source)
     return folder / "packages"
@@ -39,12 +60,19 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def bench(installed: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(installed)}
-    return subprocess.run([sys.executable, "-m", "benchmark.cli", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, "-m", "normbench.cli.main", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def test_it_is_the_wheel_that_runs(installed: Path, tmp_path: Path) -> None:
     where = subprocess.run(
-        [sys.executable, "-c", "import benchmark; print(benchmark.__file__)"],
+        [sys.executable, "-c", "import normbench; print(normbench.__file__)"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(installed)},
         capture_output=True,

@@ -1,4 +1,4 @@
-/* Two methods of a board, seed by seed: the same arithmetic as benchmark/board (a test holds them equal). Address: #a=<board>.<entry>&b=<board>.<entry>&metric=… */
+/* Two methods of a board, seed by seed: the same arithmetic as benchmark/normbench/board (a test holds them equal). Address: #a=<board>.<entry>&b=<board>.<entry>&metric=… */
 "use strict";
 var NB = window.NB || {};
 (function () {

@@ -8,15 +8,14 @@ from functools import cache
 
 import pytest
 import torch
+from normbench.lab import data as datasets
+from normbench.lab.evaluate import clean, pixels
+from normbench.lab.train import Tensors
+from normbench.norms import registry as norms
+from normbench.norms.base import ActivationNorm, Site, WeightNorm
+from normbench.spec.trial import DataSpec
 from torch import nn
 from torch.nn import functional
-
-from benchmark.lab import data as datasets
-from benchmark.lab.evaluate import clean, pixels
-from benchmark.lab.train import Tensors
-from benchmark.norms import registry as norms
-from benchmark.norms.base import ActivationNorm, Site, WeightNorm
-from benchmark.trial import DataSpec
 
 Trained = Callable[[str], nn.Module]
 
@@ -32,7 +31,10 @@ def _digits() -> tuple[Tensors, Tensors]:
     source = datasets.locate(spec, None, download=False)
     assert source is not None
     loaded = datasets.load(spec, source)
-    train, test = (Tensors(torch.from_numpy(s.images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(s.labels.copy())) for s in (loaded.train, loaded.test))
+    train, test = (
+        Tensors(torch.from_numpy(s.images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(s.labels.copy()))
+        for s in (loaded.train, loaded.test)
+    )
     return train, test
 
 
@@ -46,7 +48,15 @@ def _trained(norm: str) -> nn.Module:
         conv = nn.Conv2d(inputs, outputs, 3, padding=1)
         if isinstance(method, WeightNorm):
             method.wrap(conv)
-        layers += [conv, *([method.layer(Site(name="norm", channels=outputs, eps=1e-5))] if isinstance(method, ActivationNorm) else []), nn.ReLU()]
+        layers += [
+            conv,
+            *(
+                [method.layer(Site(name="norm", channels=outputs, eps=1e-5))]
+                if isinstance(method, ActivationNorm)
+                else []
+            ),
+            nn.ReLU(),
+        ]
     model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(32 * 16, 10))
     train, _ = _digits()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)

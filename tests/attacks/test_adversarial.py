@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 import torch
+from normbench.attacks import registry
+from normbench.lab.adversarial import Adversary
+from normbench.lab.evaluate import attack, pixels
+from normbench.lab.observer import Observer
+from normbench.lab.train import Record, Tensors, optimizer, train
+from normbench.measures import Probe
+from normbench.spec.trial import Component
+from normbench.suite import SuiteError, expand
+from normbench.suite._load import read
 from torch import nn
 
-from benchmark.attacks import registry
-from benchmark.lab.adversarial import Adversary
-from benchmark.lab.evaluate import attack, pixels
-from benchmark.lab.measure import Observer
-from benchmark.lab.train import Record, Tensors, optimizer, train
-from benchmark.measures import Probe
-from benchmark.suite import SuiteError, expand
-from benchmark.suite._load import read
-from benchmark.trial import Component
 from tests.attacks.conftest import Trained, right_of
 from tests.conftest import MakeTrial
 
@@ -25,7 +25,9 @@ def _component(name: str, **params: Any) -> Component:
     return registry.make(name, params).component()
 
 
-def test_crafting_leaves_the_network_as_it_was_and_stays_in_the_ball(trained: Trained, training_images: Tensors) -> None:
+def test_crafting_leaves_the_network_as_it_was_and_stays_in_the_ball(
+    trained: Trained, training_images: Tensors
+) -> None:
     model = trained("bn").train()
     state = {k: v.clone() for k, v in model.state_dict().items()}
     images, labels = pixels(training_images.images[:32]), training_images.labels[:32]
@@ -49,18 +51,38 @@ class _Net(nn.Sequential):
 
 
 @pytest.mark.parametrize("name", ["pgd", "fgsm"])
-def test_it_makes_networks_more_robust(name: str, training_images: Tensors, test_images: Tensors, make_trial: MakeTrial) -> None:
-    params: dict[str, Any] = {"pgd": {"eps": [0.15], "steps": 4}, "fgsm": {"eps": [0.15], "step_size": 0.19, "random_start": True}}[name]
+def test_it_makes_networks_more_robust(
+    name: str, training_images: Tensors, test_images: Tensors, make_trial: MakeTrial
+) -> None:
+    params: dict[str, Any] = {
+        "pgd": {"eps": [0.15], "steps": 4},
+        "fgsm": {"eps": [0.15], "step_size": 0.19, "random_start": True},
+    }[name]
     robust = []
     for adversarial in (None, _component(name, **params)):
         model = _Net()
         trial = make_trial(epochs=4, lr=0.05, batch_size=64, adversarial=adversarial)
         stepper = optimizer(model, trial.train)
-        probe = Probe(model=model, images=pixels(training_images.images[:1]), labels=training_images.labels[:1], optimizer=stepper)
+        probe = Probe(
+            model=model, images=pixels(training_images.images[:1]), labels=training_images.labels[:1], optimizer=stepper
+        )
         observer = Observer([], probe, trial.train)
-        train(model, trial, training_images, precision="float32", stepper=stepper, observer=observer, report=lambda p: None, record=Record())
+        train(
+            model,
+            trial,
+            training_images,
+            precision="float32",
+            stepper=stepper,
+            observer=observer,
+            report=lambda p: None,
+            record=Record(),
+        )
         right = right_of(model, test_images)
-        robust.append(attack(model, registry.make("pgd", {"eps": [0.1], "steps": 10}), test_images, right, seed=0, batch_size=256)[0].accuracy)
+        robust.append(
+            attack(
+                model, registry.make("pgd", {"eps": [0.1], "steps": 10}), test_images, right, seed=0, batch_size=256
+            )[0].accuracy
+        )
     assert robust[1] > robust[0] + 0.08
 
 

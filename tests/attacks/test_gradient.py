@@ -9,14 +9,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from normbench.attacks import registry
+from normbench.attacks._balls import nearest_in_l1, norms, project, random_starts, sparse_step
+from normbench.attacks._gradient import GradientAttack, loss_of
+from normbench.attacks.base import Pool
+from normbench.lab.evaluate import attack, pixels, unpack
+from normbench.lab.train import Tensors
 from torch import nn
 
-from benchmark.attacks import registry
-from benchmark.attacks._balls import nearest_in_l1, norms, project, random_starts, sparse_step
-from benchmark.attacks._gradient import GradientAttack, loss_of
-from benchmark.attacks.base import Pool
-from benchmark.lab.evaluate import attack, pixels, unpack
-from benchmark.lab.train import Tensors
 from tests.attacks.conftest import Trained, right_of
 
 GRADIENT = [n for n in registry.names() if issubclass(registry.get(n), GradientAttack)]
@@ -39,7 +39,9 @@ def test_bits_are_foolboxs(name: str, loss: str, trained: Trained, test_images: 
     params: dict[str, Any] = {"loss": loss} if loss == "dlr" else {}
     size = registry.make(name).sizes[-1]
     ours, theirs = (
-        registry.make(name, params | {"engine": engine}).perturb(model, pixels(data.images), data.labels, size, _generators(50))
+        registry.make(name, params | {"engine": engine}).perturb(
+            model, pixels(data.images), data.labels, size, _generators(50)
+        )
         for engine in ("loop", "foolbox")
     )
     assert torch.equal(ours, theirs)
@@ -58,7 +60,9 @@ def test_bim_is_what_a_user_of_foolbox_gets(trained: Trained, test_images: Tenso
 
 
 @pytest.mark.parametrize("name", GRADIENT)
-def test_images_that_are_not_fooled_end_where_they_do_without_early_exit(name: str, trained: Trained, test_images: Tensors) -> None:
+def test_images_that_are_not_fooled_end_where_they_do_without_early_exit(
+    name: str, trained: Trained, test_images: Tensors
+) -> None:
     """Their companions leave and are replaced on the way; an image that is fooled at the end was fooled early."""
     model, data = trained("bn"), _first(test_images, 90)
     for parameter in model.parameters():
@@ -100,7 +104,9 @@ def test_batches_are_refilled_and_never_too_large(trained: Trained, test_images:
 
 
 def test_early_exit_and_survivors_give_the_accuracies_of_foolbox(trained: Trained, test_images: Tensors) -> None:
-    """What a user gets from `epsilons=[...]`; an image may fall on the way and come back at the last step, so ours may be lower, never higher."""
+    """What a user gets from `epsilons=[...]`; an image may fall on the way and come back at the last step, so ours may
+    be lower, never higher.
+    """
     model, sizes = trained("gn"), [8 / 255, 16 / 255, 32 / 255]
     right = right_of(model, test_images)
     ours = attack(model, registry.make("bim", {"eps": sizes, "steps": 10}), test_images, right, seed=0, batch_size=64)
@@ -116,7 +122,12 @@ def test_early_exit_and_survivors_give_the_accuracies_of_foolbox(trained: Traine
 def test_restarts_attack_those_that_stand_from_elsewhere(trained: Trained, test_images: Tensors) -> None:
     model, data = trained("bn"), test_images
     right = right_of(model, data)
-    once, thrice = (attack(model, registry.make("pgd", {"eps": [0.06], "steps": 3, "restarts": r}), data, right, seed=1, batch_size=64)[0] for r in (1, 3))
+    once, thrice = (
+        attack(
+            model, registry.make("pgd", {"eps": [0.06], "steps": 3, "restarts": r}), data, right, seed=1, batch_size=64
+        )[0]
+        for r in (1, 3)
+    )
     assert not (unpack(thrice.outcomes, thrice.total) & ~unpack(once.outcomes, once.total)).any()
     assert thrice.correct < once.correct
     assert once.model_calls < thrice.model_calls < 3 * once.model_calls
@@ -127,7 +138,9 @@ def test_restarts_attack_those_that_stand_from_elsewhere(trained: Trained, test_
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10_000), st.floats(0.01, 0.2), st.sampled_from([1, 7, 64]))
 def test_bim_with_early_exit_succeeds_exactly_beyond_the_margin(seed: int, eps: float, batch_size: int) -> None:
-    """On a linear two-class model the L-infinity distance to the boundary is margin / ||w_1 - w_0||_1; away from the pixel bounds BIM reaches it."""
+    """On a linear two-class model the L-infinity distance to the boundary is margin / ||w_1 - w_0||_1; away from the
+    pixel bounds BIM reaches it.
+    """
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).double()
     images = 0.3 + 0.4 * torch.rand(40, 1, 4, 4).double()
@@ -137,7 +150,14 @@ def test_bim_with_early_exit_succeeds_exactly_beyond_the_margin(seed: int, eps: 
         logits = model(images)
         labels = logits.argmax(1)
         reach = (logits[:, 0] - logits[:, 1]).abs() / (model[1].weight[0] - model[1].weight[1]).abs().sum()
-    (result,) = attack(model, registry.make("bim", {"eps": [eps]}), Tensors(images, labels), torch.ones(40, dtype=torch.bool), seed=0, batch_size=batch_size)
+    (result,) = attack(
+        model,
+        registry.make("bim", {"eps": [eps]}),
+        Tensors(images, labels),
+        torch.ones(40, dtype=torch.bool),
+        seed=0,
+        batch_size=batch_size,
+    )
     stands = torch.from_numpy(unpack(result.outcomes, 40))
     clear = (reach - eps).abs() > 1e-5
     assert torch.equal(stands[clear], (reach > eps)[clear])
@@ -158,7 +178,9 @@ def test_random_starts_and_projections_stay_in_the_ball(seed: int, ball: Any, si
 
 
 def test_the_nearest_point_of_the_l1_ball_is_the_nearest() -> None:
-    """Optimality: moving mass between any two coordinates of the projection brings it no nearer; compared with a fine search in two dimensions."""
+    """Optimality: moving mass between any two coordinates of the projection brings it no nearer; compared with a fine
+    search in two dimensions.
+    """
     moved = torch.tensor([[0.9, 0.3], [0.2, -0.1], [-0.8, 0.8]]).view(3, 1, 1, 2)
     found = nearest_in_l1(moved, torch.zeros_like(moved), 0.6)
     assert torch.allclose(found.view(3, 2), torch.tensor([[0.6, 0.0], [0.2, -0.1], [-0.3, 0.3]]), atol=1e-6)

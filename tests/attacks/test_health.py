@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from normbench.attacks import registry
+from normbench.lab.evaluate import attack
+from normbench.lab.health import examine
+from normbench.lab.train import Tensors
+from normbench.spec.outcome import AttackResult, HealthCheck
 from torch import nn
 
-from benchmark.attacks import registry
-from benchmark.lab.evaluate import attack
-from benchmark.lab.health import examine
-from benchmark.lab.train import Tensors
-from benchmark.trial import AttackResult, HealthCheck
 from tests.attacks.conftest import Trained, right_of
 
 CHECKS = [
@@ -32,7 +32,14 @@ CHECKS = [
 
 
 def _evaluate(model: nn.Module, data: Tensors, right: torch.Tensor) -> list[AttackResult]:
-    return attack(model, registry.make("bim", {"eps": ["8/255", "16/255", "32/255"], "steps": 10}), data, right, seed=0, batch_size=256)
+    return attack(
+        model,
+        registry.make("bim", {"eps": ["8/255", "16/255", "32/255"], "steps": 10}),
+        data,
+        right,
+        seed=0,
+        batch_size=256,
+    )
 
 
 def _examine(model: nn.Module, data: Tensors) -> tuple[HealthCheck, ...]:
@@ -59,7 +66,10 @@ class _Wrapped(nn.Module):
 
 
 MASKS: dict[str, tuple[Callable[[nn.Module, torch.Tensor], torch.Tensor], set[str]]] = {
-    "logits x 100": (lambda m, x: 100 * m(x), {"gradients", "cross-entropy against DLR", "white box against black box", "nothing stands everywhere"}),
+    "logits x 100": (
+        lambda m, x: 100 * m(x),
+        {"gradients", "cross-entropy against DLR", "white box against black box", "nothing stands everywhere"},
+    ),
     "softmax outputs": (lambda m, x: m(x).softmax(1), {"logits, not probabilities"}),
     "quantised inputs": (lambda m, x: m((8 * x).round() / 8), {"gradients", "nothing stands everywhere"}),
     "a random layer": (lambda m, x: m(x + 0.1 * torch.randn_like(x)), {"deterministic"}),
@@ -84,14 +94,18 @@ def test_scaled_logits_look_robust_to_cross_entropy_alone(trained: Trained, test
     assert _evaluate(scaled, test_images, right)[-1].accuracy > _evaluate(plain, test_images, right)[-1].accuracy + 0.4
 
 
-def test_a_network_left_in_training_mode_or_without_finite_logits_raises_a_flag(trained: Trained, test_images: Tensors) -> None:
+def test_a_network_left_in_training_mode_or_without_finite_logits_raises_a_flag(
+    trained: Trained, test_images: Tensors
+) -> None:
     class Stubborn(nn.Dropout):
         def train(self, mode: bool = True) -> Stubborn:
             return super().train(True)
 
     model = nn.Sequential(trained("gn"), Stubborn(0.0))
     right = right_of(trained("gn"), test_images)
-    failed = {c.check: c.evidence for c in examine(model, test_images, right, [], seed=0, batch_size=64) if not c.passed}
+    failed = {
+        c.check: c.evidence for c in examine(model, test_images, right, [], seed=0, batch_size=64) if not c.passed
+    }
     assert failed == {"eval mode": "in training mode: 1"}
     broken = _Wrapped(trained("gn"), lambda m, x: m(x) / 0).eval()
     checks = examine(broken, test_images, right, [], seed=0, batch_size=64)

@@ -14,16 +14,16 @@ import foolbox
 import numpy as np
 import pytest
 import torch
+from normbench.attacks import registry
+from normbench.attacks._corrupt import CORRUPTIONS
+from normbench.attacks.base import Pool
+from normbench.errors import BenchError
+from normbench.lab.evaluate import attack, pixels, unpack
+from normbench.lab.train import Tensors
 from PIL import Image
 from scipy import ndimage
 from torch import nn
 
-from benchmark.attacks import registry
-from benchmark.attacks._corrupt import CORRUPTIONS
-from benchmark.attacks.base import Pool
-from benchmark.errors import BenchError
-from benchmark.lab.evaluate import attack, pixels, unpack
-from benchmark.lab.train import Tensors
 from tests.attacks.conftest import Trained, right_of
 
 
@@ -43,8 +43,13 @@ def _linear(classes: int = 2) -> tuple[nn.Module, torch.Tensor, torch.Tensor, to
     return model, images, logits.argmax(1), ((logits[:, 0] - logits[:, 1]).abs() / difference.norm()).detach()
 
 
-@pytest.mark.parametrize(("name", "params", "above"), [("deepfool", {}, 1.05), ("ddn", {"steps": 300}, 1.05), ("cw-l2", {"searches": 9, "steps": 300}, 1.1)])
-def test_minimal_attacks_find_the_distance_to_a_linear_boundary(name: str, params: dict[str, Any], above: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "params", "above"),
+    [("deepfool", {}, 1.05), ("ddn", {"steps": 300}, 1.05), ("cw-l2", {"searches": 9, "steps": 300}, 1.1)],
+)
+def test_minimal_attacks_find_the_distance_to_a_linear_boundary(
+    name: str, params: dict[str, Any], above: float
+) -> None:
     model, images, labels, distances = _linear()
     found = registry.make(name, params).perturb(model.eval(), images, labels, 1.0, [])
     assert (model(found).argmax(1) != labels).all()
@@ -64,7 +69,15 @@ def test_hopskipjump_needs_predictions_only_and_comes_near() -> None:
 
     far = (distances > 0.02).nonzero().flatten()[:8]
     found = dict(
-        zip(*[torch.cat(t).unbind() for t in zip(*registry.make("hopskipjump", {"steps": 20}).examples(Signs(), pool, far, 1.0, 4), strict=True)], strict=True)
+        zip(
+            *[
+                torch.cat(t).unbind()
+                for t in zip(
+                    *registry.make("hopskipjump", {"steps": 20}).examples(Signs(), pool, far, 1.0, 4), strict=True
+                )
+            ],
+            strict=True,
+        )
     )
     for index, image in found.items():
         assert int(model(image[None]).argmax(1)) != int(labels[index])
@@ -74,17 +87,24 @@ def test_hopskipjump_needs_predictions_only_and_comes_near() -> None:
 def test_square_finds_what_random_search_can_and_stays_inside(trained: Trained, test_images: Tensors) -> None:
     model, data = trained("bn"), _first(test_images, 60)
     right = right_of(model, data)
-    few, many = (attack(model, registry.make("square", {"eps": [0.15], "queries": q}), data, right, seed=0, batch_size=32)[0] for q in (5, 200))
+    few, many = (
+        attack(model, registry.make("square", {"eps": [0.15], "queries": q}), data, right, seed=0, batch_size=32)[0]
+        for q in (5, 200)
+    )
     white = attack(model, registry.make("pgd", {"eps": [0.15]}), data, right, seed=0, batch_size=32)[0]
     assert white.correct <= many.correct < few.correct
 
 
-needs_autoattack = pytest.mark.skipif(importlib.util.find_spec("pyautoattack") is None, reason="the extra normbench[autoattack] is not installed")
+needs_autoattack = pytest.mark.skipif(
+    importlib.util.find_spec("pyautoattack") is None, reason="the extra normbench[autoattack] is not installed"
+)
 
 
 @needs_autoattack
 @pytest.mark.parametrize(("name", "norm", "eps"), [("autoattack", "Linf", 0.06), ("autoattack-l2", "L2", 0.4)])
-def test_autoattack_is_pyautoattack_image_by_image_and_never_above_pgd(name: str, norm: str, eps: float, trained: Trained, test_images: Tensors) -> None:
+def test_autoattack_is_pyautoattack_image_by_image_and_never_above_pgd(
+    name: str, norm: str, eps: float, trained: Trained, test_images: Tensors
+) -> None:
     import pyautoattack
 
     model, data = trained("gn"), _first(test_images, 64)
@@ -98,7 +118,14 @@ def test_autoattack_is_pyautoattack_image_by_image_and_never_above_pgd(name: str
     stands = torch.zeros(64, dtype=torch.bool)
     stands[chosen] = model(adversarial).argmax(1) == labels
     assert unpack(ours.outcomes, 64).tolist() == stands.tolist()
-    (pgd,) = attack(model, registry.make("pgd" if norm == "Linf" else "pgd-l2", {"eps": [eps], "steps": 20}), data, right, seed=7, batch_size=16)
+    (pgd,) = attack(
+        model,
+        registry.make("pgd" if norm == "Linf" else "pgd-l2", {"eps": [eps], "steps": 20}),
+        data,
+        right,
+        seed=7,
+        batch_size=16,
+    )
     assert 0 < ours.correct <= pgd.correct < int(right.sum())
 
 
@@ -126,7 +153,9 @@ def test_autoattack_says_when_there_are_too_few_classes() -> None:
 
 def _draw(name: str, size: float, count: int = 200) -> torch.Tensor:
     images = torch.full((count, 3, 8, 8), 0.5)
-    return registry.make(name).perturb(nn.Identity(), images, torch.zeros(count), size, [torch.Generator().manual_seed(i) for i in range(count)])
+    return registry.make(name).perturb(
+        nn.Identity(), images, torch.zeros(count), size, [torch.Generator().manual_seed(i) for i in range(count)]
+    )
 
 
 def test_noises_have_the_size_that_they_say() -> None:
@@ -136,7 +165,9 @@ def test_noises_have_the_size_that_they_say() -> None:
     salted = _draw("salt-and-pepper", 0.1)
     assert set(salted.unique().tolist()) == {0.0, 0.5, 1.0}
     assert float((salted != 0.5).float().mean()) == pytest.approx(0.1, abs=0.01)
-    assert ((salted == _draw("salt-and-pepper", 0.3)) | (salted == 0.5)).all()  # what is salt at one share is salt at a larger one
+    assert (
+        (salted == _draw("salt-and-pepper", 0.3)) | (salted == 0.5)
+    ).all()  # what is salt at one share is salt at a larger one
 
 
 def _photo(count: int = 4, side: int = 32) -> torch.Tensor:
@@ -154,11 +185,16 @@ def _corrupt(kind: str, severity: int, images: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_corruptions_are_worse_at_larger_severity_and_are_whole_grey_levels(kind: str) -> None:
-    """By their constants, `saturate` takes colour away up to severity 2 and adds it from 3, and `pixelate` goes from 30 pixels to 28 and 27."""
+    """By their constants, `saturate` takes colour away up to severity 2 and adds it from 3, and `pixelate` goes from 30
+    pixels to 28 and 27.
+    """
     images = _photo().float()
     method = registry.make("corruptions", {"kinds": [kind]})
     (part,) = method.parts()
-    made = [part.perturb(nn.Identity(), images, torch.zeros(4), s, [torch.Generator().manual_seed(i) for i in range(4)]) for s in part.sizes]
+    made = [
+        part.perturb(nn.Identity(), images, torch.zeros(4), s, [torch.Generator().manual_seed(i) for i in range(4)])
+        for s in part.sizes
+    ]
     away = [float((m - images).square().mean()) for m in made]
     assert away[0] > 0
     if kind == "saturate":
@@ -193,7 +229,9 @@ def test_colour_corruptions_change_hsv_and_nothing_else() -> None:
                 made[0, :, row, column] = torch.tensor(colorsys.hsv_to_rgb(*change(h, s, v)), dtype=torch.float64)
         return made
 
-    assert torch.allclose(_corrupt("brightness", 3, images), through_hsv(lambda h, s, v: (h, s, min(1, v + 0.15))), atol=1e-9)
+    assert torch.allclose(
+        _corrupt("brightness", 3, images), through_hsv(lambda h, s, v: (h, s, min(1, v + 0.15))), atol=1e-9
+    )
     for severity, factor, shift in ((1, 0.3, 0), (4, 2, 0.1)):
         expected = through_hsv(lambda h, s, v, f=factor, d=shift: (h, min(1, s * f + d), v))
         assert torch.allclose(_corrupt("saturate", severity, images), expected, atol=1e-9)
@@ -222,9 +260,14 @@ def test_contrast_keeps_the_mean_and_pillow_does_the_rest() -> None:
     picture = Image.fromarray((images[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
     stored = io.BytesIO()
     picture.save(stored, "JPEG", quality=40)
-    assert np.array_equal((_corrupt("jpeg_compression", 5, images)[0] * 255).round().permute(1, 2, 0).numpy(), np.asarray(Image.open(stored)))
+    assert np.array_equal(
+        (_corrupt("jpeg_compression", 5, images)[0] * 255).round().permute(1, 2, 0).numpy(),
+        np.asarray(Image.open(stored)),
+    )
     small = picture.resize((20, 20), Image.Resampling.BOX).resize((32, 32), Image.Resampling.BOX)
-    assert np.array_equal((_corrupt("pixelate", 5, images)[0] * 255).round().permute(1, 2, 0).numpy(), np.asarray(small))
+    assert np.array_equal(
+        (_corrupt("pixelate", 5, images)[0] * 255).round().permute(1, 2, 0).numpy(), np.asarray(small)
+    )
 
 
 class _Colours(nn.Module):
@@ -255,12 +298,16 @@ def test_galloway_works_in_standardised_space() -> None:
     ours = parts["galloway[linf]"].perturb(model, inside, labels, 0.03, [])
     theirs = foolbox.attacks.LinfBasicIterativeAttack(abs_stepsize=0.003, steps=20)
     _, clipped, _ = theirs(foolbox.PyTorchModel(Standardised().eval(), bounds=(-2, 2)), z, labels, epsilons=0.03)
-    assert float(((ours - mean) / std - clipped).abs().max()) < 0.0061  # equal but for signs of gradients at rounding; a step more or less
+    assert (
+        float(((ours - mean) / std - clipped).abs().max()) < 0.0061
+    )  # equal but for signs of gradients at rounding; a step more or less
     assert float((((ours - mean) / std - clipped).abs() > 1e-4).float().mean()) < 0.02
     l2 = ((parts["galloway[l2]"].perturb(model, inside, labels, 1.663, []) - mean) / std - z).flatten(1).norm(dim=1)
     assert float(l2.max()) <= 1.663 + 1e-4
     assert float(l2.min()) > 1.0
-    noisy = parts["galloway[noise]"].perturb(model, images, labels, 0.25, [torch.Generator().manual_seed(i) for i in range(6)])
+    noisy = parts["galloway[noise]"].perturb(
+        model, images, labels, 0.25, [torch.Generator().manual_seed(i) for i in range(6)]
+    )
     assert float(((noisy - images) / std).std()) == pytest.approx(0.25, rel=0.03)
     with pytest.raises(ValueError, match="RGB"):
         parts["galloway[noise]"].perturb(model, images[:, :1], labels, 0.25, [])
@@ -269,7 +316,9 @@ def test_galloway_works_in_standardised_space() -> None:
 def test_galloway_leaves_its_ball_where_pixels_are_bright() -> None:
     """The cut at 2 darkens white pixels although they were not attacked: why it is compared with nothing else."""
     white = torch.ones(1, 3, 32, 32)
-    moved = registry.make("galloway", {"kinds": ["linf"]}).perturb(_Colours().eval(), white, torch.tensor([0]), 0.03, [])
+    moved = registry.make("galloway", {"kinds": ["linf"]}).perturb(
+        _Colours().eval(), white, torch.tensor([0]), 0.03, []
+    )
     assert float((white - moved).max()) > 0.1
 
 

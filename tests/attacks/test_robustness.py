@@ -6,16 +6,24 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from normbench.spec.outcome import AttackResult
+from normbench.spec.robustness import WORST_CASE, acc_diffs, accuracies, area, curves, fell_at, median_size, unpack
 
-from benchmark.robustness import WORST_CASE, acc_diffs, accuracies, area, curves, fell_at, median_size, unpack
-from benchmark.trial import AttackResult
-
-OUTCOMES = st.integers(1, 40).flatmap(lambda n: st.lists(st.lists(st.booleans(), min_size=n, max_size=n), min_size=2, max_size=6))
+OUTCOMES = st.integers(1, 40).flatmap(
+    lambda n: st.lists(st.lists(st.booleans(), min_size=n, max_size=n), min_size=2, max_size=6)
+)
 
 
 def _result(attack: str, size: float, right: list[bool], threat: str = "linf") -> AttackResult:
     return AttackResult(
-        attack=attack, threat=threat, size=size, correct=sum(right), total=len(right), outcomes=np.packbits(right).tobytes(), seconds=0.0, model_calls=0
+        attack=attack,
+        threat=threat,
+        size=size,
+        correct=sum(right),
+        total=len(right),
+        outcomes=np.packbits(right).tobytes(),
+        seconds=0.0,
+        model_calls=0,
     )
 
 
@@ -78,6 +86,8 @@ def test_unpack_keeps_test_set_order() -> None:
 
 
 def test_acc_diffs_are_the_papers() -> None:
-    """Sun et al. 2020: BN in Table 1 has .9687 clean and .8125 under noise; WN with weight decay in Table 2 has .6072 clean and .1965 under BIM."""
+    """Sun et al. 2020: BN in Table 1 has .9687 clean and .8125 under noise; WN with weight decay in Table 2 has .6072
+    clean and .1965 under BIM.
+    """
     assert acc_diffs(0.9687, 0.8125, 0.0)[0] == pytest.approx(0.1562)
     assert acc_diffs(0.6072, 0.0, 0.1965)[1] == pytest.approx(0.4107)

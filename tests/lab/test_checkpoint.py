@@ -9,18 +9,19 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from normbench import attacks, measures, norms
+from normbench.lab import checkpoint, data
+from normbench.lab.checkpoint import CheckpointError, Training, capture, restore, to_bytes
+from normbench.lab.observer import Observer
+from normbench.lab.train import Progress, Record, optimizer
+from normbench.lab.trial_run import Context, keeper, run
+from normbench.measures import Probe
+from normbench.paths import checkpoint_path
+from normbench.spec.outcome import Outcome, Status
+from normbench.spec.trial import TrainSpec, Trial
 from safetensors import safe_open
 from torch import nn
 
-from benchmark import attacks, measures, norms
-from benchmark.lab import checkpoint, data
-from benchmark.lab.checkpoint import CheckpointError, Training, capture, restore, to_bytes
-from benchmark.lab.measure import Observer
-from benchmark.lab.train import Progress, Record, optimizer
-from benchmark.lab.trial_run import Context, keeper, run
-from benchmark.measures import Probe
-from benchmark.resources import checkpoint_path
-from benchmark.trial import Outcome, Status, TrainSpec, Trial
 from tests.conftest import MakeTrial
 
 EPOCHS = 4
@@ -38,7 +39,11 @@ class Lab:
         assert source is not None
         folder.mkdir(exist_ok=True)
         self.trial = trial
-        self.settings: dict[str, Any] = {"data_dir": str(data_dir), "fingerprint": data.fingerprint(source), "identity": "a" * 32}
+        self.settings: dict[str, Any] = {
+            "data_dir": str(data_dir),
+            "fingerprint": data.fingerprint(source),
+            "identity": "a" * 32,
+        }
         self.kept = self.settings | {"checkpoints": str(folder), "checkpoint_seconds": 0.0}
         self.path = folder / f"{trial.trial_id}.safetensors"
 
@@ -73,12 +78,16 @@ def numbers(outcome: Outcome) -> dict[str, Any]:
 @pytest.fixture
 def lab(data_dir: Path, tmp_path: Path, make_trial: MakeTrial) -> Callable[..., Lab]:
     return lambda *args, attacked=True, **settings: Lab(
-        data_dir, tmp_path / "kept", make_trial(*args, **settings) if attacked else make_trial(*args, **settings).model_copy(update={"attacks": ()})
+        data_dir,
+        tmp_path / "kept",
+        make_trial(*args, **settings) if attacked else make_trial(*args, **settings).model_copy(update={"attacks": ()}),
     )
 
 
 @pytest.mark.parametrize("interruptions", [(3,), (2, 3, 4)], ids=["once", "in every epoch"])
-def test_an_interrupted_trial_ends_as_an_undisturbed_one(lab: Callable[..., Lab], interruptions: tuple[int, ...]) -> None:
+def test_an_interrupted_trial_ends_as_an_undisturbed_one(
+    lab: Callable[..., Lab], interruptions: tuple[int, ...]
+) -> None:
     place = lab(
         "bn",
         seed=5,
@@ -113,8 +122,16 @@ def test_adversarial_training_goes_on(lab: Callable[..., Lab]) -> None:
 def test_every_norm_goes_on(lab: Callable[..., Lab], norm: str) -> None:
     """What a layer keeps outside of parameters and buffers would be lost here."""
     kind = norms.registry.get(norm)
-    written = f"{norm}+none" if issubclass(kind, norms.WeightNorm) else f"bn+{norm}" if issubclass(kind, norms.NormModifier) else norm
-    place = lab(written, epochs=3, attacked=False, lr=0.01, model={"kwargs": {"layers": [1, 1, 1, 1], "drop_path_rate": 0.2}})
+    written = (
+        f"{norm}+none"
+        if issubclass(kind, norms.WeightNorm)
+        else f"bn+{norm}"
+        if issubclass(kind, norms.NormModifier)
+        else norm
+    )
+    place = lab(
+        written, epochs=3, attacked=False, lr=0.01, model={"kwargs": {"layers": [1, 1, 1, 1], "drop_path_rate": 0.2}}
+    )
     whole = place.whole()
     if whole.status is Status.DIVERGED:
         pytest.skip("it diverges on this small problem")
@@ -150,7 +167,9 @@ def test_every_optimizer_goes_on(name: str) -> None:
         model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 2))
         spec = TrainSpec(optimizer=name, lr=0.01, weight_decay=1e-3)
         stepper = optimizer(model, spec)
-        probe = Probe(model=model, images=torch.zeros(1, 3, 6, 6), labels=torch.zeros(1, dtype=torch.int64), optimizer=stepper)
+        probe = Probe(
+            model=model, images=torch.zeros(1, 3, 6, 6), labels=torch.zeros(1, dtype=torch.int64), optimizer=stepper
+        )
         return Training(model, stepper, Observer([], probe, spec), Record())
 
     whole = fresh()
@@ -162,7 +181,10 @@ def test_every_optimizer_goes_on(name: str) -> None:
     other = fresh()
     restore(other, about, tensors)
     steps(other, 3, 6)
-    assert all(torch.equal(a, b) for a, b in zip(whole.model.state_dict().values(), other.model.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(whole.model.state_dict().values(), other.model.state_dict().values(), strict=True)
+    )
 
 
 def test_a_checkpoint_of_another_trial_is_ignored_and_that_is_said(lab: Callable[..., Lab]) -> None:
@@ -209,7 +231,9 @@ def test_a_checkpoint_is_tensors_and_json_and_counts_the_time(lab: Callable[...,
     assert place.go_on().wall_seconds > about["spent"]
 
 
-def test_they_are_taken_every_so_often_and_a_full_disk_costs_nothing(lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_are_taken_every_so_often_and_a_full_disk_costs_nothing(
+    lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = lab("bn", epochs=3, attacked=False)
     place.go_on(checkpoint_seconds=3600.0)
     assert not place.path.exists()

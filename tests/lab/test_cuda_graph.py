@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from normbench import measures
+from normbench.lab.engine.cuda_graph import Kept
+from normbench.lab.observer import Observer
+from normbench.lab.train import Record, Tensors, optimizer, train
+from normbench.measures import Probe
+from normbench.spec.trial import TrainSpec
 from torch import nn
 
-from benchmark import measures
-from benchmark.lab.cuda_graph import Kept
-from benchmark.lab.measure import Observer
-from benchmark.lab.train import Record, Tensors, optimizer, train
-from benchmark.measures import Probe
-from benchmark.trial import TrainSpec
 from tests.conftest import MakeTrial
 from tests.lab.test_engine import Net, losses_of, some_data
 
@@ -25,7 +25,9 @@ CLOSE = 2e-2
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("begun", [False, True])
 def test_steps_are_taken_back_in_place(name: str, begun: bool) -> None:
-    """Same values in the same tensors; what the optimizer has made since is where it starts, and then goes on as one that has made nothing."""
+    """Same values in the same tensors; what the optimizer has made since is where it starts, and then goes on as one
+    that has made nothing.
+    """
     spec = TrainSpec(optimizer=name, lr=0.05)  # type: ignore[arg-type]
     models = [Net("sn", dropout=0.5).train() for _ in range(2)]
     steppers = [optimizer(model, spec) for model in models]
@@ -70,9 +72,23 @@ def _run(model: nn.Module, trial: Any, engine: Any, *measured: str, precision: s
     model = model.cuda()
     stepper, record = optimizer(model, trial.train), Record()
     found = [measures.registry.make(name, {}) for name in measured]
-    observer = Observer(found, Probe(model=model, images=data.images[:8].float() / 255, labels=data.labels[:8], optimizer=stepper), trial.train)
+    observer = Observer(
+        found,
+        Probe(model=model, images=data.images[:8].float() / 255, labels=data.labels[:8], optimizer=stepper),
+        trial.train,
+    )
     torch.manual_seed(1)
-    train(model, trial, data, precision=precision, stepper=stepper, observer=observer, report=lambda _: None, record=record, engine=engine)
+    train(
+        model,
+        trial,
+        data,
+        precision=precision,
+        stepper=stepper,
+        observer=observer,
+        report=lambda _: None,
+        record=record,
+        engine=engine,
+    )
     assert not observer.errors
     return record
 
@@ -96,7 +112,11 @@ class TestOnGpu:
     @pytest.mark.parametrize("norm", ["bn", "gn", "ws+gn", "sn", "wn+bn"])
     @pytest.mark.parametrize("engine", ["graph", "compile"])
     def test_steps_are_the_eager_ones(self, norm: str, engine: str, make_trial: MakeTrial) -> None:
-        _agrees(make_trial(norm, epochs=4, lr=0.02, drop_last=False, warmup=0.2, data={"augment": ("flip", "crop")}), norm, engine=engine)
+        _agrees(
+            make_trial(norm, epochs=4, lr=0.02, drop_last=False, warmup=0.2, data={"augment": ("flip", "crop")}),
+            norm,
+            engine=engine,
+        )
 
     @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "lamb", "lion"])
     def test_every_kind_of_optimizer(self, name: str, make_trial: MakeTrial) -> None:
@@ -109,7 +129,9 @@ class TestOnGpu:
         _agrees(make_trial("gn", epochs=2, lr=0.02), "gn", precision="bf16")
 
     def test_measures_between_and_within_epochs(self, make_trial: MakeTrial) -> None:
-        """They put copies of the optimizer's state in the place of what the graph writes to, and their steps run outside of it."""
+        """They put copies of the optimizer's state in the place of what the graph writes to, and their steps run
+        outside of it.
+        """
         found = _agrees(make_trial("bn", epochs=4, lr=0.02), "bn", "weight-norm", "growth", "hessian")
         assert any(r.measure.startswith("growth") for r in found.curves)
 
@@ -120,7 +142,7 @@ class TestOnGpu:
         assert len(set(losses_of(found))) == len(losses_of(found)) == 2
 
     def test_adversarial_training_stays_outside(self, make_trial: MakeTrial) -> None:
-        from benchmark import attacks
+        from normbench import attacks
 
         attack = attacks.registry.make("pgd", {"eps": [8 / 255], "steps": 2}).component()
         found = _run(Net("bn"), make_trial("bn", epochs=1, adversarial=attack), "graph")

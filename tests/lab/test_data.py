@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from normbench.lab import data
+from normbench.lab.data import DataError
+from normbench.spec.trial import DataSpec
 
-from benchmark.lab import data
-from benchmark.lab.data import DataError
-from benchmark.trial import DataSpec
 from tests.conftest import stripes, write_split
 
 
@@ -97,10 +97,16 @@ def test_colour_images_and_sharded_files(tmp_path: Path) -> None:
     [
         ({"dataset": "strypes"}, "there is no dataset 'strypes'.*did you mean 'stripes'"),
         ({"dataset": "./nowhere/x"}, r"expected nowhere/x/train\.parquet"),
-        ({"dataset": "stripes", "image_column": "picture"}, "image column picture: columns that could be it are img.*set data.image_column"),
+        (
+            {"dataset": "stripes", "image_column": "picture"},
+            "image column picture: columns that could be it are img.*set data.image_column",
+        ),
         ({"dataset": "stripes", "train_examples": 97}, "has 96 train images; train_examples asks for 97"),
         ({"dataset": "stripes", "train_examples": 1, "validation": 0.5}, "leaves none to train on"),
-        ({"dataset": "stripes", "mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)}, "1 channels; mean and std need as many"),
+        (
+            {"dataset": "stripes", "mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)},
+            "1 channels; mean and std need as many",
+        ),
         ({"dataset": "hub:../../etc"}, "expected hub:owner/name"),
     ],
 )
@@ -153,7 +159,10 @@ class _Hub(http.server.BaseHTTPRequestHandler):
             content, kind = json.dumps(listing).encode(), "application/json"
         elif path.startswith("/api/datasets/uoft-cs/cifar10"):
             siblings = [{"rfilename": n} for n in self.files]
-            content, kind = json.dumps({"id": "uoft-cs/cifar10", "sha": self.commit, "siblings": siblings}).encode(), "application/json"
+            content, kind = (
+                json.dumps({"id": "uoft-cs/cifar10", "sha": self.commit, "siblings": siblings}).encode(),
+                "application/json",
+            )
         else:
             self.send_response(404)
             self.send_header("X-Error-Code", "RepoNotFound")
@@ -174,7 +183,10 @@ class _Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(data_dir: Path) -> Iterator[str]:
-    _Hub.files = {f"plain_text/{s}-00000-of-00001.parquet": (data_dir / "stripes" / f"{s}.parquet").read_bytes() for s in ("train", "test")}
+    _Hub.files = {
+        f"plain_text/{s}-00000-of-00001.parquet": (data_dir / "stripes" / f"{s}.parquet").read_bytes()
+        for s in ("train", "test")
+    }
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -186,8 +198,8 @@ def hub(data_dir: Path) -> Iterator[str]:
 
 _ASK = """
 import json, sys
-from benchmark.lab import data
-from benchmark.trial import DataSpec
+from normbench.lab import data
+from normbench.spec.trial import DataSpec
 spec = DataSpec(dataset=sys.argv[1])
 try:
     source = data.locate(spec, None, download=sys.argv[2] == "yes")
@@ -201,8 +213,20 @@ def _ask(dataset: str, download: str, endpoint: str, home: Path) -> object:
     """In a process of its own: the hub's client reads its settings when it is imported."""
     import os
 
-    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1"}
-    answer = subprocess.run([sys.executable, "-c", _ASK, dataset, download], env=environment, capture_output=True, text=True, check=True, timeout=120)
+    environment = os.environ | {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    answer = subprocess.run(
+        [sys.executable, "-c", _ASK, dataset, download],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
     return json.loads(answer.stdout.splitlines()[-1])
 
 

@@ -1,8 +1,9 @@
 """Every engine computes the step of a plain loop.
 
-`plain` is that loop, as anyone writes it. `eager` must give its bits. Compiled code rounds otherwise, and training amplifies rounding, by how much depends on
-the method: so a loss, of size L, may differ by `TOLERANCE` L, or by `MARGIN` times what it differs by where the starting weights are moved by `SHAKE`
-(about ten roundings of float32), whichever is more.
+`plain` is that loop, as anyone writes it. `eager` must give its bits. Compiled code rounds otherwise, and training
+amplifies rounding, by how much depends on the method: so a loss, of size L, may differ by `TOLERANCE` L, or by `MARGIN`
+times what it differs by where the starting weights are moved by `SHAKE` (about ten roundings of float32), whichever is
+more.
 """
 
 from __future__ import annotations
@@ -16,21 +17,23 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from normbench import measures, norms
+from normbench.lab import data as datasets
+from normbench.lab import train as training
+from normbench.lab.engine import steps as engines
+from normbench.lab.engine.steps import Engine, Kind, chosen
+from normbench.lab.network.swap import swap
+from normbench.lab.observer import Observer
+from normbench.lab.train import STEP_LOSS, Record, Tensors, augment, batches, learning_rate, optimizer
+from normbench.lab.trial_run import Context, run
+from normbench.measures import Probe
+from normbench.runner import warm
+from normbench.runner import worker as child
+from normbench.runner.worker import Job, supervise
+from normbench.spec.outcome import Outcome, Status
+from normbench.spec.trial import Trial
 from torch import nn
 
-from benchmark import measures, norms
-from benchmark.lab import data as datasets
-from benchmark.lab import engine as engines
-from benchmark.lab import train as training
-from benchmark.lab.engine import Engine, Kind, chosen
-from benchmark.lab.measure import Observer
-from benchmark.lab.swap import swap
-from benchmark.lab.train import STEP_LOSS, Record, Tensors, augment, batches, learning_rate, optimizer
-from benchmark.lab.trial_run import Context, run
-from benchmark.measures import Probe
-from benchmark.runner import child, warm
-from benchmark.runner.child import Job, supervise
-from benchmark.trial import Outcome, Status, Trial
 from tests.conftest import MakeTrial, stripes
 from tests.lab.test_checkpoint import Lab, numbers
 
@@ -38,8 +41,8 @@ STEPS = 50
 TOLERANCE, MARGIN, SHAKE = 1e-4, 10.0, 1e-6
 #: Beyond this share of the loss the tolerance would say nothing.
 CHAOS = 0.1
-#: Where rounding alone decides the loss within 50 steps: the gradient of single eigenvectors divides by the gaps between eigenvalues. Compared until the
-#: shaken twin is off by `TOLERANCE`.
+#: Where rounding alone decides the loss within 50 steps: the gradient of single eigenvectors divides by the gaps
+#: between eigenvalues. Compared until the shaken twin is off by `TOLERANCE`.
 CHAOTIC = {"bw-pca"}
 #: Compiled in every run of the tests; the others take minutes (`tox -e engine`).
 ALWAYS = ("bn", "gn", "ws+gn", "sn")
@@ -47,14 +50,18 @@ COMBINED = ("ws+gn", "wn+bn", "bn+noise")
 
 
 class Net(nn.Module):
-    """A convolution with its norm and a residual branch that ends in one: every method has its place, `skipinit` too."""
+    """A convolution with its norm and a residual branch that ends in one: every method has its place, `skipinit`
+    too.
+    """
 
     def __init__(self, norm: str, dropout: float = 0.0) -> None:
         torch.manual_seed(0)
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
         self.branch = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8))
-        self.head = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(dropout), nn.Linear(32, 3))
+        self.head = nn.Sequential(
+            nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(dropout), nn.Linear(32, 3)
+        )
         swap(self, norms.resolve(norm)[1], torch.zeros(2, 1, 8, 8))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -102,11 +109,28 @@ def plain(model: nn.Module, trial: Trial, data: Tensors) -> list[float]:
     return losses
 
 
-def ours(model: nn.Module, trial: Trial, data: Tensors, engine: Kind, *measured: str, precision: str = "float32") -> Record:
+def ours(
+    model: nn.Module, trial: Trial, data: Tensors, engine: Kind, *measured: str, precision: str = "float32"
+) -> Record:
     stepper, record = optimizer(model, trial.train), Record()
     found = [measures.registry.make(name, {}) for name in measured]
-    observer = Observer(found, Probe(model=model, images=data.images[:8].float() / 255, labels=data.labels[:8], optimizer=stepper), trial.train)
-    training.train(model, trial, data, precision=precision, stepper=stepper, observer=observer, report=lambda _: None, record=record, stop=STEPS, engine=engine)
+    observer = Observer(
+        found,
+        Probe(model=model, images=data.images[:8].float() / 255, labels=data.labels[:8], optimizer=stepper),
+        trial.train,
+    )
+    training.train(
+        model,
+        trial,
+        data,
+        precision=precision,
+        stepper=stepper,
+        observer=observer,
+        report=lambda _: None,
+        record=record,
+        stop=STEPS,
+        engine=engine,
+    )
     assert not observer.errors
     return record
 
@@ -142,7 +166,9 @@ def agree(make: Callable[[], nn.Module], trial: Trial, data: Tensors, *, chaotic
     assert list(model.state_dict()) == list(reference.state_dict())
     for (name, b), other, apart in zip(model.named_buffers(), reference.buffers(), shaken.buffers(), strict=True):
         if b.is_floating_point():
-            assert float((b - other).abs().max()) <= max(TOLERANCE * float(other.abs().max()), MARGIN * float((apart - other).abs().max())), name
+            assert float((b - other).abs().max()) <= max(
+                TOLERANCE * float(other.abs().max()), MARGIN * float((apart - other).abs().max())
+            ), name
         else:
             assert torch.equal(b, other), name  # batches tracked: each step once
     return record
@@ -163,8 +189,10 @@ def test_compiled_steps_are_those_of_the_plain_loop(norm: str, make_trial: MakeT
 
 
 def test_wrong_gradients_are_noticed(make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without our pass, torch 2.15 compiles batch renormalization wrongly; where this fails with a later torch, `saved_reads` is no longer needed."""
-    from benchmark.lab.saved_reads import KeepReads
+    """Without our pass, torch 2.15 compiles batch renormalization wrongly; where this fails with a later torch,
+    `saved_reads` is no longer needed.
+    """
+    from normbench.lab.engine.saved_reads import KeepReads
 
     monkeypatch.setattr(KeepReads, "__call__", lambda self, graph: None)
     monkeypatch.setattr(KeepReads, "uuid", lambda self: None)  # nothing of this is kept
@@ -178,7 +206,7 @@ def test_wrong_gradients_are_noticed(make_trial: MakeTrial, monkeypatch: pytest.
 @pytest.mark.engine
 def test_a_residual_network_with_everything_that_draws_and_clips(make_trial: MakeTrial) -> None:
     """timm's resnet18, narrow: drop-out, drop-path, label smoothing, and a clip that bites."""
-    from benchmark.lab.model import build
+    from normbench.lab.network.build import build
 
     trial = make_trial(
         "bn",
@@ -200,14 +228,18 @@ def test_a_residual_network_with_everything_that_draws_and_clips(make_trial: Mak
 
 @pytest.mark.parametrize("norm", ["bn", "gn", "ws+gn", "sn", "bn+noise"])
 def test_eager_is_the_plain_loop_to_the_last_bit(norm: str, make_trial: MakeTrial) -> None:
-    trial = make_trial(norm, epochs=9, lr=0.05, drop_last=False, label_smoothing=0.1, clip_grad=1.0, data={"augment": ("flip", "crop")})
+    trial = make_trial(
+        norm, epochs=9, lr=0.05, drop_last=False, label_smoothing=0.1, clip_grad=1.0, data={"augment": ("flip", "crop")}
+    )
     model, reference = Net(norm, dropout=0.2), Net(norm, dropout=0.2)
     torch.manual_seed(1)
     expected = plain(reference, trial, some_data())
     torch.manual_seed(1)
     record = ours(model, trial, some_data(), "eager")
     assert losses_of(record) == expected
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), reference.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), reference.state_dict().values(), strict=True)
+    )
     assert (record.engine, record.engine_reason, record.compile_seconds) == ("eager", "", 0.0)
 
 
@@ -223,7 +255,9 @@ def test_measures_see_the_gradients_between_compiled_backward_and_update(make_tr
 
 
 def test_preparing_changes_nothing() -> None:
-    """Running statistics, the vectors of a power iteration (which a step replaces), random streams, modes, gradients."""
+    """Running statistics, the vectors of a power iteration (which a step replaces), random streams, modes,
+    gradients.
+    """
     model = Net("bn+noise")
     swap_in = Net("sn")
     for net in (model, swap_in):
@@ -242,7 +276,7 @@ def test_preparing_changes_nothing() -> None:
 
 
 def _spec() -> Any:
-    from benchmark.trial import TrainSpec
+    from normbench.spec.trial import TrainSpec
 
     return TrainSpec()
 
@@ -274,7 +308,9 @@ class Counting(nn.Module):
 
 
 @pytest.mark.parametrize(("layer", "reason"), [(Uncompilable, "data-dependent"), (Counting, "compiled again")])
-def test_what_cannot_be_compiled_is_computed_eagerly_and_says_why(layer: type[nn.Module], reason: str, make_trial: MakeTrial) -> None:
+def test_what_cannot_be_compiled_is_computed_eagerly_and_says_why(
+    layer: type[nn.Module], reason: str, make_trial: MakeTrial
+) -> None:
     def make() -> nn.Module:
         model = Net("bn")
         model.stem[1] = layer()
@@ -292,7 +328,9 @@ def test_what_cannot_be_compiled_is_computed_eagerly_and_says_why(layer: type[nn
     assert int(model.stem[1].norm.num_batches_tracked) == len(expected) == 10  # type: ignore[union-attr, arg-type]
 
 
-def test_without_a_compiler_training_is_eager(make_trial: MakeTrial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_training_is_eager(
+    make_trial: MakeTrial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch._inductor.config as inductor
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
@@ -327,7 +365,9 @@ def test_bfloat16_compiles(make_trial: MakeTrial) -> None:
 
 @pytest.mark.engine
 @pytest.mark.parametrize("norm", ["bn", "sn"])
-def test_a_compiled_trial_that_is_interrupted_ends_with_the_same_bits(norm: str, make_trial: MakeTrial, data_dir: Path, tmp_path: Path) -> None:
+def test_a_compiled_trial_that_is_interrupted_ends_with_the_same_bits(
+    norm: str, make_trial: MakeTrial, data_dir: Path, tmp_path: Path
+) -> None:
     lab = Lab(data_dir, tmp_path / "kept", make_trial(norm, epochs=3, lr=0.02).model_copy(update={"attacks": ()}))
     for settings in (lab.settings, lab.kept):
         settings["engine"] = "compile"
@@ -345,7 +385,12 @@ def test_a_compiled_trial_that_is_interrupted_ends_with_the_same_bits(norm: str,
 def _context(data_dir: Path, trial: Trial, **more: object) -> dict[str, Any]:
     source = datasets.locate(trial.data, data_dir, download=False)
     assert source is not None
-    return {"data_dir": str(data_dir), "fingerprint": datasets.fingerprint(source), "provenance": {"commit": "abc"}, **more}
+    return {
+        "data_dir": str(data_dir),
+        "fingerprint": datasets.fingerprint(source),
+        "provenance": {"commit": "abc"},
+        **more,
+    }
 
 
 def test_a_trial_on_a_cpu_is_eager_by_itself(make_trial: MakeTrial, data_dir: Path) -> None:
@@ -374,12 +419,19 @@ def _by_itself(job: Job, log: Path) -> Outcome:
 def test_compiled_trials_in_processes_of_their_own_share_their_code(
     make_trial: MakeTrial, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a run makes them. What the first compiled lies on disk: the second, of another seed and rate, compiles nothing, and ends without help."""
+    """As a run makes them. What the first compiled lies on disk: the second, of another seed and rate, compiles
+    nothing, and ends without help.
+    """
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     code = Path(os.environ["BENCH_CACHE"]) / "inductor"
     (tmp_path / "log").touch()
-    first, second = (make_trial("frn", seed=seed, lr=lr, epochs=2).model_copy(update={"attacks": ()}) for seed, lr in ((0, 0.02), (1, 0.01)))
-    jobs = [Job(trial.model_dump_json(), _context(data_dir, trial, engine="compile"), 240.0) for trial in (first, second)]
+    first, second = (
+        make_trial("frn", seed=seed, lr=lr, epochs=2).model_copy(update={"attacks": ()})
+        for seed, lr in ((0, 0.02), (1, 0.01))
+    )
+    jobs = [
+        Job(trial.model_dump_json(), _context(data_dir, trial, engine="compile"), 240.0) for trial in (first, second)
+    ]
     before = set(code.rglob("*.so"))
     here = set(psutil.Process().children(recursive=True))  # of other tests
     found = [supervise(jobs[0], lambda _: None)]

@@ -1,4 +1,6 @@
-"""Adversarial training under compiled engines: the attack climbs compiled code beside the compiled step, and the losses stay those of the eager trial."""
+"""Adversarial training under compiled engines: the attack climbs compiled code beside the compiled step, and the losses
+stay those of the eager trial.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from normbench import attacks
+from normbench.lab.adversarial import Adversary
+from normbench.lab.engine.gradients import Search
+from normbench.spec.trial import Component
 
-from benchmark import attacks
-from benchmark.lab.adversarial import Adversary
-from benchmark.lab.search import Search
-from benchmark.trial import Component
 from tests.conftest import MakeTrial
 from tests.lab.test_checkpoint import Lab, numbers
-from tests.lab.test_engine import Net, _settled, losses_of, ours, some_data  # noqa: F401 - a fixture that all tests use
+from tests.lab.test_engine import Net, _settled, losses_of, ours, some_data  # noqa: F401
 
 #: An attack follows signs of gradients, of which rounding turns those that are nearly zero.
 TOLERANCE = 1e-3
@@ -24,7 +26,9 @@ def _pgd(**params: Any) -> Component:
     return attacks.registry.make("pgd", {"eps": [8 / 255], "steps": 2, **params}).component()
 
 
-@pytest.mark.parametrize("norm", ["bn", *(pytest.param(n, marks=pytest.mark.engine) for n in ("gn", "ws+gn", "wn", "sn", "bn+noise"))])
+@pytest.mark.parametrize(
+    "norm", ["bn", *(pytest.param(n, marks=pytest.mark.engine) for n in ("gn", "ws+gn", "wn", "sn", "bn+noise"))]
+)
 def test_attack_and_step_compile_side_by_side(norm: str, make_trial: MakeTrial) -> None:
     trial = make_trial(norm, epochs=2, lr=0.02, adversarial=_pgd())
     eager, compiled = (ours(Net(norm), trial, some_data(), e) for e in ("eager", "compile"))  # type: ignore[arg-type]
@@ -46,7 +50,9 @@ def test_a_head_that_starts_at_zero_compiles_too(make_trial: MakeTrial) -> None:
 
 
 @pytest.mark.engine
-def test_an_interrupted_trial_ends_with_the_same_bits_and_says_what_attacked(make_trial: MakeTrial, data_dir: Path, tmp_path: Path) -> None:
+def test_an_interrupted_trial_ends_with_the_same_bits_and_says_what_attacked(
+    make_trial: MakeTrial, data_dir: Path, tmp_path: Path
+) -> None:
     trial = make_trial("gn", epochs=3, lr=0.02, adversarial=_pgd()).model_copy(update={"attacks": ()})
     lab = Lab(data_dir, tmp_path / "kept", trial)
     for settings in (lab.settings, lab.kept):
@@ -79,11 +85,15 @@ def test_images_that_compiled_code_makes_are_those_of_the_network_as_it_is_now()
     assert all(p.requires_grad for p in model.parameters())
 
 
-def test_gradients_that_are_not_the_networks_are_not_climbed(monkeypatch: pytest.MonkeyPatch, make_trial: MakeTrial) -> None:
+def test_gradients_that_are_not_the_networks_are_not_climbed(
+    monkeypatch: pytest.MonkeyPatch, make_trial: MakeTrial
+) -> None:
     run = Search._run
 
     def spoilt(self: Search, forward: Any, images: torch.Tensor) -> torch.Tensor:
-        return run(self, forward, images) * (1.0 if forward == self._eager else images.detach().mean((1, 2, 3))[:, None])
+        return run(self, forward, images) * (
+            1.0 if forward == self._eager else images.detach().mean((1, 2, 3))[:, None]
+        )
 
     monkeypatch.setattr(Search, "_run", spoilt)
     trial = make_trial("bn", epochs=1, lr=0.02, adversarial=_pgd())

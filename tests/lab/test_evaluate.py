@@ -10,14 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from normbench.attacks import Attack, registry
+from normbench.attacks.base import BALLS, Pool, Threat
+from normbench.attacks.cifar10_c import IMAGES
+from normbench.lab import evaluate
+from normbench.lab.evaluate import EvaluationError, attack, clean, pack, pixels, unpack
+from normbench.lab.train import Tensors
 from torch import nn
-
-from benchmark.attacks import Attack, registry
-from benchmark.attacks.base import BALLS, Pool, Threat
-from benchmark.attacks.cifar10_c import IMAGES
-from benchmark.lab import evaluate
-from benchmark.lab.evaluate import EvaluationError, attack, clean, pack, pixels, unpack
-from benchmark.lab.train import Tensors
 
 COUNT = 60
 #: Parameters that make attacks cheap enough to be run on every batch size.
@@ -45,7 +44,9 @@ class _Small(nn.Module):
     def __init__(self, seed: int = 0, classes: int = 5) -> None:
         super().__init__()
         torch.manual_seed(seed)
-        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, classes))
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, classes)
+        )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.layers(images)
@@ -54,7 +55,10 @@ class _Small(nn.Module):
 
 def _data(count: int = COUNT) -> Tensors:
     generator = torch.Generator().manual_seed(3)
-    return Tensors(torch.randint(0, 256, (count, 3, 8, 8), generator=generator, dtype=torch.uint8), torch.randint(0, 5, (count,), generator=generator))
+    return Tensors(
+        torch.randint(0, 256, (count, 3, 8, 8), generator=generator, dtype=torch.uint8),
+        torch.randint(0, 5, (count,), generator=generator),
+    )
 
 
 def _learnt(seed: int = 0) -> tuple[_Small, Tensors]:
@@ -121,14 +125,21 @@ def test_results_do_not_depend_on_the_batch_size(name: str, stored: str) -> None
     model, data = _learnt(1) if name != "cifar10-c" else _learnt()
     right = clean(model, data, 60).right
     method = registry.make(name, CHEAP.get(name))
-    outcomes = [[r.outcomes for r in attack(model, method, data, right, seed=5, batch_size=size, data_dir=stored)] for size in (1, 7, 64, 256)]
+    outcomes = [
+        [r.outcomes for r in attack(model, method, data, right, seed=5, batch_size=size, data_dir=stored)]
+        for size in (1, 7, 64, 256)
+    ]
     assert outcomes[0] == outcomes[1] == outcomes[2] == outcomes[3]
 
 
 def test_noise_has_the_size_that_it_says_and_is_paired_over_sizes_and_models() -> None:
     method = registry.make("noise", {"std": [0.05, 0.1]})
     images = torch.full((200, 3, 8, 8), 0.5)
-    draws = [method.perturb(_Small(), images, torch.zeros(200), size, [torch.Generator().manual_seed(i) for i in range(200)]) - 0.5 for size in method.sizes]
+    draws = [
+        method.perturb(_Small(), images, torch.zeros(200), size, [torch.Generator().manual_seed(i) for i in range(200)])
+        - 0.5
+        for size in method.sizes
+    ]
     assert float(draws[0].std()) == pytest.approx(0.05, rel=0.03)
     assert torch.allclose(2 * draws[0], draws[1], atol=1e-6)
 
@@ -136,7 +147,9 @@ def test_noise_has_the_size_that_it_says_and_is_paired_over_sizes_and_models() -
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10_000), st.floats(0.004, 0.2))
 def test_bim_on_a_linear_two_class_model_succeeds_exactly_beyond_the_margin(seed: int, eps: float) -> None:
-    """The L-infinity distance of x to the boundary of a linear model is margin / ||w_1 - w_0||_1; away from the pixel bounds BIM reaches it."""
+    """The L-infinity distance of x to the boundary of a linear model is margin / ||w_1 - w_0||_1; away from the pixel
+    bounds BIM reaches it.
+    """
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).double()
     linear = model[1]
@@ -162,13 +175,25 @@ class _Rogue(Attack):
     eps: tuple[float, ...] = (0.1,)
     do: str
 
-    def perturb(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, size: float, generators: list[torch.Generator]) -> torch.Tensor:
-        return {"far": lambda x: (x + 0.2).clamp(0, 1), "out": lambda x: x + 0.05, "nan": lambda x: x * float("nan"), "small": lambda x: x[:, :, 1:]}[self.do](
-            images
-        )
+    def perturb(
+        self,
+        model: nn.Module,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        size: float,
+        generators: list[torch.Generator],
+    ) -> torch.Tensor:
+        return {
+            "far": lambda x: (x + 0.2).clamp(0, 1),
+            "out": lambda x: x + 0.05,
+            "nan": lambda x: x * float("nan"),
+            "small": lambda x: x[:, :, 1:],
+        }[self.do](images)
 
 
-@pytest.mark.parametrize(("do", "message"), [("far", "size 0.2"), ("out", "pixel range"), ("nan", "non-finite"), ("small", "another shape")])
+@pytest.mark.parametrize(
+    ("do", "message"), [("far", "size 0.2"), ("out", "pixel range"), ("nan", "non-finite"), ("small", "another shape")]
+)
 def test_an_attack_that_breaks_the_rules_is_an_error(do: str, message: str) -> None:
     images = torch.full((4, 3, 8, 8), 250, dtype=torch.uint8)
     images[..., 0] = 100
@@ -209,7 +234,9 @@ def test_unpack_gives_test_set_order() -> None:
 
 
 class _Forgetful(_Rogue):
-    def examples(self, model: nn.Module, pool: Pool, index: torch.Tensor, size: float, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def examples(
+        self, model: nn.Module, pool: Pool, index: torch.Tensor, size: float, batch_size: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         yield index[1:], pool.at(index[1:])[0]
 
 
@@ -228,7 +255,14 @@ class _Liar(Attack):
     minimal: ClassVar[bool] = True
     eps: tuple[float, ...] = (0.1,)
 
-    def perturb(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, size: float, generators: list[torch.Generator]) -> torch.Tensor:
+    def perturb(
+        self,
+        model: nn.Module,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        size: float,
+        generators: list[torch.Generator],
+    ) -> torch.Tensor:
         return images
 
 
@@ -245,7 +279,14 @@ class _Jump(_Liar):
 
     eps: tuple[float, ...] = (0.5, 0.7, 1.5)
 
-    def perturb(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, size: float, generators: list[torch.Generator]) -> torch.Tensor:
+    def perturb(
+        self,
+        model: nn.Module,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        size: float,
+        generators: list[torch.Generator],
+    ) -> torch.Tensor:
         moved = images.clone()
         moved[:, 0, 0, 0] = torch.where(labels == 0, 1.0, 0.4)
         return moved
@@ -258,12 +299,18 @@ class _FirstPixel(nn.Module):
 
 
 def test_minimal_attacks_are_scored_by_distance() -> None:
-    """Images of class 0 start at 0 and fall by moving 1, that of class 1 starts at 1 and falls by moving 0.6; the last one is wrong as it is."""
+    """Images of class 0 start at 0 and fall by moving 1, that of class 1 starts at 1 and falls by moving 0.6; the last
+    one is wrong as it is.
+    """
     images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
     images[2:, 0, 0, 0] = 255
     data = Tensors(images, torch.tensor([0, 0, 1, 0]))
     right = clean(_FirstPixel(), data, 4).right
     results = attack(_FirstPixel(), _Jump(), data, right, seed=0, batch_size=3)
-    assert [unpack(r.outcomes, 4).tolist() for r in results] == [[True, True, True, False], [True, True, False, False], [False] * 4]
+    assert [unpack(r.outcomes, 4).tolist() for r in results] == [
+        [True, True, True, False],
+        [True, True, False, False],
+        [False] * 4,
+    ]
     assert [r.largest for r in results] == [None, pytest.approx(0.6), pytest.approx(1.0)]
     assert [r.model_calls for r in results][1:] == [0, 0]

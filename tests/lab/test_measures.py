@@ -9,21 +9,27 @@ from typing import ClassVar
 
 import pytest
 import torch
+from normbench.lab import data
+from normbench.lab.observer import Observer, undisturbed
+from normbench.lab.trial_run import Context, run
+from normbench.measures import EndMeasure, Measure, Probe, Step, StepMeasure, Value, registry
+from normbench.norms import WeightNorm
+from normbench.norms import registry as norms
+from normbench.spec.outcome import Outcome, Reading
+from normbench.spec.trial import TrainSpec
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from benchmark.lab import data
-from benchmark.lab.measure import Observer, undisturbed
-from benchmark.lab.trial_run import Context, run
-from benchmark.measures import EndMeasure, Measure, Probe, Step, StepMeasure, Value, registry
-from benchmark.norms import WeightNorm
-from benchmark.norms import registry as norms
-from benchmark.trial import Outcome, Reading, TrainSpec
 from tests.conftest import MakeTrial
 
 
 def _probe(model: nn.Module) -> Probe:
-    return Probe(model=model, images=torch.rand(4, 3, 8, 8), labels=torch.zeros(4, dtype=torch.int64), optimizer=torch.optim.SGD(model.parameters(), 0.1))
+    return Probe(
+        model=model,
+        images=torch.rand(4, 3, 8, 8),
+        labels=torch.zeros(4, dtype=torch.int64),
+        optimizer=torch.optim.SGD(model.parameters(), 0.1),
+    )
 
 
 def _look(measure: Measure, probe: Probe, epoch: int = 0, epochs: int = 1) -> list[Reading]:
@@ -59,7 +65,9 @@ def test_raw_is_what_is_trained_and_effective_what_is_applied() -> None:
         layer.parametrizations.weight.original0.fill_(3.0)  # g
     found = _read(nn.Sequential(layer))
     assert found["weight-norm.effective", "0"] == pytest.approx(3.0 * math.sqrt(4), rel=1e-6)
-    assert found["weight-norm.raw", "0"] == pytest.approx(float(layer.parametrizations.weight.original1.detach().norm()), rel=1e-6)
+    assert found["weight-norm.raw", "0"] == pytest.approx(
+        float(layer.parametrizations.weight.original1.detach().norm()), rel=1e-6
+    )
 
 
 def test_a_measure_is_taken_before_training_every_so_often_and_at_the_end() -> None:
@@ -95,11 +103,15 @@ def test_a_measure_of_the_end_is_taken_at_the_end() -> None:
     assert [epoch for epoch in range(9) if _look(Late(every=3), probe, epoch, 8)] == [0, 3, 6, 8]
 
 
-def test_a_measure_that_fails_costs_its_own_readings_alone(make_trial: MakeTrial, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_measure_that_fails_costs_its_own_readings_alone(
+    make_trial: MakeTrial, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = _outcome(make_trial, data_dir, ("weight-norm",), "bn")
     monkeypatch.setitem(registry._loaded, "weight-norm", Faulty)
     outcome = _outcome(make_trial, data_dir, ("weight-norm",), "bn")
-    assert outcome.provenance["measure_errors"] == {"weight-norm": "epoch 0: NotImplementedError: derivative for such a layer is not implemented"}
+    assert outcome.provenance["measure_errors"] == {
+        "weight-norm": "epoch 0: NotImplementedError: derivative for such a layer is not implemented"
+    }
     assert whole.provenance["measure_errors"] == {}
     assert {(r.epoch, r.measure) for r in outcome.curves if r.measure.startswith("weight")} == {
         *((epoch, "weight-norm.first") for epoch in range(3)),
@@ -140,14 +152,19 @@ def test_whatever_a_measure_does_is_undone() -> None:
                 parameter.add_(torch.randn(()))
                 parameter.requires_grad_(False)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    assert all(a is None if b is None else torch.equal(a, b) for a, b in zip([p.grad for p in model.parameters()], grads, strict=True))
+    assert all(
+        a is None if b is None else torch.equal(a, b)
+        for a, b in zip([p.grad for p in model.parameters()], grads, strict=True)
+    )
     assert [m.training for m in model.modules()] == modes
     assert all(p.requires_grad for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), stream)
 
 
 def _outcome(make_trial: MakeTrial, data_dir: Path, measures: tuple[str, ...], norm: str) -> Outcome:
-    trial = make_trial(norm, epochs=2, data={"augment": ("flip",)}).model_copy(update={"measures": tuple(registry.make(m).component() for m in measures)})
+    trial = make_trial(norm, epochs=2, data={"augment": ("flip",)}).model_copy(
+        update={"measures": tuple(registry.make(m).component() for m in measures)}
+    )
     source = data.locate(trial.data, data_dir, download=False)
     assert source is not None
     outcome = run(trial, Context(data_dir=str(data_dir), fingerprint=data.fingerprint(source)), lambda _: None)
@@ -157,10 +174,14 @@ def _outcome(make_trial: MakeTrial, data_dir: Path, measures: tuple[str, ...], n
 
 @pytest.mark.parametrize("norm", ["bn", "sn"])
 @pytest.mark.parametrize("name", registry.names())
-def test_a_trial_is_bit_identical_with_and_without_each_measure(make_trial: MakeTrial, data_dir: Path, name: str, norm: str) -> None:
+def test_a_trial_is_bit_identical_with_and_without_each_measure(
+    make_trial: MakeTrial, data_dir: Path, name: str, norm: str
+) -> None:
     without, with_it = (_outcome(make_trial, data_dir, measures, norm) for measures in ((), (name,)))
     assert [r for r in with_it.curves if not r.measure.startswith(name)] == list(without.curves)
-    assert norm == "sn" or any(r.measure.startswith(name) for r in with_it.curves)  # some measures have nothing to say where no activation is normalized
+    assert norm == "sn" or any(
+        r.measure.startswith(name) for r in with_it.curves
+    )  # some measures have nothing to say where no activation is normalized
     assert with_it.test_loss == without.test_loss
     assert with_it.clean_outcomes == without.clean_outcomes
     assert [a.outcomes for a in with_it.attacks] == [a.outcomes for a in without.attacks]

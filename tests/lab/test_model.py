@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import timm
 import torch
+from normbench.lab.network import ModelError, Request, construct
+from normbench.lab.network.build import PixelModel, build
+from normbench.lab.network.families import FAMILIES
+from normbench.norms import resolve
+from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
 from torch import nn
 
-from benchmark.lab.model import PixelModel, build
-from benchmark.lab.models import ModelError, Request, construct
-from benchmark.lab.models.families import FAMILIES
-from benchmark.norms import resolve
-from benchmark.trial import DataSpec, ModelSpec, TrainSpec, Trial
-
-#: One of every family, with its parameters in millions at width 1 and 10 classes (of the literature where it says: WRN-28-10 36.5, VGG-A 9.2, ResNet-18 11.2).
+#: One of every family, with its parameters in millions at width 1 and 10 classes (of the literature where it says:
+#: WRN-28-10 36.5, VGG-A 9.2, ResNet-18 11.2).
 ONE_OF_EACH = {
     "resnet18": 11.17,
     "resnet50": 23.52,
@@ -75,7 +75,10 @@ def test_stems_and_widths(name: str) -> None:
     assert full / 25 < count(narrow) < full / 5
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet18d", "resnetv2_18", "regnetx_002", "mobilenetv2_100", "vit_tiny_patch16_224", "vgg11_bn"])
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "resnet18d", "resnetv2_18", "regnetx_002", "mobilenetv2_100", "vit_tiny_patch16_224", "vgg11_bn"],
+)
 def test_native_stems_take_a_width(name: str) -> None:
     narrow = network(name, stem="native", width=0.25, image_size=64)
     assert narrow.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 10)
@@ -90,7 +93,12 @@ def test_every_family_is_tried() -> None:
 def test_the_stem_follows_the_width() -> None:
     for width, channels in ((0.125, 8), (0.25, 16), (1, 64), (2, 128)):
         model: Any = network("resnet18", width=width)
-        assert (model.conv1.out_channels, model.bn1.num_features, model.layer1[0].conv1.in_channels, model.layer4[1].conv2.out_channels) == (
+        assert (
+            model.conv1.out_channels,
+            model.bn1.num_features,
+            model.layer1[0].conv1.in_channels,
+            model.layer4[1].conv2.out_channels,
+        ) == (
             *[channels] * 3,
             channels * 8,
         )
@@ -109,7 +117,9 @@ def test_plain_networks_are_timms() -> None:
     model = network("resnet18", stem="native")
     torch.manual_seed(0)
     reference = timm.create_model("resnet18", num_classes=10)
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), reference.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), reference.state_dict().values(), strict=True)
+    )
 
 
 def test_grey_images_and_other_sizes() -> None:
@@ -123,7 +133,11 @@ def test_what_cannot_be_built_says_why() -> None:
         ("resnet_18", {}, "did you mean 'resnet18'"),
         ("levit_128s", {}, "write `stem: native`"),
         ("levit_128s", {"stem": "native", "width": 0.5}, r"write `widths: \[1\]`"),
-        ("resnet18", {"kwargs": {"no_such": 1}}, "resnet18, stem cifar, width 1, 3x32x32 images: timm cannot build this: TypeError.*no_such"),
+        (
+            "resnet18",
+            {"kwargs": {"no_such": 1}},
+            "resnet18, stem cifar, width 1, 3x32x32 images: timm cannot build this: TypeError.*no_such",
+        ),
         ("senet154", {"width": 0.25}, "senet154, stem cifar, width 0.25"),
     ]:
         with pytest.raises(ModelError, match=message):

@@ -1,4 +1,4 @@
-"""The numeric protocol: recorded numbers that may not move unless `benchmark.trial.PROTOCOL` is raised.
+"""The numeric protocol: recorded numbers that may not move unless `normbench.spec.trial.PROTOCOL` is raised.
 
 When a change moves them on purpose: raise PROTOCOL, run this file with NORMBENCH_RECORD=1, commit both.
 """
@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 
 import pytest
+from normbench.lab import data
+from normbench.lab.trial_run import Context, run
+from normbench.spec.trial import PROTOCOL
 
-from benchmark.lab import data
-from benchmark.lab.trial_run import Context, run
-from benchmark.trial import PROTOCOL
 from tests.conftest import MakeTrial
 
 RECORDED = Path(__file__).parent / "protocol.json"
@@ -21,7 +21,9 @@ RECORDED = Path(__file__).parent / "protocol.json"
 
 @pytest.mark.parametrize("norm", ["bn", "gn"])
 def test_numbers_are_those_of_this_protocol(make_trial: MakeTrial, data_dir: Path, norm: str) -> None:
-    trial = make_trial(norm, seed=3, epochs=2, weight_decay=5e-4, warmup=0.25, label_smoothing=0.1, data={"augment": ("crop", "flip")})
+    trial = make_trial(
+        norm, seed=3, epochs=2, weight_decay=5e-4, warmup=0.25, label_smoothing=0.1, data={"augment": ("crop", "flip")}
+    )
     source = data.locate(trial.data, data_dir, download=False)
     assert source is not None
     outcome = run(trial, Context(data_dir=str(data_dir), fingerprint=data.fingerprint(source)), lambda _: None)

@@ -1,4 +1,6 @@
-"""What attacks search with may be fast and rough: verdicts are the model's own, and gradients that are not the model's are not climbed."""
+"""What attacks search with may be fast and rough: verdicts are the model's own, and gradients that are not the model's
+are not climbed.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from normbench import attacks, norms
+from normbench.attacks.base import Attack
+from normbench.lab import evaluate
+from normbench.lab.engine.gradients import Search
+from normbench.lab.train import Tensors
+from normbench.lab.trial_run import Context, run
+from normbench.spec.outcome import AttackResult, Status
+from normbench.spec.robustness import unpack
 from torch import nn
 
-from benchmark import attacks, norms
-from benchmark.attacks.base import Attack
-from benchmark.lab import evaluate
-from benchmark.lab.search import Search
-from benchmark.lab.train import Tensors
-from benchmark.lab.trial_run import Context, run
-from benchmark.robustness import unpack
-from benchmark.trial import AttackResult, Status
 from tests.conftest import MakeTrial, stripes
 from tests.lab.test_engine import Net
 
@@ -62,11 +64,16 @@ def _prepared(model: nn.Module, precision: str = "float32") -> Search:
 
 def _apart(found: list[AttackResult], expected: list[AttackResult]) -> int:
     """Images with another verdict, over all sizes."""
-    return sum(int((unpack(f.outcomes, f.total) != unpack(e.outcomes, e.total)).sum()) for f, e in zip(found, expected, strict=True))
+    return sum(
+        int((unpack(f.outcomes, f.total) != unpack(e.outcomes, e.total)).sum())
+        for f, e in zip(found, expected, strict=True)
+    )
 
 
 def _methods() -> list[object]:
-    alone = [n for n in norms.registry.names() if not issubclass(norms.registry.get(n), norms.NormModifier) and n != "none"]
+    alone = [
+        n for n in norms.registry.names() if not issubclass(norms.registry.get(n), norms.NormModifier) and n != "none"
+    ]
     return [n if n in ALWAYS else pytest.param(n, marks=pytest.mark.engine) for n in sorted({*alone, "ws+gn"})]
 
 
@@ -129,7 +136,9 @@ def test_what_has_fallen_for_the_search_alone_is_attacked_again_without_it() -> 
 
 
 def test_compiled_code_that_is_deceived_by_some_images_costs_nothing_but_time() -> None:
-    """Only whole batches go through compiled code, and only some images deceive it: its word is doubted all the same, however few stand at the end."""
+    """Only whole batches go through compiled code, and only some images deceive it: its word is doubted all the same,
+    however few stand at the end.
+    """
     model = _trained("bn")
     known = evaluate.pixels(some_data().images).flatten(1)
 
@@ -176,7 +185,9 @@ def test_gradients_that_low_precision_has_spoilt_are_not_climbed(monkeypatch: py
     assert (search.precision, search.engine) == ("float32", "eager")
     assert search.reason.startswith("bf16: its gradients are off by ")
     method = _method("pgd", steps=7)
-    assert [r.outcomes for r in _attacked(model, method, search)] == [r.outcomes for r in _attacked(model, method, None)]
+    assert [r.outcomes for r in _attacked(model, method, search)] == [
+        r.outcomes for r in _attacked(model, method, None)
+    ]
 
 
 def test_what_overflows_in_the_search_alone_is_asked_of_the_model() -> None:
@@ -210,7 +221,9 @@ def _no_compiler(*_: object, **__: object) -> None:
 
 
 def test_wrong_code_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code whose gradients are not the model's, and code that there is no compiler for, leave a reason and the eager model."""
+    """Code whose gradients are not the model's, and code that there is no compiler for, leave a reason and the eager
+    model.
+    """
     model = _trained("bn")
     monkeypatch.setattr(torch, "compile", lambda *_, **__: lambda x: model(x) * 1.1)
     wrong = _prepared(model)
@@ -222,7 +235,7 @@ def test_wrong_code_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.engine
 def test_a_row_says_what_was_searched_with(make_trial: MakeTrial, data_dir: Path) -> None:
-    from benchmark.lab import data
+    from normbench.lab import data
 
     trial = make_trial("bn")
     source = data.locate(trial.data, data_dir, download=False)

@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 import timm
 import torch
+from normbench.lab.network import ModelError, Request, construct
+from normbench.lab.network.flow import FlowError, trace
+from normbench.lab.network.invariance import audit, weight_cosines
+from normbench.lab.network.swap import Audit, SwapError, kind, swap
+from normbench.norms import NormSiteError, resolve
+from normbench.norms.layers.base import Affine
 from torch import nn
-
-from benchmark.lab.audit import audit, weight_cosines
-from benchmark.lab.flow import FlowError, trace
-from benchmark.lab.models import ModelError, Request, construct
-from benchmark.lab.swap import Audit, SwapError, kind, swap
-from benchmark.norms import NormSiteError, resolve
-from benchmark.norms.layers.base import Affine
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -30,7 +29,18 @@ def swapped(model: nn.Module, norm: str, example: torch.Tensor = IMAGES) -> Audi
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet18", "resnet50", "resnetv2_18", "wrn-10-1", "vgg11_bn", "densenet121", "efficientnet_b0", "mobilenetv2_100", "regnetx_002"]
+    "name",
+    [
+        "resnet18",
+        "resnet50",
+        "resnetv2_18",
+        "wrn-10-1",
+        "vgg11_bn",
+        "densenet121",
+        "efficientnet_b0",
+        "mobilenetv2_100",
+        "regnetx_002",
+    ],
 )
 def test_bn_to_bn_is_bit_identical(name: str) -> None:
     original = network(name)
@@ -81,7 +91,13 @@ def test_affine_values_eps_and_momentum_are_carried() -> None:
     assert torch.equal(model.bn1.weight, before.weight)
     assert torch.equal(model.bn1.bias, before.bias)
     first = done.replaced[0]
-    assert (first.name, first.eps, first.momentum, first.eps_before, first.momentum_before) == ("bn1", 1e-3, 0.07, 1e-3, 0.07)
+    assert (first.name, first.eps, first.momentum, first.eps_before, first.momentum_before) == (
+        "bn1",
+        1e-3,
+        0.07,
+        1e-3,
+        0.07,
+    )
     again = swapped(network("resnet18"), "bn[eps=0.01,momentum=0.5]").replaced[0]
     assert (again.eps, again.momentum, again.eps_before) == (0.01, 0.5, 1e-5)
 
@@ -184,7 +200,9 @@ def test_nothing_to_replace_is_an_error() -> None:
 
 
 def test_impossible_places_are_named() -> None:
-    with pytest.raises(NormSiteError, match="bn1: 32 groups do not divide 16 channels; the nearest number that does is 16"):
+    with pytest.raises(
+        NormSiteError, match="bn1: 32 groups do not divide 16 channels; the nearest number that does is 16"
+    ):
         swapped(network("resnet18"), "gn[groups=32]")
     with pytest.raises(FlowError, match="VGG cannot run 3x16x16 images"):
         swapped(network("vgg11_bn"), "bn", torch.rand(1, 3, 16, 16))
@@ -226,7 +244,11 @@ def test_positions_are_recorded() -> None:
 def test_audit_counts_scale_invariant_weights() -> None:
     """All but the classifier where each convolution feeds a norm; with pre-activation, only the first of each block."""
     found = {name: audit(name, "bn", width=0.25) for name in ("resnet18", "resnetv2_18", "vgg11_bn")}
-    assert {n: (len(a.scale_invariant or ()), a.weights) for n, a in found.items()} == {"resnet18": (20, 21), "resnetv2_18": (8, 21), "vgg11_bn": (8, 9)}
+    assert {n: (len(a.scale_invariant or ()), a.weights) for n, a in found.items()} == {
+        "resnet18": (20, 21),
+        "resnetv2_18": (8, 21),
+        "vgg11_bn": (8, 9),
+    }
     assert "fc.weight" not in (found["resnet18"].scale_invariant or ())
     assert len(audit("resnet18", "none", width=0.25).scale_invariant or ()) == 0
     wrapped = audit("resnet18", "wn", width=0.25).scale_invariant or ()

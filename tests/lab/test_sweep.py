@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
-from benchmark.architectures import norm_problem
-from benchmark.lab.models import ModelError
-from benchmark.lab.sweep import NETWORKS, NORMS, SAMPLE, STRICT, Case, missing_files, ready, sweep, table
+from normbench.lab.network import ModelError
+from normbench.spec.architectures import norm_problem
+from timm_sweep import NETWORKS, NORMS, SAMPLE, STRICT, Case, missing_files, ready, sweep, table
 
 
 def test_every_file_of_timm_is_swept() -> None:
@@ -37,7 +36,9 @@ def test_table() -> None:
     assert "| passes | 1 of 1 | 0 of 1 |" in page
     assert "| resnet10t | resnet | 64 | 12 | ok | fails |" in page
     assert "- `resnet10t` with `gn`: ValueError: no" in page
-    assert "| network | file | image side | norms replaced | in (strict) |" in table([Case("resnet10t", STRICT, 64, "", 1.0, 12)])
+    assert "| network | file | image side | norms replaced | in (strict) |" in table(
+        [Case("resnet10t", STRICT, 64, "", 1.0, 12)]
+    )
 
 
 def test_what_no_suite_may_ask_for_is_told_apart() -> None:

@@ -9,12 +9,24 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from normbench.lab.observer import Observer
+from normbench.lab.train import (
+    FIRST_STEPS,
+    STEP_LOSS,
+    Diverged,
+    Record,
+    Tensors,
+    augment,
+    batches,
+    learning_rate,
+    optimizer,
+    parameter_groups,
+    train,
+)
+from normbench.measures import Probe
+from normbench.spec.trial import TrainSpec, Trial
 from torch import nn
 
-from benchmark.lab.measure import Observer
-from benchmark.lab.train import FIRST_STEPS, STEP_LOSS, Diverged, Record, Tensors, augment, batches, learning_rate, optimizer, parameter_groups, train
-from benchmark.measures import Probe
-from benchmark.trial import TrainSpec, Trial
 from tests.conftest import MakeTrial
 
 
@@ -54,7 +66,9 @@ def test_augmentation_only_moves_and_mirrors() -> None:
     assert 10 < int(mirrored.sum()) < 54
     cropped = augment(images, ("crop",), generator)
     padded = nn.functional.pad(images, (2, 2, 2, 2))
-    windows = padded.unfold(2, 16, 1).unfold(3, 16, 1).permute(0, 2, 3, 1, 4, 5).flatten(1, 2)  # every position of every image
+    windows = (
+        padded.unfold(2, 16, 1).unfold(3, 16, 1).permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
+    )  # every position of every image
     assert (windows == cropped[:, None]).flatten(2).all(2).any(1).all()
 
 
@@ -110,8 +124,20 @@ def _data() -> Tensors:
 
 def _run(model: nn.Module, trial: Trial, record: Record, stop: int | None = None) -> None:
     data, stepper = _data(), optimizer(model, trial.train)
-    observer = Observer([], Probe(model=model, images=torch.zeros(1, 3, 8, 8), labels=data.labels[:1], optimizer=stepper), trial.train)
-    train(model, trial, data, precision="float32", stepper=stepper, observer=observer, report=lambda p: None, record=record, stop=stop)
+    observer = Observer(
+        [], Probe(model=model, images=torch.zeros(1, 3, 8, 8), labels=data.labels[:1], optimizer=stepper), trial.train
+    )
+    train(
+        model,
+        trial,
+        data,
+        precision="float32",
+        stepper=stepper,
+        observer=observer,
+        report=lambda p: None,
+        record=record,
+        stop=stop,
+    )
 
 
 def _train(model: nn.Module, make_trial: MakeTrial, **settings: object) -> Record:
@@ -165,7 +191,11 @@ def test_the_first_steps_losses_are_kept_and_a_stop_changes_none_of_them(make_tr
     assert [r for r in cut.curves if r.measure == STEP_LOSS] == losses[:5]
     assert cut.images == 80
     means = [r.value for r in whole.curves if r.measure == "train.loss"]
-    pairs = [(a.value + b.value) / 2 for a, b in zip(losses[::2], losses[1::2], strict=True) if a.value is not None and b.value is not None]
+    pairs = [
+        (a.value + b.value) / 2
+        for a, b in zip(losses[::2], losses[1::2], strict=True)
+        if a.value is not None and b.value is not None
+    ]
     assert means[:5] == pytest.approx(pairs, rel=1e-6)
     overflow = Record()
     with pytest.raises(Diverged):

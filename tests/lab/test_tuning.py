@@ -1,4 +1,6 @@
-"""A candidate of tuning never sees a test image: there is none in its process, and its result does not change with them."""
+"""A candidate of tuning never sees a test image: there is none in its process, and its result does not change with
+them.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from normbench.lab import data
+from normbench.lab.train import Progress
+from normbench.lab.trial_run import Context, run
+from normbench.spec.outcome import Outcome, Status
+from normbench.spec.trial import Trial
 
-from benchmark.lab import data
-from benchmark.lab.train import Progress
-from benchmark.lab.trial_run import Context, run
-from benchmark.trial import Outcome, Status, Trial
 from tests.conftest import MakeTrial, write_split
 
 
@@ -65,16 +68,24 @@ def test_a_candidate_does_not_depend_on_test_images(change, folder: Path, make_t
 
 def test_a_candidate_has_no_number_of_the_test_set(folder: Path, make_trial: MakeTrial) -> None:
     found, reported = outcome(candidate(make_trial("gn")), folder)
-    assert (found.clean_correct, found.test_total, found.clean_outcomes, found.test_loss, found.attacks, found.robustness, found.health) == (None,) * 4 + (
-        (),
-    ) * 3
+    assert (
+        found.clean_correct,
+        found.test_total,
+        found.clean_outcomes,
+        found.test_loss,
+        found.attacks,
+        found.robustness,
+        found.health,
+    ) == (None,) * 4 + ((),) * 3
     curve = [r.value for r in found.curves if r.measure == "validation.accuracy"]
     assert len(curve) == 2
     assert found.validation_accuracy == curve[-1]
     ends = [p for p in reported if p.validation_accuracy is not None]
     assert [(p.epoch, p.validation_accuracy) for p in ends] == list(zip((1, 2), curve, strict=True))
     told = [reading for p in ends for reading in p.readings]
-    assert told == [r.model_dump() for r in found.curves], "what a scheduler is told is all that is left of a candidate that it stops"
+    assert told == [r.model_dump() for r in found.curves], (
+        "what a scheduler is told is all that is left of a candidate that it stops"
+    )
 
 
 def test_the_loader_gives_no_test_split(folder: Path, make_trial: MakeTrial) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from normbench import norms
+from normbench.lab.network.build import build
+from normbench.lab.observer import constraints, norm_layers
+from normbench.lab.train import optimizer
+from normbench.measures import NormLayer, Probe, Value
+from normbench.norms import ActivationNorm, Site
+from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
 from torch import nn
-
-from benchmark import norms
-from benchmark.lab.measure import constraints, norm_layers
-from benchmark.lab.model import build
-from benchmark.lab.train import optimizer
-from benchmark.measures import NormLayer, Probe, Value
-from benchmark.norms import ActivationNorm, Site
-from benchmark.trial import DataSpec, ModelSpec, TrainSpec, Trial
 
 CLASSES = 3
 
@@ -22,17 +21,23 @@ def layer_of(norm: str, channels: int, *, eps: float = 1e-5, positions: int = 1)
     """A float64 layer in training mode."""
     method = norms.registry.parse(norm)
     assert isinstance(method, ActivationNorm)
-    return method.layer(Site(name="here", channels=channels, eps=eps, momentum=0.5, positions=positions)).double().train()
+    return (
+        method.layer(Site(name="here", channels=channels, eps=eps, momentum=0.5, positions=positions)).double().train()
+    )
 
 
 def images_of(count: int, side: int = 8, channels: int = 3) -> torch.Tensor:
     return torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(7))
 
 
-def probe_of(norm: str, *, model: str = "resnet18", batch_size: int = 8, train: TrainSpec | None = None, **kwargs: object) -> Probe:
+def probe_of(
+    norm: str, *, model: str = "resnet18", batch_size: int = 8, train: TrainSpec | None = None, **kwargs: object
+) -> Probe:
     """A small network with `norm`, gammas and betas that differ, and 16 images of 16 x 16."""
     label, components = norms.resolve(norm)
-    small = {"width": 0.125, "kwargs": {"layers": [1, 1, 1, 1], **kwargs}} if model == "resnet18" else {"kwargs": kwargs}
+    small = (
+        {"width": 0.125, "kwargs": {"layers": [1, 1, 1, 1], **kwargs}} if model == "resnet18" else {"kwargs": kwargs}
+    )
     trial = Trial(
         data=DataSpec(dataset="none", image_size=16),
         model=ModelSpec(**{"name": model} | small),
@@ -61,9 +66,15 @@ def probe_of(norm: str, *, model: str = "resnet18", batch_size: int = 8, train: 
     )
 
 
-def probe_around(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, lr: float = 0.1, batch_size: int | None = None) -> Probe:
+def probe_around(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, lr: float = 0.1, batch_size: int | None = None
+) -> Probe:
     """A probe of a hand-made network; its normalization layers are those that have two vectors, `weight` and `bias`."""
-    found = {name: m for name, m in model.named_modules() if isinstance(getattr(m, "weight", None), torch.Tensor) and m.weight.ndim == 1}
+    found = {
+        name: m
+        for name, m in model.named_modules()
+        if isinstance(getattr(m, "weight", None), torch.Tensor) and m.weight.ndim == 1
+    }
     return Probe(
         model=model.eval(),
         images=images,

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import torch
+from normbench.lab.observer import Observer
+from normbench.measures import Measure, NormLayer, Probe, StepMeasure
+from normbench.spec.outcome import Reading
+from normbench.spec.trial import TrainSpec
 from torch import nn
-
-from benchmark.lab.measure import Observer
-from benchmark.measures import Measure, NormLayer, Probe, StepMeasure
-from benchmark.trial import Reading, TrainSpec
 
 Found = dict[tuple[str, str], float | None]
 
 
 def probe_of(
-    model: nn.Module, images: torch.Tensor, *, norms: Mapping[str, NormLayer] | None = None, invariant: Iterable[str] = (), batch_size: int | None = None
+    model: nn.Module,
+    images: torch.Tensor,
+    *,
+    norms: Mapping[str, NormLayer] | None = None,
+    invariant: Iterable[str] = (),
+    batch_size: int | None = None,
 ) -> Probe:
     """A probe of `model` in eval mode; the batch is all the images unless said otherwise."""
     return Probe(
@@ -44,10 +49,24 @@ def read(measure: Measure, probe: Probe) -> Found:
 
 
 def follow(
-    measure: StepMeasure, model: nn.Module, images: torch.Tensor, optimizer: torch.optim.Optimizer, *, invariant: Iterable[str] = (), name: str = "sgd"
+    measure: StepMeasure,
+    model: nn.Module,
+    images: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    *,
+    invariant: Iterable[str] = (),
+    name: str = "sgd",
 ) -> Found:
-    """What `measure` says of as many real optimizer steps as it follows, on a loss that is not symmetric in anything."""
-    probe = Probe(model=model, images=images, labels=torch.zeros(len(images), dtype=torch.int64), optimizer=optimizer, invariant=frozenset(invariant))
+    """What `measure` says of as many real optimizer steps as it follows, on a loss that is not symmetric in
+    anything.
+    """
+    probe = Probe(
+        model=model,
+        images=images,
+        labels=torch.zeros(len(images), dtype=torch.int64),
+        optimizer=optimizer,
+        invariant=frozenset(invariant),
+    )
     observer = Observer([measure], probe, TrainSpec(epochs=1, optimizer=name))
     model.train()
     readings: list[Reading] = []

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import torch
+from normbench.measures import Probe
+from normbench.measures._loss import ProbeLoss
+from normbench.norms import Site, resolve, split
 from torch import nn
-
-from benchmark.measures import Probe
-from benchmark.measures._loss import ProbeLoss
-from benchmark.norms import Site, resolve, split
 
 IMAGES = torch.rand(12, 1, 6, 6, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 LABELS = torch.arange(12) % 3
 
 
 def network(norm: str = "bn", *, eps: float = 1e-5, seed: int = 0) -> nn.Sequential:
-    """Two convolutions with `norm` behind each, smooth, about a hundred parameters, off the values that gammas and betas start at."""
+    """Two convolutions with `norm` behind each, smooth, about a hundred parameters, off the values that gammas and
+    betas start at.
+    """
     torch.manual_seed(seed)
     methods = split(resolve(norm)[1])
     layers: list[nn.Module] = []

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import pytest
 import torch
+from normbench.measures import Probe
+from normbench.measures._capture import flows, watching
 from torch import nn
-
-from benchmark.measures import Probe
-from benchmark.measures._capture import flows, watching
 
 
 def _probe() -> Probe:
-    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(108, 2)).eval()
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(108, 2)
+    ).eval()
     images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    return Probe(model=model, images=images, labels=torch.zeros(5, dtype=torch.int64), optimizer=torch.optim.SGD(model.parameters(), 0.1), batch_size=4)
+    return Probe(
+        model=model,
+        images=images,
+        labels=torch.zeros(5, dtype=torch.int64),
+        optimizer=torch.optim.SGD(model.parameters(), 0.1),
+        batch_size=4,
+    )
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from normbench.measures import registry
+from normbench.measures.conditioning import partial_condition
 from torch import nn
 
-from benchmark.measures import registry
-from benchmark.measures.conditioning import partial_condition
 from tests.measures._probes import images_of, layer_of, probe_around, probe_of, read
 
 
@@ -25,7 +25,9 @@ def test_of_ten_to_one() -> None:
 def test_a_factor_and_a_rotation_change_nothing(share: float) -> None:
     moment = _random_moment(12, 0)
     rotation = torch.linalg.qr(_random_moment(12, 1)).Q
-    assert partial_condition(7 * rotation @ moment @ rotation.mT, (share,)) == pytest.approx(partial_condition(moment, (share,)))
+    assert partial_condition(7 * rotation @ moment @ rotation.mT, (share,)) == pytest.approx(
+        partial_condition(moment, (share,))
+    )
 
 
 def test_of_a_kronecker_product_it_is_the_product() -> None:
@@ -61,7 +63,9 @@ def test_input_and_gradient_of_a_linear_layer() -> None:
 def test_a_convolution_behind_whitening_has_a_perfect_input() -> None:
     torch.manual_seed(0)
     whitening = layer_of("bw-zca", 8).float()
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), whitening, nn.Conv2d(8, 4, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(64, 3))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), whitening, nn.Conv2d(8, 4, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(64, 3)
+    )
     probe = probe_around(model, images_of(32), torch.arange(32) % 3, batch_size=32)
     found = read(registry.make("conditioning").read(probe))
     assert found["conditioning.input@0.8", "2"] == pytest.approx(1, abs=0.02)  # eps
@@ -71,7 +75,9 @@ def test_a_convolution_behind_whitening_has_a_perfect_input() -> None:
 
 def test_dead_channels_have_no_value() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(64, 3))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(64, 3)
+    )
     with torch.no_grad():
         model[1].bias[:4] = -100  # half of the channels never pass the activation
     found = read(registry.make("conditioning").read(probe_around(model, images_of(16), torch.arange(16) % 3)))

@@ -6,15 +6,24 @@ import copy
 
 import pytest
 import torch
+from normbench import norms
+from normbench.measures import Constraints, registry
+from normbench.norms import ActivationNorm
+from normbench.norms.check import evaluate, sizes_of
 
-from benchmark import norms
-from benchmark.measures import Constraints, registry
-from benchmark.norms import ActivationNorm
-from benchmark.norms.check import evaluate, sizes_of
 from tests.measures._probes import layer_of, probe_of, read
 
 #: With groups wherever there are some, and chunks of the batch.
-GROUPED = ("gn[groups=3]", "gn[groups=2]", "gw[groups=3]", "bcn[groups=2]", "bw-zca[group=3]", "bw-cd[group=2]", "bw-pca[group=2]", "iternorm[group=3]")
+GROUPED = (
+    "gn[groups=3]",
+    "gn[groups=2]",
+    "gw[groups=3]",
+    "bcn[groups=2]",
+    "bw-zca[group=3]",
+    "bw-cd[group=2]",
+    "bw-pca[group=2]",
+    "iternorm[group=3]",
+)
 ACTIVATIONS = [n for n in norms.registry.names() if issubclass(norms.registry.get(n), ActivationNorm)]
 
 
@@ -24,7 +33,13 @@ def missing_rank(norm: str, examples: int, channels: int, side: int) -> int:
     if "eps" in type(method).model_fields:
         method = method.model_copy(update={"eps": 1e-12})
     assert isinstance(method, ActivationNorm)
-    layer = method.layer(norms.Site(name="here", channels=channels, eps=1e-12, momentum=0.5, positions=side**2, ends_branch=True)).double().train()
+    layer = (
+        method.layer(
+            norms.Site(name="here", channels=channels, eps=1e-12, momentum=0.5, positions=side**2, ends_branch=True)
+        )
+        .double()
+        .train()
+    )
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(examples, channels, side, side, generator=generator, dtype=torch.float64)
     for _ in range(30):
@@ -51,7 +66,13 @@ def test_the_formula_is_the_rank_that_is_missing(norm: str) -> None:
 
 @pytest.mark.parametrize(
     ("norm", "number"),
-    [("bn", lambda d, n: 2 * d), ("ln", lambda d, n: 2 * n), ("in", lambda d, n: 2 * d * n), ("none", lambda d, n: 0), ("wn", lambda d, n: 0)],
+    [
+        ("bn", lambda d, n: 2 * d),
+        ("ln", lambda d, n: 2 * n),
+        ("in", lambda d, n: 2 * d * n),
+        ("none", lambda d, n: 0),
+        ("wn", lambda d, n: 0),
+    ],
 )
 def test_every_layer_of_a_network_has_its_number(norm: str, number: object) -> None:
     probe = probe_of(norm, batch_size=8)

@@ -7,10 +7,10 @@ from functools import cache
 
 import pytest
 import torch
+from normbench.measures import registry
+from normbench.measures.disturbance import disturbance
 from torch import nn
 
-from benchmark.measures import registry
-from benchmark.measures.disturbance import disturbance
 from tests.measures._probes import images_of, layer_of, probe_around, probe_of, read
 
 CHANNELS = 16
@@ -21,7 +21,9 @@ EXPECTED = {"bw-cd": (2.05, 1.44, 0.74), "bw-zca": (1.71, 1.24, 0.56), "bn": (0.
 
 @cache
 def snd(norm: str, batch: int, *, isotropic: bool = False) -> float:
-    """Of Gaussian vectors; unless isotropic, with standard deviations from 1 to 4 along axes that are not those of the channels."""
+    """Of Gaussian vectors; unless isotropic, with standard deviations from 1 to 4 along axes that are not those of the
+    channels.
+    """
     generator = torch.Generator().manual_seed(0)
     data = torch.randn(4096, CHANNELS, generator=generator, dtype=torch.float64)
     if not isotropic:
@@ -56,7 +58,9 @@ def test_pca_without_principal_axes_is_as_disturbed_as_can_be_whatever_the_batch
 
 @pytest.mark.parametrize("batch", SIZES)
 def test_batch_norm_has_its_closed_form(batch: int) -> None:
-    """To first order in 1 / B a coordinate z of x has variance (1 + z^2 / 2) / B, from the mean and from the deviation: in the mean 1.5 / B."""
+    """To first order in 1 / B a coordinate z of x has variance (1 + z^2 / 2) / B, from the mean and from the deviation:
+    in the mean 1.5 / B.
+    """
     assert snd("bn", batch, isotropic=True) == pytest.approx(math.sqrt(1.5 * CHANNELS / batch), rel=0.08)
 
 
@@ -75,7 +79,10 @@ def test_nothing_disturbs_where_examples_do_not_meet(norm: str) -> None:
 
 def test_a_transformer_with_batch_norm_is_disturbed_and_with_layer_norm_is_not() -> None:
     size = {"patch_size": 4, "depth": 2, "embed_dim": 24, "num_heads": 2}
-    bn, ln = (read(registry.make("disturbance", {"layers": None}).read(probe_of(n, model="vit_tiny_patch16_224", **size))) for n in ("bn", "ln-tok"))
+    bn, ln = (
+        read(registry.make("disturbance", {"layers": None}).read(probe_of(n, model="vit_tiny_patch16_224", **size)))
+        for n in ("bn", "ln-tok")
+    )
     assert bn.keys() == ln.keys()
     assert len(bn) == 2 * 6  # two norms a block, the last one, the logits
     assert all(value > 0 for value in bn.values())
@@ -85,7 +92,9 @@ def test_a_transformer_with_batch_norm_is_disturbed_and_with_layer_norm_is_not()
 def test_a_network_that_is_one_layer_has_the_disturbance_of_that_layer() -> None:
     norm = nn.BatchNorm1d(12)
     nn.init.uniform_(norm.weight, 0.5, 2)
-    probe = probe_around(nn.Sequential(nn.Flatten(), norm), images_of(16, 2), torch.zeros(16, dtype=torch.int64), batch_size=8)
+    probe = probe_around(
+        nn.Sequential(nn.Flatten(), norm), images_of(16, 2), torch.zeros(16, dtype=torch.int64), batch_size=8
+    )
     measure = registry.make("disturbance")
     once = read(measure.read(probe))
     assert once["disturbance.snd", ""] == pytest.approx(once["disturbance.snd", "1"])
@@ -95,11 +104,16 @@ def test_a_network_that_is_one_layer_has_the_disturbance_of_that_layer() -> None
     thrice = read(measure.read(probe))
     assert thrice["disturbance.snd", "1"] == pytest.approx(3 * once["disturbance.snd", "1"])
     assert thrice["disturbance.relative", "1"] == pytest.approx(once["disturbance.relative", "1"])
-    assert read(registry.make("disturbance", {"batch": 16}).read(probe))["disturbance.snd", "1"] < thrice["disturbance.snd", "1"]
+    assert (
+        read(registry.make("disturbance", {"batch": 16}).read(probe))["disturbance.snd", "1"]
+        < thrice["disturbance.snd", "1"]
+    )
 
 
 def test_what_a_layer_remembers_is_not_disturbance() -> None:
-    """All examples are one and the same; a running mean that moved from forward to forward would show in batch renormalization."""
+    """All examples are one and the same; a running mean that moved from forward to forward would show in batch
+    renormalization.
+    """
     norm = layer_of("batch-renorm", 12).float()
     norm.num_batches_tracked.fill_(10**6)
     images = images_of(1, 2).expand(16, -1, -1, -1)
@@ -113,6 +127,11 @@ def test_a_batch_of_one_has_no_disturbance() -> None:
 
 
 def test_outputs_that_are_zero_have_no_relative_disturbance() -> None:
-    probe = probe_around(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12)), images_of(16, 2), torch.zeros(16, dtype=torch.int64))
+    probe = probe_around(
+        nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12)), images_of(16, 2), torch.zeros(16, dtype=torch.int64)
+    )
     nn.init.zeros_(probe.model[1].weight)
-    assert read(registry.make("disturbance").read(probe)) == {("disturbance.snd", "1"): 0.0, ("disturbance.snd", ""): 0.0}
+    assert read(registry.make("disturbance").read(probe)) == {
+        ("disturbance.snd", "1"): 0.0,
+        ("disturbance.snd", ""): 0.0,
+    }

@@ -6,13 +6,18 @@ import math
 
 import pytest
 import torch
-
-from benchmark.measures import Step, registry
-from benchmark.measures.effective_lr import norm_at_equilibrium
+from normbench.measures import Step, registry
+from normbench.measures.effective_lr import norm_at_equilibrium
 
 
 def _values(w: torch.Tensor, g: torch.Tensor, after: torch.Tensor, **other: object) -> dict[tuple[str, str], float]:
-    given = {"lr": 0.1, "momentum": 0.0, "weight_decay": {"a": 0.0}, "optimizer": "sgd", "invariant": frozenset({"a"})} | other
+    given = {
+        "lr": 0.1,
+        "momentum": 0.0,
+        "weight_decay": {"a": 0.0},
+        "optimizer": "sgd",
+        "invariant": frozenset({"a"}),
+    } | other
     step = Step(before={"a": w}, gradient={"a": g}, after={"a": after}, **given)  # type: ignore[arg-type]
     return {(v.quantity, v.layer): v.value for v in registry.make("effective-lr").follow(step)}  # type: ignore[attr-defined]
 
@@ -47,7 +52,9 @@ def test_at_the_norm_of_the_equilibrium_a_step_does_not_change_the_norm() -> Non
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_a_simulated_weight_arrives_where_the_equilibrium_is(momentum: float) -> None:
-    """A random gradient orthogonal to the weight, c = 1, under torch's SGD; the start is a third of the norm of the equilibrium."""
+    """A random gradient orthogonal to the weight, c = 1, under torch's SGD; the start is a third of the norm of the
+    equilibrium.
+    """
     lr, decay, size = 0.05, 0.01, 400
     generator = torch.Generator().manual_seed(0)
     expected = norm_at_equilibrium(1.0, lr, decay, momentum)
@@ -90,4 +97,6 @@ def test_the_norm_of_the_equilibrium_averages_the_squared_c() -> None:
     cs = [1.0, 2.0, 3.0]
     norms = [norm_at_equilibrium(c, 0.1, 0.1, 0.0) for c in cs]
     mean = math.sqrt(sum(c * c for c in cs) / 3)
-    assert measure.summarize("effective-lr.norm-equilibrium", norms) == pytest.approx(norm_at_equilibrium(mean, 0.1, 0.1, 0.0))  # type: ignore[attr-defined]
+    assert measure.summarize("effective-lr.norm-equilibrium", norms) == pytest.approx(
+        norm_at_equilibrium(mean, 0.1, 0.1, 0.0)
+    )  # type: ignore[attr-defined]

@@ -7,18 +7,27 @@ from typing import Any
 
 import pytest
 import torch
+from normbench import norms
+from normbench.lab.observer import Observer
+from normbench.measures import registry
+from normbench.spec.trial import TrainSpec
 
-from benchmark import norms
-from benchmark.lab.measure import Observer
-from benchmark.measures import registry
-from benchmark.trial import TrainSpec
 from tests.measures._probes import probe_of
 
 MEASURES = ("conditioning", "constraints", "disturbance", "pruning", "shift", "wasserstein")
-TRANSFORMER: dict[str, Any] = {"model": "vit_tiny_patch16_224", "patch_size": 4, "depth": 2, "embed_dim": 24, "num_heads": 2}
+TRANSFORMER: dict[str, Any] = {
+    "model": "vit_tiny_patch16_224",
+    "patch_size": 4,
+    "depth": 2,
+    "embed_dim": 24,
+    "num_heads": 2,
+}
 
 
-@pytest.mark.parametrize(("norm", "network"), [*((n, {}) for n in norms.registry.names()), *((n, TRANSFORMER) for n in ("bn", "ln-tok", "bw-zca", "sn"))])
+@pytest.mark.parametrize(
+    ("norm", "network"),
+    [*((n, {}) for n in norms.registry.names()), *((n, TRANSFORMER) for n in ("bn", "ln-tok", "bw-zca", "sn"))],
+)
 def test_values_are_finite(norm: str, network: dict[str, Any]) -> None:
     probe = probe_of(f"bn+{norm}" if issubclass(norms.registry.get(norm), norms.NormModifier) else norm, **network)
     before = {k: v.clone() for k, v in probe.model.state_dict().items()}

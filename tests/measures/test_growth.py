@@ -7,21 +7,30 @@ from itertools import pairwise
 
 import pytest
 import torch
+from normbench.lab import data
+from normbench.lab.trial_run import Context, run
+from normbench.measures import Step, registry
+from normbench.measures._weights import layer_of
+from normbench.norms import resolve
+from normbench.spec.outcome import Outcome
+from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
 from torch import nn
 
-from benchmark.lab import data
-from benchmark.lab.trial_run import Context, run
-from benchmark.measures import Step, registry
-from benchmark.measures._weights import layer_of
-from benchmark.norms import resolve
-from benchmark.trial import DataSpec, ModelSpec, Outcome, TrainSpec, Trial
 from tests.measures.conftest import follow
 
 
-def _values(w: list[float], g: list[float], lr: float, *, decay: float = 0.0, invariant: bool = True, **other: object) -> dict[tuple[str, str], float]:
+def _values(
+    w: list[float], g: list[float], lr: float, *, decay: float = 0.0, invariant: bool = True, **other: object
+) -> dict[tuple[str, str], float]:
     before, gradient = torch.tensor([w], dtype=torch.float64), torch.tensor([g], dtype=torch.float64)
     after = before - lr * (gradient + decay * before)
-    given = {"lr": lr, "momentum": 0.0, "weight_decay": {"a": decay}, "optimizer": "sgd", "invariant": frozenset({"a"} if invariant else ())} | other
+    given = {
+        "lr": lr,
+        "momentum": 0.0,
+        "weight_decay": {"a": decay},
+        "optimizer": "sgd",
+        "invariant": frozenset({"a"} if invariant else ()),
+    } | other
     step = Step(before={"a": before}, gradient={"a": gradient}, after={"a": after}, **given)  # type: ignore[arg-type]
     return {(v.quantity, v.layer): v.value for v in registry.make("growth").follow(step)}  # type: ignore[attr-defined]
 
@@ -49,7 +58,10 @@ def test_weight_decay_is_part_of_the_identity() -> None:
 def test_in_equilibrium_the_radial_part_is_minus_one() -> None:
     angle = 0.1
     w = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    turned = torch.tensor([torch.cos(torch.tensor(angle, dtype=torch.float64)), torch.sin(torch.tensor(angle, dtype=torch.float64))], dtype=torch.float64)
+    turned = torch.tensor(
+        [torch.cos(torch.tensor(angle, dtype=torch.float64)), torch.sin(torch.tensor(angle, dtype=torch.float64))],
+        dtype=torch.float64,
+    )
     found = _values(w.tolist(), ((w - turned) / 0.1).tolist(), 0.1)
     assert found["growth.radial", "a"] == pytest.approx(-1)
 
@@ -98,7 +110,9 @@ def test_the_whole_network_is_its_scale_invariant_weights_as_one_vector() -> Non
         invariant=frozenset("ab"),
     )
     found = {(v.quantity, v.layer): v.value for v in registry.make("growth").follow(step)}  # type: ignore[attr-defined]
-    assert found["growth.residual", ""] == pytest.approx(2 * 0.5 / (0.25 * 101))  # 2 lr <w, g> of b, over lr^2 |g|^2 of both
+    assert found["growth.residual", ""] == pytest.approx(
+        2 * 0.5 / (0.25 * 101)
+    )  # 2 lr <w, g> of b, over lr^2 |g|^2 of both
     assert found["growth.residual", "b"] == pytest.approx(4)
     assert found["growth.rate", ""] == pytest.approx((25 + 25 + 0.25) / 26 - 1)
 
@@ -158,21 +172,25 @@ def test_momentum_breaks_the_identity() -> None:
     assert abs(radial) > 0.1
 
 
-#: Of the residual over the steps of an epoch. Where weights are not scale-invariant the identity is off by hundreds of times as much.
+#: Of the residual over the steps of an epoch. Where weights are not scale-invariant the identity is off by hundreds of
+#: times as much.
 BOUND = 1e-3
 #: Of a single step: once the images are fitted, some batches have gradients so small that eps and rounding show.
 WORST_STEP = 5 * BOUND
 
 
 def _digits(norm: str, lr: float, *, branches_start_at_zero: bool = False) -> tuple[Outcome, dict[str, list[float]]]:
-    """Three epochs of plain SGD on digits without weight decay, every step followed; the residuals of the whole network by quantity.
+    """Three epochs of plain SGD on digits without weight decay, every step followed; the residuals of the whole network
+    by quantity.
 
     Residual branches that start at gamma 0 begin with steps that are shorter than float32 resolves.
     """
     label, components = resolve(norm)
     trial = Trial(
         data=DataSpec(dataset="digits", image_size=16),
-        model=ModelSpec(name="resnet18", width=0.25, kwargs={"layers": [1, 1, 1, 1], "zero_init_last": branches_start_at_zero}),
+        model=ModelSpec(
+            name="resnet18", width=0.25, kwargs={"layers": [1, 1, 1, 1], "zero_init_last": branches_start_at_zero}
+        ),
         norm=components,
         norm_label=label,
         batch_size=32,
@@ -210,18 +228,27 @@ def test_on_digits_the_weights_of_scale_invariant_layers_grow_as_the_identity_sa
     assert len(residuals["growth.residual"]) == 3
     assert max(residuals["growth.residual"]) < BOUND
     assert max(residuals["growth.residual-worst"]) < WORST_STEP
-    assert min(residuals["growth.residual-other"]) > 100 * BOUND  # the layers that nothing normalizes, in the same steps
+    assert (
+        min(residuals["growth.residual-other"]) > 100 * BOUND
+    )  # the layers that nothing normalizes, in the same steps
 
 
 @pytest.mark.parametrize(("norm", "eps"), [("ws", 1e-6), ("ws[eps=1e-12]", 1e-12)])
-def test_on_digits_weight_standardization_alone_keeps_the_identity_as_far_as_its_eps_and_rounding_let_it(norm: str, eps: float) -> None:
-    """It does not meet the bound. Rows of variance one without a norm behind them make a network that diverges at rates above 1e-4, and steps that short
-    (2e-4 of the weight) leave residuals of about a percent: from eps (raw rows have a variance of about 1e-3) and from rounding to float32; with a
-    smaller eps, from rounding alone. Branches start at 0, or it diverges at any of these rates."""
+def test_on_digits_weight_standardization_alone_keeps_the_identity_as_far_as_its_eps_and_rounding_let_it(
+    norm: str, eps: float
+) -> None:
+    """It does not meet the bound. Rows of variance one without a norm behind them make a network that diverges at rates
+    above 1e-4, and steps that short (2e-4 of the weight) leave residuals of about a percent: from eps (raw rows have a
+    variance of about 1e-3) and from rounding to float32; with a smaller eps, from rounding alone. Branches start at 0,
+    or it diverges at any of these rates.
+    """
     outcome, residuals = _digits(norm, lr=1e-4, branches_start_at_zero=True)
     assert _weights_grow(outcome)
     assert BOUND < max(residuals["growth.residual"]) < 20 * BOUND
-    rounding_alone = all(a == pytest.approx(b, rel=0.02) for a, b in zip(residuals["growth.residual"], residuals["growth.rounding"], strict=True))
+    rounding_alone = all(
+        a == pytest.approx(b, rel=0.02)
+        for a, b in zip(residuals["growth.residual"], residuals["growth.rounding"], strict=True)
+    )
     assert rounding_alone is (eps < 1e-9)
 
 

@@ -9,19 +9,19 @@ import pytest
 import scipy.linalg
 import scipy.sparse.linalg
 import torch
+from normbench.lab.observer import Observer
+from normbench.measures import registry
+from normbench.measures._lanczos import AsymmetryError, lanczos
+from normbench.measures._loss import ProbeLoss, TwiceDifferentiable, flat
+from normbench.measures.hessian import SHARES, Hessian
+from normbench.norms import NormModifier
+from normbench.norms import registry as norms
+from normbench.spec.trial import TrainSpec
 from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrizations
 
-from benchmark.lab.measure import Observer
-from benchmark.measures import registry
-from benchmark.measures._lanczos import AsymmetryError, lanczos
-from benchmark.measures._loss import ProbeLoss, TwiceDifferentiable, flat
-from benchmark.measures.hessian import SHARES, Hessian
-from benchmark.norms import NormModifier
-from benchmark.norms import registry as norms
-from benchmark.trial import TrainSpec
 from tests.measures.curves import IMAGES, LABELS, Quadratic, network, probe, symmetric
 
 
@@ -68,7 +68,9 @@ def test_all_quantities_are_those_of_the_dense_hessian(norm: str, mode: Any) -> 
     assert found["trace.error"] == pytest.approx(float(samples.std()) / 5**0.5, rel=1e-6)
     weights = ((signs(size, 5) @ vectors).square() / size).mean(0)
     for share in SHARES:
-        allowed = eigenvalues[(weights.cumsum(0) - share).abs() < weights.max()]  # rounding may end on either side of a step
+        allowed = eigenvalues[
+            (weights.cumsum(0) - share).abs() < weights.max()
+        ]  # rounding may end on either side of a step
         assert any(found[f"quantile@{share:g}"] == pytest.approx(float(e), rel=1e-5, abs=1e-7) for e in allowed)
 
 
@@ -158,7 +160,9 @@ def test_weight_normalization_written_out_is_that_of_torch() -> None:
 
 @pytest.mark.parametrize("name", norms.names())
 def test_the_loss_of_every_method_is_a_function_with_a_hessian(name: str) -> None:
-    """The same at the same parameters whatever was looked at before, and products with the Hessian are differences of gradients."""
+    """The same at the same parameters whatever was looked at before, and products with the Hessian are differences of
+    gradients.
+    """
     norm = f"bn+{name}" if issubclass(norms.get(name), NormModifier) else name
     loss = ProbeLoss(network(norm), IMAGES, LABELS, "train", 3)
     first, gradient = loss.gradient()
@@ -193,7 +197,9 @@ def test_attention_has_second_derivatives() -> None:
     torch.manual_seed(0)
     model = Attending().double()
     eigenvalues = torch.linalg.eigvalsh(dense(model, "train"))
-    assert values(Hessian(images=12, steps=1000), model)["eigenvalue.1"] == pytest.approx(float(eigenvalues[-1]), rel=1e-6)
+    assert values(Hessian(images=12, steps=1000), model)["eigenvalue.1"] == pytest.approx(
+        float(eigenvalues[-1]), rel=1e-6
+    )
 
 
 def test_a_layer_without_a_second_derivative_is_an_error_of_the_measure() -> None:
@@ -214,7 +220,9 @@ def test_a_layer_without_a_second_derivative_is_an_error_of_the_measure() -> Non
 
     model = network("bn")
     model.insert(3, Layer())
-    observer = Observer([registry.make("hessian", {"images": 12}), registry.make("weight-norm")], probe(model), TrainSpec())
+    observer = Observer(
+        [registry.make("hessian", {"images": 12}), registry.make("weight-norm")], probe(model), TrainSpec()
+    )
     readings = observer.look(0, 0)
     assert {r.measure.partition(".")[0] for r in readings} == {"weight-norm"}
     assert "a layer's second derivative is wrong or missing" in observer.errors["hessian"]

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from normbench.lab.network import Request, construct
+from normbench.lab.network.swap import swap
+from normbench.measures import NormLayer, registry
+from normbench.measures.norm_input import chosen, running_statistics
+from normbench.norms import registry as norms
+from normbench.norms import resolve
+from normbench.norms.base import ActivationNorm, Site
+from normbench.spec.plugins import PluginError
 from torch import nn
 
-from benchmark.lab.models import Request, construct
-from benchmark.lab.swap import swap
-from benchmark.measures import NormLayer, registry
-from benchmark.measures.norm_input import chosen, running_statistics
-from benchmark.norms import registry as norms
-from benchmark.norms import resolve
-from benchmark.norms.base import ActivationNorm, Site
-from benchmark.plugins import PluginError
 from tests.measures.conftest import probe_of, read
 
 IMAGES = torch.rand(16, 3, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -49,7 +49,11 @@ def test_agrees_with_numpy() -> None:
         model[1].bias.copy_(torch.arange(5.0))
     x = model[0](IMAGES[:8]).detach().double().numpy().transpose(1, 0, 2, 3).reshape(5, -1)
     gamma, beta = np.array([-1, 0, 0.5, 1, 2]), np.arange(5.0)
-    gaps = {"variance": np.abs(gamma**2 - x.var(1)), "deviation": np.abs(gamma - x.std(1)), "shift": np.abs(beta - x.mean(1))}
+    gaps = {
+        "variance": np.abs(gamma**2 - x.var(1)),
+        "deviation": np.abs(gamma - x.std(1)),
+        "shift": np.abs(beta - x.mean(1)),
+    }
     running = {"variance": np.abs(gamma**2 - 1), "deviation": np.abs(gamma - 1), "shift": np.abs(beta)}
     found = read(registry.make("norm-input"), probe_of(model, IMAGES, norms=_places(model), batch_size=8))
     assert len(found) == 18
@@ -62,7 +66,10 @@ def test_agrees_with_numpy() -> None:
 def test_channels_may_be_the_last_axis() -> None:
     tokens = torch.rand(4, 7, 5, generator=torch.Generator().manual_seed(1))
     model = nn.Sequential(nn.LayerNorm(5))
-    found = read(registry.make("norm-input"), probe_of(model, tokens, norms={"0": NormLayer(module=model[0], axis=-1, channels=5)}))
+    found = read(
+        registry.make("norm-input"),
+        probe_of(model, tokens, norms={"0": NormLayer(module=model[0], axis=-1, channels=5)}),
+    )
     expected = (1 - tokens.double().flatten(0, 1).var(0, correction=0)).abs().mean()
     assert found["norm-input.variance-mean", "0"] == pytest.approx(float(expected))
     assert ("norm-input.running-variance-mean", "0") not in found
@@ -73,7 +80,10 @@ def test_running_statistics_settle_at_those_of_the_data(name: str) -> None:
     method = norms.make(name)
     assert isinstance(method, ActivationNorm)
     layer = method.layer(Site(name="x", channels=16, eps=1e-5)).train()
-    x = torch.randn(64, 16, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, 17).view(1, 16, 1, 1) + 3
+    x = (
+        torch.randn(64, 16, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, 17).view(1, 16, 1, 1)
+        + 3
+    )
     for _ in range(150):
         layer(x)
     kept = running_statistics(layer)
@@ -98,7 +108,10 @@ def test_running_statistics_settle_at_those_of_the_data(name: str) -> None:
 def test_the_first_norm_of_the_first_block_is_found(architecture: str, first: str) -> None:
     network = construct(Request(name=architecture, stem="native", width=1.0, channels=3, image_size=64, classes=10))
     audit = swap(network, resolve("ln")[1], torch.zeros(2, 3, 64, 64))
-    places = {r.name: NormLayer(module=network.get_submodule(r.name), axis=r.axis, channels=r.channels) for r in audit.replaced}
+    places = {
+        r.name: NormLayer(module=network.get_submodule(r.name), axis=r.axis, channels=r.channels)
+        for r in audit.replaced
+    }
     assert list(chosen("first", places)) == [first]
     assert list(chosen("all", places)) == list(places)
 

@@ -1,20 +1,31 @@
-"""Cosines of weights and gradients: closed forms, another implementation, and what each kind of norm does to rows and tensors."""
+"""Cosines of weights and gradients: closed forms, another implementation, and what each kind of norm does to rows and
+tensors.
+"""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from normbench.measures import Step, registry
+from normbench.norms import registry as norms
+from normbench.norms.base import ActivationNorm, Site
 from scipy.spatial.distance import cosine
 from torch import nn
 
-from benchmark.measures import Step, registry
-from benchmark.norms import registry as norms
-from benchmark.norms.base import ActivationNorm, Site
 from tests.measures.conftest import follow
 
 
 def _step(w: torch.Tensor, g: torch.Tensor, invariant: frozenset[str] = frozenset({"a"})) -> Step:
-    return Step(before={"a": w}, gradient={"a": g}, after={"a": w}, lr=0.1, momentum=0, weight_decay={"a": 0.0}, optimizer="sgd", invariant=invariant)
+    return Step(
+        before={"a": w},
+        gradient={"a": g},
+        after={"a": w},
+        lr=0.1,
+        momentum=0,
+        weight_decay={"a": 0.0},
+        optimizer="sgd",
+        invariant=invariant,
+    )
 
 
 def _values(step: Step) -> dict[tuple[str, str], float]:
@@ -35,7 +46,9 @@ def test_agrees_with_scipy() -> None:
     rows = [abs(1 - cosine(a, b)) for a, b in zip(w.flatten(1).numpy(), g.flatten(1).numpy(), strict=True)]
     assert found["orthogonality.row", "a"] == pytest.approx(sum(rows) / 5)
     assert found["orthogonality.row-worst", "a"] == pytest.approx(max(rows))
-    assert found["orthogonality.tensor", "a"] == pytest.approx(abs(1 - cosine(w.flatten().numpy(), g.flatten().numpy())))
+    assert found["orthogonality.tensor", "a"] == pytest.approx(
+        abs(1 - cosine(w.flatten().numpy(), g.flatten().numpy()))
+    )
 
 
 def test_what_has_no_direction_has_no_value() -> None:
@@ -70,9 +83,13 @@ def test_rows_and_tensors_are_orthogonal_as_the_norm_claims(name: str) -> None:
     method = norms.make(name, {"eps": 1e-12} if "eps" in norms.get(name).model_fields else {})
     assert isinstance(method, ActivationNorm)
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), method.layer(Site(name="norm", channels=8, eps=1e-12)), nn.Tanh()).double()
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False), method.layer(Site(name="norm", channels=8, eps=1e-12)), nn.Tanh()
+    ).double()
     images = torch.rand(6, 3, 7, 7, dtype=torch.float64)
-    found = follow(registry.make("orthogonality", {"steps": 3}), model, images, torch.optim.SGD(model.parameters(), 0.1))  # type: ignore[arg-type]
+    found = follow(
+        registry.make("orthogonality", {"steps": 3}), model, images, torch.optim.SGD(model.parameters(), 0.1)
+    )  # type: ignore[arg-type]
     tensor, row = found["orthogonality.tensor-worst", "0"], found["orthogonality.row-worst", "0"]
     assert tensor is not None
     assert row is not None

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from normbench.measures import Probe, registry
+from normbench.measures.pruning import Merge, merged, merges
 from torch import nn
 
-from benchmark.measures import Probe, registry
-from benchmark.measures.pruning import Merge, merged, merges
 from tests.measures._probes import images_of, layer_of, probe_around, probe_of, read
 
 SHARES = (0.25, 0.5)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from normbench.measures import registry
+from normbench.measures._unfold import positions, products, weight_rows, windows
+from normbench.measures.rank import rank_and_energy
 from timm.layers import Conv2dSame
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from benchmark.measures import registry
-from benchmark.measures._unfold import positions, products, weight_rows, windows
-from benchmark.measures.rank import rank_and_energy
 from tests.measures.conftest import probe_of, read
 
 
@@ -66,7 +66,9 @@ def test_a_projector_made_by_numpy_gives_the_same_energy(m: int) -> None:
 
 
 def test_a_constant_input_has_rank_zero_and_zero_weights_no_share() -> None:
-    assert rank_and_energy(torch.full((1, 50, 6), 0.1, dtype=torch.float64), torch.ones(1, 2, 6, dtype=torch.float64), 1e-10) == (0.0, 0.0)
+    assert rank_and_energy(
+        torch.full((1, 50, 6), 0.1, dtype=torch.float64), torch.ones(1, 2, 6, dtype=torch.float64), 1e-10
+    ) == (0.0, 0.0)
     assert rank_and_energy(_normal(1, 50, 6).double(), torch.zeros(1, 2, 6, dtype=torch.float64), 1e-10) == (6.0, None)
     assert rank_and_energy(torch.full((1, 50, 6), torch.nan), torch.ones(1, 2, 6), 1e-10) == (0.0, None)
 
@@ -119,5 +121,7 @@ def test_positions_are_sampled_and_large_layers_left_out_as_told() -> None:
     found = read(registry.make("rank", {"positions": 100, "largest": 30}), probe_of(model, x))
     assert found["rank.positions", "0"] == 100  # every 10th of 1000
     assert found["rank.rank", "0"] == 27
-    assert found["rank.positions", "1"] == 128  # every 5th of 640: no fewer than twice the fan-in of 72, less what the stride leaves
+    assert (
+        found["rank.positions", "1"] == 128
+    )  # every 5th of 640: no fewer than twice the fan-in of 72, less what the stride leaves
     assert ("rank.rank", "1") not in found

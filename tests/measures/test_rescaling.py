@@ -1,4 +1,6 @@
-"""The done line of the intervention: a function that does not see the length of a weight keeps its accuracy and its robustness."""
+"""The done line of the intervention: a function that does not see the length of a weight keeps its accuracy and its
+robustness.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +8,14 @@ import dataclasses
 
 import pytest
 import torch
+from normbench import measures, norms
+from normbench.lab import data, trial_run
+from normbench.lab.observer import undisturbed
+from normbench.lab.trial_run import Context, run
+from normbench.measures.rescaling import Rescaling
+from normbench.norms import ActivationNorm, WeightNorm, registry
+from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
 
-from benchmark import measures, norms
-from benchmark.lab import data, trial_run
-from benchmark.lab.measure import undisturbed
-from benchmark.lab.trial_run import Context, run
-from benchmark.measures.rescaling import Rescaling
-from benchmark.norms import ActivationNorm, WeightNorm, registry
-from benchmark.trial import DataSpec, ModelSpec, TrainSpec, Trial
 from tests.measures.curves import network, probe
 
 #: Methods that promise that the length of the weight before them (or within them) does not matter.
@@ -27,7 +29,9 @@ LOGITS = 1e-4
 
 def trained(norm: str) -> dict[str, float]:
     """What the measure says after 32 steps on the digits."""
-    weighted = issubclass(registry.get(norm), WeightNorm)  # behind them something has to hold the signal's scale for 32 steps to teach anything
+    weighted = issubclass(
+        registry.get(norm), WeightNorm
+    )  # behind them something has to hold the signal's scale for 32 steps to teach anything
     label, components = norms.resolve(f"{norm}+gn" if weighted else norm)
     trial = Trial(
         data=DataSpec(dataset="digits", image_size=12, train_examples=512, test_examples=128),
@@ -45,7 +49,11 @@ def trained(norm: str) -> dict[str, float]:
     assert outcome.status == "ok", outcome.log
     assert outcome.provenance["measure_errors"] == {}
     assert {r.epoch for r in outcome.curves if r.measure.startswith("rescaling")} == {2}
-    return {r.measure.removeprefix("rescaling."): r.value for r in outcome.curves if r.measure.startswith("rescaling") and r.value is not None}
+    return {
+        r.measure.removeprefix("rescaling."): r.value
+        for r in outcome.curves
+        if r.measure.startswith("rescaling") and r.value is not None
+    }
 
 
 @pytest.mark.parametrize("norm", INVARIANT)
@@ -63,7 +71,10 @@ def test_rescaling_invariant_weights_changes_nothing(norm: str) -> None:
 def test_what_was_measured_can_fail() -> None:
     """Weights that are not invariant, declared so, change everything: the network of `none`."""
     model = network("none")
-    found = {v.quantity.removeprefix("rescaling."): v.value for v in Rescaling(images=12).read(probe(model, invariant=frozenset({"0", "3"})))}
+    found = {
+        v.quantity.removeprefix("rescaling."): v.value
+        for v in Rescaling(images=12).read(probe(model, invariant=frozenset({"0", "3"})))
+    }
     assert found["layers"] == 2
     assert found["row-layers"] == 0
     assert found["logits@10"] > 0.1
@@ -71,7 +82,9 @@ def test_what_was_measured_can_fail() -> None:
 
 
 def test_statistics_are_taken_anew_and_the_network_is_left_alone() -> None:
-    """With the trained network's running statistics the rescaled one would be another function; so it is where they are kept."""
+    """With the trained network's running statistics the rescaled one would be another function; so it is where they are
+    kept.
+    """
     model = network("bn")
     model.train()(torch.rand(12, 1, 6, 6, dtype=torch.float64))
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -90,7 +103,10 @@ def test_statistics_are_taken_anew_and_the_network_is_left_alone() -> None:
 
 def test_rows_are_told_from_tensors() -> None:
     for norm, rows in (("in", 2), ("ln", 0), ("rms", 0), ("ws+gn", 2), ("bn+noise", 2)):
-        found = {v.quantity.removeprefix("rescaling."): v.value for v in Rescaling(images=12).read(probe(network(norm), invariant=frozenset({"0", "3"})))}
+        found = {
+            v.quantity.removeprefix("rescaling."): v.value
+            for v in Rescaling(images=12).read(probe(network(norm), invariant=frozenset({"0", "3"})))
+        }
         assert (norm, found["row-layers"]) == (norm, rows)
         assert found["logits@10"] < 1e-6
         assert ("logits@rows" in found) is (rows > 0)
@@ -105,7 +121,10 @@ def test_accuracies_are_those_of_the_test_images_where_there_are_any() -> None:
     model = network("bn")
     plain = probe(model)
     with_test = dataclasses.replace(plain, test_images=plain.images, test_labels=plain.labels * 0 + 9)
-    clean = [next(v.value for v in Rescaling(images=12).read(p) if v.quantity == "rescaling.clean@1") for p in (plain, with_test)]
+    clean = [
+        next(v.value for v in Rescaling(images=12).read(p) if v.quantity == "rescaling.clean@1")
+        for p in (plain, with_test)
+    ]
     assert clean[0] > 0
     assert clean[1] == 0
     assert trial_run.PROBE_TEST_IMAGES >= 1000

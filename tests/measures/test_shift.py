@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from normbench.measures import registry
+from normbench.measures.wasserstein import distances
+from normbench.spec.trial import TrainSpec
 from torch import nn
 from torch.func import functional_call, grad
 
-from benchmark.measures import registry
-from benchmark.measures.wasserstein import distances
-from benchmark.trial import TrainSpec
 from tests.measures._probes import images_of, probe_around, probe_of, read
 
 LR = 0.3
@@ -19,7 +19,13 @@ LR = 0.3
 
 def _network() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(12, 8, bias=False), nn.Linear(8, 6), nn.BatchNorm1d(6, track_running_stats=False), nn.Linear(6, 3))
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(12, 8, bias=False),
+        nn.Linear(8, 6),
+        nn.BatchNorm1d(6, track_running_stats=False),
+        nn.Linear(6, 3),
+    )
 
 
 def test_the_gradient_moves_as_definition_2_1_says() -> None:
@@ -57,7 +63,8 @@ def test_the_shift_is_proportional_to_a_small_step() -> None:
 
 def test_the_update_is_that_of_the_trials_optimizer() -> None:
     sgd, decayed, adam = (
-        read(registry.make("shift").read(probe_of("bn", train=TrainSpec(lr=0.01, **spec)))) for spec in ({}, {"weight_decay": 0.5}, {"optimizer": "adamw"})
+        read(registry.make("shift").read(probe_of("bn", train=TrainSpec(lr=0.01, **spec))))
+        for spec in ({}, {"weight_decay": 0.5}, {"optimizer": "adamw"})
     )
     assert sgd.keys() == decayed.keys() == adam.keys()
     assert len({d["shift.distance", "fc"] for d in (sgd, decayed, adam)}) == 3
@@ -93,10 +100,14 @@ def test_an_update_of_beta_moves_every_output_by_itself() -> None:
     images = images_of(16, 1)
     before = norm(images.flatten(1))
     step = LR * (before.softmax(1) - nn.functional.one_hot(labels, 3)).mean(0).abs()
-    found = read(registry.make("wasserstein").read(probe_around(nn.Sequential(nn.Flatten(), norm), images, labels, lr=LR)))
+    found = read(
+        registry.make("wasserstein").read(probe_around(nn.Sequential(nn.Flatten(), norm), images, labels, lr=LR))
+    )
     assert found["wasserstein.distance", "1"] == pytest.approx(float(step.detach().mean()), rel=1e-4)
     assert found["wasserstein.distance", ""] == pytest.approx(float(step.detach().mean()), rel=1e-4)
-    assert found["wasserstein.relative", "1"] == pytest.approx(float((step / before.std(0, correction=0)).detach().mean()), rel=1e-4)
+    assert found["wasserstein.relative", "1"] == pytest.approx(
+        float((step / before.std(0, correction=0)).detach().mean()), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize(("dead", "head"), [(3, 1.0), (6, 0.0)])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from normbench.lab.observer import undisturbed
+from normbench.measures.smoothness import Smoothness
 from torch import nn
 
-from benchmark.lab.measure import undisturbed
-from benchmark.measures.smoothness import Smoothness
 from tests.measures.curves import IMAGES, LABELS, Quadratic, network, probe, symmetric
 
 
@@ -18,12 +18,18 @@ def values(measure: Smoothness, model: nn.Module) -> dict[str, float]:
 def test_a_quadratic_in_closed_form() -> None:
     """g = A w; L(w - s g) = w'A w/2 - s g'g + s^2 g'A g/2; the gradient changes by s A g."""
     matrix, w = symmetric(20) + 12 * torch.eye(20, dtype=torch.float64), torch.linspace(-1, 2, 20, dtype=torch.float64)
-    found = {v.quantity.removeprefix("smoothness."): v.value for v in Smoothness(step_sizes=(0.01, 0.03, 0.3)).of(Quadratic(matrix, w))}
+    found = {
+        v.quantity.removeprefix("smoothness."): v.value
+        for v in Smoothness(step_sizes=(0.01, 0.03, 0.3)).of(Quadratic(matrix, w))
+    }
     g = matrix @ w
     losses = [float(w @ matrix @ w / 2 - s * g @ g + s**2 * g @ matrix @ g / 2) for s in (0.01, 0.03, 0.3)]
     assert found["gradient"] == pytest.approx(float(g.norm()))
     assert (found["loss.min"], found["loss.max"]) == (pytest.approx(min(losses)), pytest.approx(max(losses)))
-    assert (found["change.min"], found["change.max"]) == (pytest.approx(0.01 * float((matrix @ g).norm())), pytest.approx(0.3 * float((matrix @ g).norm())))
+    assert (found["change.min"], found["change.max"]) == (
+        pytest.approx(0.01 * float((matrix @ g).norm())),
+        pytest.approx(0.3 * float((matrix @ g).norm())),
+    )
     assert found["beta"] == pytest.approx(float((matrix @ g).norm() / g.norm()))
     assert found["beta"] <= float(torch.linalg.eigvalsh(matrix).abs().max())
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from normbench.measures import NormLayer, registry
+from normbench.norms import registry as norms
+from normbench.norms.base import ActivationNorm, Site
 from torch import nn
 
-from benchmark.measures import NormLayer, registry
-from benchmark.norms import registry as norms
-from benchmark.norms.base import ActivationNorm, Site
 from tests.measures.conftest import Found, probe_of, read
 
 SPHERE = registry.make("sphere")
@@ -96,7 +96,12 @@ def test_only_what_goes_straight_into_the_norm_has_an_ellipsoid() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.BatchNorm2d(8))
     probe = probe_of(model, IMAGES, norms={"2": NormLayer(module=model[2], axis=1, channels=8)})
-    assert {q for q, _ in read(SPHERE, probe)} == {"sphere.radius-mean", "sphere.radius-worst", "sphere.paper-mean", "sphere.paper-worst"}
+    assert {q for q, _ in read(SPHERE, probe)} == {
+        "sphere.radius-mean",
+        "sphere.radius-worst",
+        "sphere.paper-mean",
+        "sphere.paper-worst",
+    }
 
 
 def test_a_sphere_that_is_a_point_has_no_value() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from normbench.measures._loss import ProbeLoss
+from normbench.measures.surface import Surface
 from torch import nn
 
-from benchmark.measures._loss import ProbeLoss
-from benchmark.measures.surface import Surface
 from tests.measures.curves import IMAGES, LABELS, Quadratic, network, probe
 
 
@@ -54,18 +54,25 @@ def test_a_point_is_the_loss_of_the_moved_network() -> None:
     generator = torch.Generator().manual_seed(4)
     d, e = (Surface()._direction(model, loss, generator) for _ in range(2))
     names = [n for n, _ in model.named_parameters()]
-    given = {n: p.detach() + part for (n, p), part in zip(model.named_parameters(), loss.split(-0.5 * d + 0.5 * e), strict=True)}
+    given = {
+        n: p.detach() + part
+        for (n, p), part in zip(model.named_parameters(), loss.split(-0.5 * d + 0.5 * e), strict=True)
+    }
     assert len(given) == len(names)
     expected = float(nn.functional.cross_entropy(torch.func.functional_call(model.eval(), given, (IMAGES,)), LABELS))
-    assert values(Surface(points=3, extent=0.5, images=12), model, seed=4)[-0.5, 0.5] == pytest.approx(expected, rel=1e-12)
-    assert values(Surface(points=3, extent=0.5, images=12), model, seed=5)[-0.5, 0.5] != pytest.approx(expected, rel=1e-6)
+    assert values(Surface(points=3, extent=0.5, images=12), model, seed=4)[-0.5, 0.5] == pytest.approx(
+        expected, rel=1e-12
+    )
+    assert values(Surface(points=3, extent=0.5, images=12), model, seed=5)[-0.5, 0.5] != pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_a_quadratic_is_a_bowl(monkeypatch: pytest.MonkeyPatch) -> None:
     """L = |w|^2 / 2 with one filter: |w + x d + y e|^2 with |d| = |e| = |w|."""
     w = torch.linspace(-1, 2, 30, dtype=torch.float64)
     quadratic = Quadratic(torch.eye(30, dtype=torch.float64), w)
-    monkeypatch.setattr("benchmark.measures._loss.ProbeLoss", lambda *_: quadratic)
+    monkeypatch.setattr("normbench.measures._loss.ProbeLoss", lambda *_: quadratic)
     found = values(Surface(points=3), quadratic.model)
     square = float(w @ w)
     for axis in ((1, 0), (0, 1)):

@@ -7,15 +7,14 @@ from functools import cache
 from typing import Any, get_args, get_type_hints
 
 import pytest
-
-from benchmark.norms import Claims, registry
-from benchmark.norms.base import Situation
-from benchmark.norms.check import Measured, compare, evaluate, measure
+from normbench.norms import Claims, registry
+from normbench.norms.base import Situation
+from normbench.norms.check import Measured, compare, evaluate, measure
 
 NAMES = registry.names()
 
-FROM_THE_LITERATURE = """bn ln in gn wn cwn ws sn lp-bn bw-pca bw-zca bw-cd gw none ln-tok rms dyt derf frn evonorm-b0 evonorm-s0 sws bcn ghost-bn
-    batch-renorm iternorm switchnorm syncbn skipinit"""
+FROM_THE_LITERATURE = """bn ln in gn wn cwn ws sn lp-bn bw-pca bw-zca bw-cd gw none ln-tok rms dyt derf frn evonorm-b0
+    evonorm-s0 sws bcn ghost-bn batch-renorm iternorm switchnorm syncbn skipinit"""
 
 
 @cache
@@ -67,7 +66,9 @@ def test_methods_describe_themselves() -> None:
         assert "=" in card.equation
 
 
-@pytest.mark.parametrize(("formula", "value"), [("0", 0), ("2*d", 8), ("d*(d/g+3)/2", 10), ("n*g*(g+3)/2", 15), ("d+n-p", -2)])
+@pytest.mark.parametrize(
+    ("formula", "value"), [("0", 0), ("2*d", 8), ("d*(d/g+3)/2", 10), ("n*g*(g+3)/2", 15), ("d+n-p", -2)]
+)
 def test_formula(formula: str, value: int) -> None:
     assert evaluate(formula, {"d": 4, "n": 3, "p": 9, "g": 2}) == value
 

@@ -8,10 +8,9 @@ import math
 import pytest
 import timm.layers
 import torch
+from normbench.norms import ActivationNorm, Site, WeightNorm, registry
 from torch import nn
 from torch.nn.utils import parametrizations
-
-from benchmark.norms import ActivationNorm, Site, WeightNorm, registry
 
 CHANNELS = 12
 SITE = Site(name="here", channels=CHANNELS, eps=1e-5, momentum=0.1, positions=25, ends_branch=True)
@@ -56,7 +55,9 @@ def test_ln_is_gn_with_one_group(x: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 def test_in_is_gn_with_a_group_a_channel(x: torch.Tensor, memory: torch.memory_format) -> None:
-    """By the same kernel where the memory is contiguous: there `test_layers_of_torch_and_timm` holds it against another."""
+    """By the same kernel where the memory is contiguous: there `test_layers_of_torch_and_timm` holds it against
+    another.
+    """
     close(layer("in"), layer(f"gn[groups={CHANNELS}]"), x.contiguous(memory_format=memory))
 
 
@@ -131,7 +132,9 @@ def test_batch_renorm_opens_towards_running_statistics(x: torch.Tensor) -> None:
     shifted = 1.1 * x + 0.2
     evaluated = copy.deepcopy(renorm).eval()(shifted)
     trained = renorm(shifted)
-    assert float((trained - evaluated).detach().abs().max()) < 1e-9  # r and d are within their bounds, so training sees what eval mode sees
+    assert (
+        float((trained - evaluated).detach().abs().max()) < 1e-9
+    )  # r and d are within their bounds, so training sees what eval mode sees
     assert float((trained - layer("bn")(shifted)).detach().abs().max()) > 0.1
 
 
@@ -184,9 +187,13 @@ def test_group_whitening_whitens_each_example(x: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("eps", [1e-5, 0.05])
-@pytest.mark.parametrize(("name", "axes", "values"), [("bn", (0, 2, 3), 200), ("in", (2, 3), 25), ("ln", (1, 2, 3), 300)])
+@pytest.mark.parametrize(
+    ("name", "axes", "values"), [("bn", (0, 2, 3), 200), ("in", (2, 3), 25), ("ln", (1, 2, 3), 300)]
+)
 def test_lemma_1(name: str, axes: tuple[int, ...], values: int, eps: float, x: torch.Tensor) -> None:
-    """The norm of the normalized pre-activations is sqrt(m (gamma^2 sigma^2 / (sigma^2 + eps) + beta^2)) (Sun et al. 2020)."""
+    """The norm of the normalized pre-activations is sqrt(m (gamma^2 sigma^2 / (sigma^2 + eps) + beta^2)) (Sun et al.
+    2020).
+    """
     method = registry.parse(f"{name}[eps={eps}]")
     assert isinstance(method, ActivationNorm)
     made = method.layer(SITE).double()
@@ -229,7 +236,9 @@ def test_ws_and_sws_are_timms() -> None:
     scaled.weight.data.copy_(conv(None).weight.detach())
     z = torch.randn(2, 4, 7, 7, dtype=torch.float64)
     assert torch.allclose(conv("ws")(z), std(z), atol=1e-10)
-    assert torch.allclose(conv("sws[eps=1e-12]")(z), scaled(z), atol=1e-9)  # timm's eps stands beside var, ours beside fan_in var, as in the paper
+    assert torch.allclose(
+        conv("sws[eps=1e-12]")(z), scaled(z), atol=1e-9
+    )  # timm's eps stands beside var, ours beside fan_in var, as in the paper
 
 
 def test_sn_is_torchs_once_converged() -> None:

@@ -1,4 +1,6 @@
-"""What published layers get wrong, and what a layer must bear: layouts, shapes, compilation, copying, repeated backward passes."""
+"""What published layers get wrong, and what a layer must bear: layouts, shapes, compilation, copying, repeated backward
+passes.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from normbench.norms import ActivationNorm, NormSiteError, Site, WeightNorm, registry, resolve
+from normbench.spec.plugins import PluginError
 from torch import nn
-
-from benchmark.norms import ActivationNorm, NormSiteError, Site, WeightNorm, registry, resolve
-from benchmark.plugins import PluginError
 
 CHANNELS = 8
 ACTIVATION = [n for n in registry.names() if issubclass(registry.get(n), ActivationNorm)]
@@ -57,7 +58,9 @@ def test_memory_layout_does_not_matter(name: str, training: bool) -> None:
 @pytest.mark.parametrize("name", ["in", "ln-tok"])
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 def test_means_far_from_zero_cost_no_digits_and_the_layout_stays(name: str, memory: torch.memory_format) -> None:
-    """torch's group norm, whose kernel is at hand for `in`, loses 2 % in channels_last on a CPU where the mean is 100 deviations."""
+    """torch's group norm, whose kernel is at hand for `in`, loses 2 % in channels_last on a CPU where the mean is 100
+    deviations.
+    """
     x = (torch.randn(6, CHANNELS, 8, 8, generator=torch.Generator().manual_seed(0)) + 100).to(memory_format=memory)
     exact = layer(name).double()(x.double())
     found = layer(name)(x)
@@ -114,7 +117,9 @@ def test_wrapped_copies_and_state_dicts_are_whole(name: str) -> None:
     copied, loaded = copy.deepcopy(conv), convolution(name)
     loaded.load_state_dict(conv.state_dict())
     for twin in (copied, loaded):
-        assert torch.equal(twin(x), copy.deepcopy(conv)(x))  # a training step of each: a copy's hooks must act on the copy
+        assert torch.equal(
+            twin(x), copy.deepcopy(conv)(x)
+        )  # a training step of each: a copy's hooks must act on the copy
 
 
 @pytest.mark.parametrize("name", ACTIVATION)
@@ -132,7 +137,9 @@ def test_two_backward_passes_through_one_graph(name: str) -> None:
 @pytest.mark.parametrize("name", ["bw-zca", "bw-pca", "gw"])
 def test_second_derivatives_of_whitening(name: str) -> None:
     made = layer(f"{name}[{'groups=2' if name == 'gw' else 'group=4'}]", channels=4).double()
-    assert torch.autograd.gradgradcheck(lambda x: copy.deepcopy(made)(x), (images(3, 4, 2, 2).double().requires_grad_(),))
+    assert torch.autograd.gradgradcheck(
+        lambda x: copy.deepcopy(made)(x), (images(3, 4, 2, 2).double().requires_grad_(),)
+    )
 
 
 def test_gradients_with_dead_channels_are_those_of_the_live_ones() -> None:
@@ -149,7 +156,14 @@ def test_gradients_with_dead_channels_are_those_of_the_live_ones() -> None:
 
 def test_zca_gradient_with_equal_eigenvalues_is_right() -> None:
     """Four channels of the same variance and no correlation: eigh's own gradient is infinite here."""
-    signs = torch.tensor([[1, 1, 1, 1, -1, -1, -1, -1], [1, 1, -1, -1, 1, 1, -1, -1], [1, -1, 1, -1, 1, -1, 1, -1], [1, -1, -1, 1, 1, -1, -1, 1]])
+    signs = torch.tensor(
+        [
+            [1, 1, 1, 1, -1, -1, -1, -1],
+            [1, 1, -1, -1, 1, 1, -1, -1],
+            [1, -1, 1, -1, 1, -1, 1, -1],
+            [1, -1, -1, 1, 1, -1, -1, 1],
+        ]
+    )
     x = signs.T.double().clone().requires_grad_()
     made = layer("bw-zca", channels=4).double()
     assert torch.autograd.gradcheck(lambda x: copy.deepcopy(made)(x), (x,))
@@ -178,13 +192,18 @@ def test_pca_signs_do_not_depend_on_the_solver() -> None:
     assert torch.allclose(layer("bw-pca")(x), layer("bw-pca")(x.flip(0)).flip(0), atol=1e-4)
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(2, 1), (16, 8), (24, 12), (32, 16), (36, 18), (48, 24), (64, 32), (40, 20), (27, 9), (13, 1), (1, 1)])
+@pytest.mark.parametrize(
+    ("channels", "groups"),
+    [(2, 1), (16, 8), (24, 12), (32, 16), (36, 18), (48, 24), (64, 32), (40, 20), (27, 9), (13, 1), (1, 1)],
+)
 def test_default_groups(channels: int, groups: int) -> None:
     assert layer("gn", channels=channels).num_groups == groups
 
 
 def test_groups_that_do_not_divide() -> None:
-    with pytest.raises(NormSiteError, match=r"layer1.0.bn1: 32 groups do not divide 48 channels; the nearest number that does is 24"):
+    with pytest.raises(
+        NormSiteError, match=r"layer1.0.bn1: 32 groups do not divide 48 channels; the nearest number that does is 24"
+    ):
         layer("gn[groups=32]", channels=48)
     for text in ("gw[groups=5]", "bcn[groups=5]", "evonorm-s0[groups=5]", "bw-zca[group=3]", "iternorm[group=5]"):
         with pytest.raises(NormSiteError, match=r"layer1.0.bn1: .* do not divide 8 channels"):

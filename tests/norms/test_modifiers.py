@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from normbench.lab import data
+from normbench.lab.network.swap import NormAct, swap
+from normbench.lab.trial_run import Context, run
+from normbench.norms import ActivationNorm, NormModifier, Site, activation_of, registry, resolve, split
+from normbench.norms.layers.noise import Noisy
+from normbench.spec.outcome import Outcome
+from normbench.spec.plugins import PluginError
 from torch import nn
 
-from benchmark.lab import data
-from benchmark.lab.swap import NormAct, swap
-from benchmark.lab.trial_run import Context, run
-from benchmark.norms import ActivationNorm, NormModifier, Site, activation_of, registry, resolve, split
-from benchmark.norms.layers.noise import Noisy
-from benchmark.plugins import PluginError
-from benchmark.trial import Outcome
 from tests.conftest import MakeTrial
 
 SILENT = "noise[mean=0,scale=1,spread=0]"
@@ -31,7 +31,9 @@ def modified(text: str, channels: int = 8) -> nn.Module:
 
 
 def _outcome(make_trial: MakeTrial, data_dir: Path, norm: str) -> Outcome:
-    trial = make_trial(norm, epochs=2, data={"augment": ("flip",)}, model={"kwargs": {"layers": [1, 1, 1, 1], "drop_path_rate": 0.2}})
+    trial = make_trial(
+        norm, epochs=2, data={"augment": ("flip",)}, model={"kwargs": {"layers": [1, 1, 1, 1], "drop_path_rate": 0.2}}
+    )
     source = data.locate(trial.data, data_dir, download=False)
     assert source is not None
     outcome = run(trial, Context(data_dir=str(data_dir), fingerprint=data.fingerprint(source)), lambda _: None)

@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from benchmark import norms
-from benchmark.norms.check import check
-from benchmark.norms.scaffold import scaffold
-from benchmark.plugins import Registry
+from normbench import norms
+from normbench.norms.check import check
+from normbench.norms.scaffold import scaffold
+from normbench.spec.plugins import Registry
 
 
 def registry_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[norms.Norm]:
@@ -36,8 +35,14 @@ def test_a_new_method_passes_its_checks(name: str, tmp_path: Path, monkeypatch: 
 def test_the_file_is_clean(tmp_path: Path) -> None:
     path = scaffold("my-own-norm", tmp_path)
     config = str(Path(__file__).parents[2] / "pyproject.toml")
-    for command in (["ruff", "check", "--config", config], ["ruff", "format", "--check", "--config", config], ["mypy", "--strict", "--config-file", config]):
-        done = subprocess.run([sys.executable, "-m", *command, str(path)], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    for command in (
+        ["ruff", "check", "--config", config],
+        ["ruff", "format", "--check", "--config", config],
+        ["mypy", "--strict", "--config-file", config],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", *command, str(path)], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -14,7 +14,8 @@ import pytest
 PERF = Path(__file__).parents[2] / "perf"
 BENCHES = sorted(p.name for p in PERF.glob("*.py") if not p.name.startswith("_"))
 NEEDS_BROWSER = {"site_scale.py"}
-#: Cases that are one time less another: at the smallest size the machine's own unrest is larger than they are, and they may come out below zero.
+#: Cases that are one time less another: at the smallest size the machine's own unrest is larger than they are, and they
+#: may come out below zero.
 DIFFERENCES = "overhead a trial"
 
 
@@ -29,7 +30,9 @@ def test_there_are_benches_and_each_has_its_table() -> None:
 def test_a_bench_runs_at_its_smallest_size(name: str) -> None:
     if name in NEEDS_BROWSER and not shutil.which("chromium"):
         pytest.skip("no chromium")
-    done = subprocess.run([sys.executable, str(PERF / name), "--smoke", "--json"], capture_output=True, text=True, cwd=PERF.parent)
+    done = subprocess.run(
+        [sys.executable, str(PERF / name), "--smoke", "--json"], capture_output=True, text=True, cwd=PERF.parent
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     cases = [json.loads(line) for line in done.stdout.splitlines()]
     assert cases

@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from normbench.lab import data
+from normbench.runner import worker as child
+from normbench.runner.worker import Job, supervise
+from normbench.spec.outcome import Outcome, Status
 
-from benchmark.lab import data
-from benchmark.runner import child
-from benchmark.runner.child import Job, supervise
-from benchmark.trial import Outcome, Status
 from tests.conftest import MakeTrial
 from tests.lab.test_checkpoint import numbers
 
@@ -30,7 +30,7 @@ def try_(make_trial: MakeTrial, data_dir: Path, monkeypatch: pytest.MonkeyPatch)
 
     def run(norm: str, limit: float = 120.0, **settings: object) -> tuple[Outcome, list[dict[str, object]]]:
         reported: list[dict[str, object]] = []
-        from benchmark import norms
+        from normbench import norms
 
         norms.registry.__dict__.pop("_entries", None)  # look for entry points again
         outcome = supervise(Job(make_trial(norm, **settings).model_dump_json(), run.context, limit), reported.append)  # type: ignore[attr-defined]
@@ -53,7 +53,14 @@ def test_a_good_trial_has_everything(try_) -> None:  # type: ignore[no-untyped-d
     assert outcome.peak_memory
     assert outcome.images_per_second
     measured = {r.measure for r in outcome.curves}
-    assert {"train.loss", "train.accuracy", "lr", "validation.accuracy", "weight-norm.raw", "weight-norm.effective"} <= measured
+    assert {
+        "train.loss",
+        "train.accuracy",
+        "lr",
+        "validation.accuracy",
+        "weight-norm.raw",
+        "weight-norm.effective",
+    } <= measured
     steps = [r.step for r in outcome.curves if r.measure == "weight-norm.raw" and not r.layer]
     assert steps == [0, 4, 8]
     assert reported[-1]["epochs"] == 2
@@ -90,7 +97,14 @@ def test_a_broken_trial_becomes_its_outcome(try_, how: str, status: Status, reas
         assert "saboteur.py" in outcome.log  # the traceback
     if how == "segfault":
         assert "Segmentation fault" in outcome.log
-    fact = {"memory": "host memory", "allocation": "host memory", "gpu-memory": "GPU memory", "segfault": "SIGSEGV", "kill": "SIGKILL", "exit": "exit code 3"}
+    fact = {
+        "memory": "host memory",
+        "allocation": "host memory",
+        "gpu-memory": "GPU memory",
+        "segfault": "SIGSEGV",
+        "kill": "SIGKILL",
+        "exit": "exit code 3",
+    }
     if how in fact:
         assert outcome.provenance["out_of" if status is Status.OUT_OF_MEMORY else "ended_by"] == fact[how]
 
@@ -106,7 +120,9 @@ def test_a_stuck_trial_is_ended_at_its_limit_and_says_where_it_stood(try_, how: 
 
 
 def test_the_kernel_counts_as_out_of_memory(try_, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    """A SIGKILL while the kernel's counter of such kills moves; the counter is a file of the test, since a real one needs a machine without memory."""
+    """A SIGKILL while the kernel's counter of such kills moves; the counter is a file of the test, since a real one
+    needs a machine without memory.
+    """
     counter, tally = tmp_path / "vmstat", tmp_path / "tally"
     counter.write_text("nr_free_pages 3\noom_kill 4\n")
     monkeypatch.setattr(child, "OOM_COUNTERS", (str(tmp_path / "absent"), str(counter)))
@@ -127,7 +143,9 @@ def test_the_kernel_counts_as_out_of_memory(try_, tmp_path: Path, monkeypatch: p
 
 
 def test_a_killed_trial_goes_on_in_the_next_process(try_, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """SIGKILL in the third epoch of four (6 batches each), then again from the checkpoint; the row is that of a trial that nothing disturbed."""
+    """SIGKILL in the third epoch of four (6 batches each), then again from the checkpoint; the row is that of a trial
+    that nothing disturbed.
+    """
     (tmp_path / "kept").mkdir()
     try_.context |= {"identity": "a" * 32, "checkpoints": str(tmp_path / "kept"), "checkpoint_seconds": 0.0}
     tally = tmp_path / "tally"
@@ -163,13 +181,17 @@ def test_a_child_ends_when_its_parent_is_gone(tmp_path: Path, make_trial: MakeTr
 
     tally = tmp_path / "tally"
     params = json.dumps({"how": how, "tally": str(tally)})
-    trial = make_trial().model_dump_json().replace('"name":"bn","params":{"eps":null,"momentum":null}', f'"name":"saboteur","params":{params}')
+    trial = (
+        make_trial()
+        .model_dump_json()
+        .replace('"name":"bn","params":{"eps":null,"momentum":null}', f'"name":"saboteur","params":{params}')
+    )
     assert "saboteur" in trial
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from benchmark.runner.child import Job, supervise\n"
+        "from normbench.runner.worker import Job, supervise\n"
         "context = {'data_dir': sys.argv[3], 'fingerprint': 'x' * 64, 'provenance': {}}\n"
-        "from benchmark.runner import child\n"
+        "from normbench.runner import child\n"
         "supervise(Job(sys.argv[1], context, 600.0), print)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, trial, str(SABOTEUR), str(data_dir)])

@@ -1,4 +1,6 @@
-"""A real Ray cluster on loopback: nodes of different kinds, one killed during the run, code and data shipped, a token, and what cannot work told at once."""
+"""A real Ray cluster on loopback: nodes of different kinds, one killed during the run, code and data shipped, a token,
+and what cannot work told at once.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +31,22 @@ OPTIONS = ["--disable-usage-stats", "--include-log-monitor=false", "--object-sto
 
 
 class Nodes:
-    """Raylets on addresses of loopback, each with a home, a cache and an environment of its own, as machines would have."""
+    """Raylets on addresses of loopback, each with a home, a cache and an environment of its own, as machines would
+    have.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root, self.token = root, secrets.token_hex(32)
         self.running: dict[str, psutil.Popen] = {}
         self.port, self.client_port = _free_port(), _free_port()
-        self.scratch = Path(tempfile.mkdtemp(prefix="nb-"))  # short: names of sockets are limited to about 100 characters
+        self.scratch = Path(
+            tempfile.mkdtemp(prefix="nb-")
+        )  # short: names of sockets are limited to about 100 characters
         # what nodes would import if the driver's code were not shipped
-        (root / "wrong" / "benchmark").mkdir(parents=True)
-        (root / "wrong" / "benchmark" / "__init__.py").write_text("raise ImportError('this is not the code of the driver')\n")
+        (root / "wrong" / "normbench").mkdir(parents=True)
+        (root / "wrong" / "normbench" / "__init__.py").write_text(
+            "raise ImportError('this is not the code of the driver')\n"
+        )
 
     @property
     def address(self) -> str:
@@ -65,7 +73,12 @@ class Nodes:
 
     def start(self, ip: str, *options: str, **settings: str) -> None:
         where = (
-            ["--head", f"--port={self.port}", f"--ray-client-server-port={self.client_port}", "--include-dashboard=false"]
+            [
+                "--head",
+                f"--port={self.port}",
+                f"--ray-client-server-port={self.client_port}",
+                "--include-dashboard=false",
+            ]
             if ip == HEAD
             else [f"--address={self.address}"]
         )
@@ -88,7 +101,9 @@ class Nodes:
             start_new_session=True,
         )
         deadline = time.monotonic() + 300
-        while "Ray runtime started" not in (self.root / f"{ip}.log").read_text(errors="replace"):  # one after the other: two at once may take one port
+        while "Ray runtime started" not in (self.root / f"{ip}.log").read_text(
+            errors="replace"
+        ):  # one after the other: two at once may take one port
             assert self.running[ip].poll() is None, self.logs()
             assert time.monotonic() < deadline, self.logs()
             time.sleep(0.2)
@@ -159,7 +174,9 @@ def with_address(place: Place, address: str) -> None:
 
 
 def test_a_node_that_is_lost_costs_a_second_try(place: Place, nodes: Nodes) -> None:
-    """`--address auto`; four at a time on two nodes; the power of one goes while it trains; every row comes, from the driver's own code and data."""
+    """`--address auto`; four at a time on two nodes; the power of one goes while it trains; every row comes, from the
+    driver's own code and data.
+    """
     suite(place, norms="bn, gn, 'saboteur[how=none,seconds=0.02]'", seeds=4, epochs=4)
     with_address(place, "auto")
     run = Running(place)
@@ -177,7 +194,9 @@ def test_a_node_that_is_lost_costs_a_second_try(place: Place, nodes: Nodes) -> N
         assert 1 <= len(again) <= 4
         assert all("the Ray worker that ran it was lost" in r["log"] for r in again)
         for ip in ("127.0.0.3", "127.0.0.4"):
-            cached = sorted(p.name for p in (nodes.root / ip / "cache" / "data").iterdir() if not p.name.endswith(".lock"))
+            cached = sorted(
+                p.name for p in (nodes.root / ip / "cache" / "data").iterdir() if not p.name.endswith(".lock")
+            )
             assert len(cached) == 1
             assert not cached[0].startswith(".")
         assert place.bench("results", "verify", "--results", "results").returncode == 0
@@ -190,18 +209,31 @@ def test_through_rays_client(place: Place, nodes: Nodes) -> None:
     with_address(place, f"ray://{HEAD}:{nodes.client_port}")
     answer = place.bench(*place.run_arguments())
     rows = {r["norm"].partition(",")[0]: (r["status"], r["attempts"]) for r in place.store.rows()}
-    assert rows == {"bn": ("ok", 1), "saboteur": ("error", 1), "saboteur[how=kill": ("ok", 2)}, answer.stdout + answer.stderr
+    assert rows == {"bn": ("ok", 1), "saboteur": ("error", 1), "saboteur[how=kill": ("ok", 2)}, (
+        answer.stdout + answer.stderr
+    )
     assert answer.returncode == 1
 
 
 def test_out_of_gpu_memory_counts_only_alone_on_the_device(place: Place, nodes: Nodes) -> None:
-    """Two trials share a GPU; one runs out of its memory, once, and is tried again with all of it. The GPU exists in name only, so they compute on the CPU."""
+    """Two trials share a GPU; one runs out of its memory, once, and is tried again with all of it. The GPU exists in
+    name only, so they compute on the CPU.
+    """
     tallies = [place.root / "once", place.root / "always"]
     norms = f"bn, 'saboteur[how=gpu-memory,tally={tallies[0]}]', 'saboteur[how=gpu-memory,tally={tallies[1]},times=9]'"
     suite(place, limits="cpu: 1, gpu: 0.5", norms=norms, seeds=1)
-    code = "import benchmark.runner.tune as t; t.device_of = lambda need: 'cpu'; from benchmark.cli import main; main()"
+    code = (
+        "import normbench.runner.tune as t; t.device_of = lambda need: 'cpu'; from normbench.cli.main import "
+        "main; main()"
+    )
     with_address(place, nodes.address)
-    answer = subprocess.run([sys.executable, "-c", code, *place.run_arguments()], cwd=place.root, env=place.environment, capture_output=True, text=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code, *place.run_arguments()],
+        cwd=place.root,
+        env=place.environment,
+        capture_output=True,
+        text=True,
+    )
     rows = {r["norm"].partition("[")[2][-9:]: (r["status"], r["attempts"]) for r in place.store.rows()}
     assert sorted(rows.values()) == [("ok", 1), ("ok", 2), ("out_of_memory", 2)], answer.stdout + answer.stderr
     assert "2 trials at a time, each with 1 CPU and 0.5 GPU" in answer.stdout

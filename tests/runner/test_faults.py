@@ -1,4 +1,6 @@
-"""Faults in real runs of the command: what breaks costs only itself, what is interrupted ends at once, and no door stands open (`tox -e faults`)."""
+"""Faults in real runs of the command: what breaks costs only itself, what is interrupted ends at once, and no door
+stands open (`tox -e faults`).
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,9 @@ def started(place: Place) -> Iterator[Callable[..., Running]]:
 
 
 def test_every_fault_costs_only_itself(place: Place) -> None:
-    """One suite with each of them: the row says which, good trials beside it are whole, retries are made where they can help, and counted."""
+    """One suite with each of them: the row says which, good trials beside it are whole, retries are made where they can
+    help, and counted.
+    """
     tallies = {name: place.root / name for name in ("once", "always", "later")}
     faults = {
         "saboteur": ("error", 1, "RuntimeError: broken on purpose"),  # how=raise is its default
@@ -122,7 +126,9 @@ def test_every_fault_costs_only_itself(place: Place) -> None:
     rows = {r["norm"]: r for r in place.store.rows()}
     assert answer.returncode == 1, answer.stdout + answer.stderr
     assert set(rows) == {"bn", "gn", *faults}
-    assert {n: (rows[n]["status"], rows[n]["attempts"]) for n in rows} == {"bn": ("ok", 1), "gn": ("ok", 1)} | {n: f[:2] for n, f in faults.items()}
+    assert {n: (rows[n]["status"], rows[n]["attempts"]) for n in rows} == {"bn": ("ok", 1), "gn": ("ok", 1)} | {
+        n: f[:2] for n, f in faults.items()
+    }
     for norm, (_, attempts, reason) in faults.items():
         assert reason in rows[norm]["reason"], norm
         earlier = [line for line in rows[norm]["log"].splitlines() if line.startswith("try ")]
@@ -130,7 +136,10 @@ def test_every_fault_costs_only_itself(place: Place) -> None:
     assert "saboteur.py" in rows["saboteur"]["log"]
     assert "in layer" in rows["saboteur[how=hang-in-c]"]["log"]
     later = rows[f"saboteur[how=kill-later,tally={tallies['later']},times=2,after=10]"]
-    assert json.loads(later["provenance"])["resumed_at"] == [1, 2]  # six batches an epoch, killed after ten, and again after ten
+    assert json.loads(later["provenance"])["resumed_at"] == [
+        1,
+        2,
+    ]  # six batches an epoch, killed after ten, and again after ten
     assert "it is tried again" in answer.stdout
     assert "alone on its machine" in answer.stdout
     assert place.bench("results", "verify", "--results", "results").returncode == 0
@@ -189,7 +198,9 @@ def test_a_lost_ray_worker_is_replaced_and_its_trial_tried_again(place: Place, s
 
 
 def test_rays_memory_monitor_cannot_end_the_run(place: Place) -> None:
-    """With the monitor on (as on a cluster) and a trial that eats memory once: its worker is ended, the run goes on, the trial is tried again alone."""
+    """With the monitor on (as on a cluster) and a trial that eats memory once: its worker is ended, the run goes on,
+    the trial is tried again alone.
+    """
     memory = psutil.virtual_memory()
     threshold = (memory.total - memory.available + 3 * 2**30) / memory.total
     if threshold > 0.95:
@@ -219,8 +230,12 @@ sys.addaudithook(_hook)
 """
 
 
-def test_on_one_machine_only_loopback_listens_and_nothing_calls_home(place: Place, started: Callable[..., Running]) -> None:
-    """The listening and connected sockets of every process of a run, looked at all along, and what Python code tried to reach."""
+def test_on_one_machine_only_loopback_listens_and_nothing_calls_home(
+    place: Place, started: Callable[..., Running]
+) -> None:
+    """The listening and connected sockets of every process of a run, looked at all along, and what Python code tried to
+    reach.
+    """
     audit, asked = place.root / "audit", place.root / "asked"
     audit.mkdir()
     (audit / "sitecustomize.py").write_text(AUDIT)

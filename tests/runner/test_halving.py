@@ -7,14 +7,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from normbench.plan.plan import Item, make
+from normbench.runner.tune import Events, Options, execute
+from normbench.runner.worker import Job, supervise
+from normbench.spec.outcome import Outcome, Status
+from normbench.spec.trial import Limits
+from normbench.store.store import Store
+from normbench.suite import searches
+from normbench.suite._load import read
 
-from benchmark.plan import Item, make
-from benchmark.runner.child import Job, supervise
-from benchmark.runner.tune import Events, Options, execute
-from benchmark.store import Store
-from benchmark.suite import searches
-from benchmark.suite._load import read
-from benchmark.trial import Limits, Outcome, Status
 from tests.runner.test_faults import is_trial
 
 pytestmark = pytest.mark.timeout(900)  # each starts Ray
@@ -76,7 +77,9 @@ def test_asha_stops_a_weak_candidate_and_ends_its_process(tmp_path: Path, data_d
 
 
 def test_a_method_is_never_held_against_another(tmp_path: Path, data_dir: Path) -> None:
-    """The first candidate of a search goes on, however weak it is beside those of the method before; and the last epoch stops nobody."""
+    """The first candidate of a search goes on, however weak it is beside those of the method before; and the last epoch
+    stops nobody.
+    """
     ended, _ = run(tmp_path, data_dir, "[1e-7, 0.05]", "asha")
     assert [(item.trial.norm_label, item.trial.train.lr, outcome.status) for item, outcome in ended] == [
         ("bn", 1e-7, Status.OK),

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from normbench.errors import BenchError
+from normbench.plan.identity import identity
+from normbench.plan.plan import Item, State
+from normbench.runner.cluster import ResourceError, disagreement, needed, slots, stage
+from normbench.runner.retry import RETRIES, alone, closed, next_need
+from normbench.runner.tune import Driver, Events, Work
+from normbench.spec.outcome import Outcome, Status
+from normbench.spec.trial import Limits
 
-from benchmark.errors import BenchError
-from benchmark.identity import identity
-from benchmark.plan import Item, State
-from benchmark.runner.cluster import ResourceError, disagreement, needed, slots, stage
-from benchmark.runner.retry import RETRIES, alone, closed, next_need
-from benchmark.runner.tune import Driver, Events, Work
-from benchmark.trial import Limits, Outcome, Status
 from tests.conftest import MakeTrial
 
 SMALL, LARGE = {"CPU": 4.0}, {"CPU": 16.0, "GPU": 2.0}
@@ -25,7 +26,10 @@ def ended(status: Status, reason: str = "", **facts: Any) -> Outcome:
 
 
 KILLED, LOST = ended(Status.KILLED, "SIGKILL", ended_by="SIGKILL"), ended(Status.KILLED, "lost", ended_by="lost")
-NO_GPU_MEMORY, NO_MEMORY = ended(Status.OUT_OF_MEMORY, out_of="GPU memory"), ended(Status.OUT_OF_MEMORY, out_of="host memory")
+NO_GPU_MEMORY, NO_MEMORY = (
+    ended(Status.OUT_OF_MEMORY, out_of="GPU memory"),
+    ended(Status.OUT_OF_MEMORY, out_of="host memory"),
+)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,9 @@ NO_GPU_MEMORY, NO_MEMORY = ended(Status.OUT_OF_MEMORY, out_of="GPU memory"), end
         (NO_MEMORY, (NO_MEMORY,), CPU, None),
     ],
 )
-def test_what_is_tried_again_and_with_what(outcome: Outcome, past: tuple[Outcome, ...], need: dict[str, float], expected: dict[str, float] | None) -> None:
+def test_what_is_tried_again_and_with_what(
+    outcome: Outcome, past: tuple[Outcome, ...], need: dict[str, float], expected: dict[str, float] | None
+) -> None:
     assert next_need(outcome, past, need, [SMALL, LARGE]) == expected
 
 
@@ -65,7 +71,11 @@ def test_what_is_stored_says_how_often_and_how_the_earlier_ones_ended() -> None:
     past = (Outcome(status=Status.KILLED, reason="its process was ended by SIGKILL", epoch=7), LOST)
     stored = closed(Outcome(status=Status.ERROR, reason="no", log="Traceback"), past)
     assert stored.attempts == 3
-    assert stored.log.splitlines() == ["try 1: killed in epoch 8: its process was ended by SIGKILL", "try 2: killed in epoch 1: lost", "Traceback"]
+    assert stored.log.splitlines() == [
+        "try 1: killed in epoch 8: its process was ended by SIGKILL",
+        "try 2: killed in epoch 1: lost",
+        "Traceback",
+    ]
 
 
 class Round:
@@ -76,7 +86,9 @@ class Round:
         works = [Work(Item(t, identity(t, "x" * 64), State.MISSING, (), None, None), CPU, past) for t in trials]
         self.done: list[tuple[int, Outcome]] = []
         self.notes: list[str] = []
-        events = Events(lambda item: None, lambda item, progress: None, self._stored, again=lambda item, why: self.notes.append(why))
+        events = Events(
+            lambda item: None, lambda item, progress: None, self._stored, again=lambda item, why: self.notes.append(why)
+        )
         self.driver = Driver(works, events, [SMALL])
 
     def _stored(self, item: Item, outcome: Outcome) -> None:
@@ -96,13 +108,23 @@ def test_a_lost_worker_goes_again_and_a_good_trial_is_stored(make_trial: MakeTri
     played.driver.gave_up("it ended")
     assert [(s, o.status, o.attempts) for s, o in played.done] == [(1, Status.OK, 1)]
     (again,) = played.driver.again
-    assert (again.past[0].provenance["ended_by"], again.past[0].epoch, again.past[0].log) == ("lost", 4, "The actor died unexpectedly")
+    assert (again.past[0].provenance["ended_by"], again.past[0].epoch, again.past[0].log) == (
+        "lost",
+        4,
+        "The actor died unexpectedly",
+    )
     assert "is tried again" in played.notes[0]
 
 
 def test_what_ray_ends_for_memory_goes_again_alone(make_trial: MakeTrial) -> None:
     played = Round(make_trial)
-    played.driver.receive(0, {"event": "lost", "text": "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory."})
+    played.driver.receive(
+        0,
+        {
+            "event": "lost",
+            "text": "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.",
+        },
+    )
     (again,) = played.driver.again
     assert again.past[0].status is Status.OUT_OF_MEMORY
     assert again.need == {"CPU": 4.0, "GPU": 0.0}
@@ -155,7 +177,10 @@ def test_trials_fit_on_nodes_of_different_kinds(limits: Limits, need: dict[str, 
     assert slots([SMALL, LARGE], need) == fitting
 
 
-@pytest.mark.parametrize(("limits", "asked"), [(Limits(cpu=17), "17 CPUs"), (Limits(cpu=1, gpu=3), "3 GPUs"), (Limits(cpu=1, gpu=2.5), "2.5 GPUs")])
+@pytest.mark.parametrize(
+    ("limits", "asked"),
+    [(Limits(cpu=17), "17 CPUs"), (Limits(cpu=1, gpu=3), "3 GPUs"), (Limits(cpu=1, gpu=2.5), "2.5 GPUs")],
+)
 def test_what_no_node_offers_says_what_was_asked_and_what_there_is(limits: Limits, asked: str) -> None:
     with pytest.raises(ResourceError, match="found 4 CPUs and 0 GPUs; 16 CPUs and 2 GPUs") as caught:
         needed([SMALL, LARGE], limits)
@@ -164,12 +189,17 @@ def test_what_no_node_offers_says_what_was_asked_and_what_there_is(limits: Limit
 
 def test_versions_that_decide_numbers_must_agree() -> None:
     assert disagreement({"torch": "2.11", "timm": "1"}, {"torch": "2.11", "timm": "1"}) == ""
-    assert disagreement({"torch": "2.10"}, {"torch": "2.11", "timm": "1"}) == "torch 2.10 (here 2.11), timm absent (here 1)"
+    assert (
+        disagreement({"torch": "2.10"}, {"torch": "2.11", "timm": "1"})
+        == "torch 2.10 (here 2.11), timm absent (here 1)"
+    )
 
 
-def test_the_code_that_travels_has_the_package_and_every_plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_that_travels_has_the_package_and_every_plug_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent / "saboteur")
     stage(tmp_path)
     found = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
-    assert {"benchmark/runner/tune.py", "saboteur.py", "saboteur-1.0.dist-info/entry_points.txt"} <= found
+    assert {"benchmark/normbench/runner/tune.py", "saboteur.py", "saboteur-1.0.dist-info/entry_points.txt"} <= found
     assert not [f for f in found if f.endswith(".pyc")]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from benchmark.runner.cluster import START_TRIES, ClusterError, start_here
+from normbench.runner.cluster import START_TRIES, ClusterError, start_here
 
 SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
 

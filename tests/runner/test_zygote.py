@@ -1,4 +1,6 @@
-"""Trials that come from the run's zygote are those that come from a server of their worker's own; losing the zygote costs time and nothing else."""
+"""Trials that come from the run's zygote are those that come from a server of their worker's own; losing the zygote
+costs time and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -14,34 +16,44 @@ from typing import Any
 
 import psutil
 import pytest
+from normbench.lab import data
+from normbench.runner import warm, zygote
+from normbench.runner.retry import LOST, next_need
+from normbench.spec.outcome import Outcome, Status
 
-from benchmark.lab import data
-from benchmark.runner import warm, zygote
-from benchmark.runner.retry import LOST, next_need
-from benchmark.trial import Outcome, Status
 from tests.conftest import MakeTrial
 from tests.lab.test_checkpoint import numbers
 
 SABOTEUR = Path(__file__).parent / "saboteur"
-pytestmark = [pytest.mark.timeout(600), pytest.mark.skipif(sys.platform != "linux", reason="names of processes are Linux's")]
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(sys.platform != "linux", reason="names of processes are Linux's"),
+]
 
 #: A worker: one line of JSON in with a job, one line out with its outcome and whether its server is the zygote's.
 WORKER = """
 import json, os, sys
 from multiprocessing import forkserver
-from benchmark.runner.child import Job, supervise
+from normbench.runner.worker import Job, supervise
 for line in sys.stdin:
     asked = json.loads(line)
     os.environ.update(asked["environment"])
     outcome = supervise(Job(**asked["job"]), lambda _: None)
-    print(json.dumps({"outcome": outcome.model_dump_json(), "adopted": "ensure_running" in vars(forkserver._forkserver)}), flush=True)
+    adopted = "ensure_running" in vars(forkserver._forkserver)
+    print(json.dumps({"outcome": outcome.model_dump_json(), "adopted": adopted}), flush=True)
 """
 
 
 class Worker:
     def __init__(self, variables: dict[str, str]) -> None:
-        environment = os.environ | variables | {"PYTHONPATH": os.pathsep.join(filter(None, [str(SABOTEUR), os.environ.get("PYTHONPATH")]))}
-        self.process = subprocess.Popen([sys.executable, "-c", WORKER], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        environment = (
+            os.environ
+            | variables
+            | {"PYTHONPATH": os.pathsep.join(filter(None, [str(SABOTEUR), os.environ.get("PYTHONPATH")]))}
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WORKER], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def ask(self, job: dict[str, Any], **environment: str) -> None:
         assert self.process.stdin is not None
@@ -109,7 +121,9 @@ def test_numbers_are_those_of_a_server_of_its_own(job: Callable[..., dict[str, A
 
 
 def test_a_trial_has_the_environment_of_its_worker(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    """Ray gives a worker its GPUs after it has started, by `CUDA_VISIBLE_DEVICES`: trials must be told of it, whatever their server was started with."""
+    """Ray gives a worker its GPUs after it has started, by `CUDA_VISIBLE_DEVICES`: trials must be told of it, whatever
+    their server was started with.
+    """
     seen = []
     with zygote.running() as variables:
         for kind in (variables, {}):
@@ -142,7 +156,9 @@ def test_when_the_zygote_is_gone_workers_start_their_own_servers(job: Callable[.
 
 
 @pytest.mark.parametrize("struck", ["bench-zygote", "bench-server"])
-def test_a_trial_that_dies_with_what_it_was_forked_from_is_tried_again(job: Callable[..., dict[str, Any]], tmp_path: Path, struck: str) -> None:
+def test_a_trial_that_dies_with_what_it_was_forked_from_is_tried_again(
+    job: Callable[..., dict[str, Any]], tmp_path: Path, struck: str
+) -> None:
     tally = tmp_path / "tally"
     with zygote.running() as variables:
         worker = Worker(variables)
@@ -162,7 +178,9 @@ def test_a_trial_that_dies_with_what_it_was_forked_from_is_tried_again(job: Call
 
 
 def test_a_trial_has_the_standing_of_its_worker(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    """Ray's workers have a low priority and are the first to go when memory runs out; so must be what uses the processor and the memory."""
+    """Ray's workers have a low priority and are the first to go when memory runs out; so must be what uses the
+    processor and the memory.
+    """
     tally = tmp_path / "tally"
     with zygote.running() as variables:
         worker = Worker(variables)

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from normbench.pages import build
+from normbench.spec.outcome import HealthCheck, Status
+from normbench.spec.trial import Trial
+from normbench.store.store import Store
 
-from benchmark.pages import build
-from benchmark.store import Store
-from benchmark.trial import HealthCheck, Status, Trial
 from tests.site import synthetic
 
 #: Debian's, found by name; browsers that playwright would download are not used.
@@ -35,8 +36,9 @@ HOSTILE = (
 
 
 def fill(root: Path, trials: list[Trial], suite: str = "demo") -> Store:
-    """A store of synthetic outcomes; spectral norm with weight decay diverges, batch norm at batch size 1 is an error, and one run of
-    `none` fails a health check."""
+    """A store of synthetic outcomes; spectral norm with weight decay diverges, batch norm at batch size 1 is an error,
+    and one run of `none` fails a health check.
+    """
     store = Store(root)
     for trial in trials:
         if trial.norm_label == "sn" and trial.train.weight_decay:
@@ -66,7 +68,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("hostile-results")
-    trials = [t for name in HOSTILE for t in synthetic.grid([name], seeds=2, weight_decays=[0], model=HOSTILE[0], dataset=HOSTILE[1])]
+    trials = [
+        t
+        for name in HOSTILE
+        for t in synthetic.grid([name], seeds=2, weight_decays=[0], model=HOSTILE[0], dataset=HOSTILE[1])
+    ]
     store = fill(root, trials)
     broken = synthetic.trial(HOSTILE[0], 9, model=HOSTILE[0], dataset=HOSTILE[1])
     store.write("demo", broken, synthetic.identity(broken), synthetic.failure(broken, Status.ERROR, HOSTILE[3]))
@@ -75,13 +81,19 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two suites that tuned: one with few settings, one with more than get a column, and names that nobody should choose."""
+    """Two suites that tuned: one with few settings, one with more than get a column, and names that nobody should
+    choose.
+    """
     root = tmp_path_factory.mktemp("tuned-results")
     store = fill(root, [synthetic.trial(n, s, lr=lr) for n, lr in (("bn", 0.3), ("gn", 0.1)) for s in range(3)])
     for norm, scores in {"bn": (0.7, 0.8, 0.9), "gn": (0.6, 0.8, None), "ln": (None, None, None)}.items():
         for lr, accuracy in zip((0.03, 0.1, 0.3), scores, strict=True):
             trial = synthetic.candidate(synthetic.trial(norm), lr)
-            outcome = synthetic.tried(trial, accuracy) if accuracy else synthetic.tried(trial, 0.2, Status.STOPPED if norm == "gn" else Status.DIVERGED, 2)
+            outcome = (
+                synthetic.tried(trial, accuracy)
+                if accuracy
+                else synthetic.tried(trial, 0.2, Status.STOPPED if norm == "gn" else Status.DIVERGED, 2)
+            )
             store.write("demo", trial, synthetic.identity(trial), outcome)
     for name in (*HOSTILE[:6], "bn"):
         for lr in range(1, 13):

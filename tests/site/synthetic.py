@@ -1,4 +1,6 @@
-"""Synthetic trials and outcomes, of the shape of real ones: for tests and for the site's speed bench. Invented numbers; never kept as results."""
+"""Synthetic trials and outcomes, of the shape of real ones: for tests and for the site's speed bench. Invented numbers;
+never kept as results.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-
-from benchmark.trial import AttackResult, Component, DataSpec, ModelSpec, Outcome, Reading, Status, TrainSpec, Trial
+from normbench.spec.outcome import AttackResult, Outcome, Reading, Status
+from normbench.spec.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
 
 #: How good an invented method is: clean accuracy, robustness at the first eps, growth of its weights.
 QUALITY = {
@@ -27,7 +29,14 @@ SIZES = (1 / 255, 4 / 255)
 
 
 def trial(
-    norm: str = "bn", seed: int = 0, *, dataset: str = "digits", model: str = "resnet18", width: float = 1.0, batch_size: int = 64, **train: Any
+    norm: str = "bn",
+    seed: int = 0,
+    *,
+    dataset: str = "digits",
+    model: str = "resnet18",
+    width: float = 1.0,
+    batch_size: int = 64,
+    **train: Any,
 ) -> Trial:
     names = norm.split("+")
     components = tuple(Component(name=n, params={}) for n in names)
@@ -41,7 +50,10 @@ def trial(
         batch_size=batch_size,
         seed=seed,
         train=TrainSpec(**({"epochs": 6} | train)),
-        attacks=(Component(name="noise", params={"std": [1 / 16]}), Component(name="bim", params={"eps": list(SIZES), "steps": 20})),
+        attacks=(
+            Component(name="noise", params={"std": [1 / 16]}),
+            Component(name="bim", params={"eps": list(SIZES), "steps": 20}),
+        ),
         measures=(Component(name="weight-norm", params={"every": 1}),),
     )
 
@@ -52,13 +64,15 @@ def identity(of: Trial) -> dict[str, Any]:
         "hash": of.trial_id * 2,
         "spec": of.trial_id,
         "data": data,
-        "code": {"benchmark.norms.bn": "0" * 16},
+        "code": {"normbench.norms.bn": "0" * 16},
         "protocol": 1,
         "versions": {"torch": "2.11.0"},
     }
 
 
-def outcome(of: Trial, *, total: int = 360, quality: tuple[float, float, float] | None = None, layers: int = 2) -> Outcome:
+def outcome(
+    of: Trial, *, total: int = 360, quality: tuple[float, float, float] | None = None, layers: int = 2
+) -> Outcome:
     """A finished trial: the seed moves accuracy by about half a point."""
     clean, robust, grows = quality or QUALITY.get(of.norm_label, (0.9, 0.5, 2.0))
     rng = np.random.default_rng(int(of.trial_id[:8], 16))
@@ -108,17 +122,31 @@ def outcome(of: Trial, *, total: int = 360, quality: tuple[float, float, float] 
 
 def candidate(of: Trial, lr: float, seed: int = 0) -> Trial:
     """A candidate of tuning for a final trial."""
-    parts = {k: getattr(of, k) for k in Trial.model_fields} | {"stage": "tuning", "attacks": (), "measures": (), "seed": seed}
-    return Trial(**parts | {"data": of.data.model_copy(update={"validation": 0.1}), "train": of.train.model_copy(update={"lr": lr})})
+    parts = {k: getattr(of, k) for k in Trial.model_fields} | {
+        "stage": "tuning",
+        "attacks": (),
+        "measures": (),
+        "seed": seed,
+    }
+    return Trial(
+        **parts
+        | {"data": of.data.model_copy(update={"validation": 0.1}), "train": of.train.model_copy(update={"lr": lr})}
+    )
 
 
 def tried(of: Trial, accuracy: float | None, status: Status = Status.OK, epoch: int | None = None) -> Outcome:
     """What became of a candidate."""
     done = of.train.epochs if epoch is None else epoch
-    readings = tuple(Reading(step=e * 20, epoch=e, measure="validation.accuracy", value=accuracy) for e in range(1, done + 1))
+    readings = tuple(
+        Reading(step=e * 20, epoch=e, measure="validation.accuracy", value=accuracy) for e in range(1, done + 1)
+    )
     return Outcome(
         status=status,
-        reason="" if status is Status.OK else "ASHA stopped it after epoch 2 of 6" if status is Status.STOPPED else "because",
+        reason=""
+        if status is Status.OK
+        else "ASHA stopped it after epoch 2 of 6"
+        if status is Status.STOPPED
+        else "because",
         epoch=done,
         validation_accuracy=accuracy,
         curves=readings,
@@ -130,7 +158,9 @@ def tried(of: Trial, accuracy: float | None, status: Status = Status.OK, epoch: 
 
 
 def failure(of: Trial, status: Status = Status.DIVERGED, reason: str = "loss became non-finite in epoch 2") -> Outcome:
-    return Outcome(status=status, reason=reason, log="Traceback\n" + reason, epoch=1, started=1_760_000_000.0, wall_seconds=3.0)
+    return Outcome(
+        status=status, reason=reason, log="Traceback\n" + reason, epoch=1, started=1_760_000_000.0, wall_seconds=3.0
+    )
 
 
 def _attack(name: str, threat: str, size: float, standing: np.ndarray, total: int) -> AttackResult:
@@ -152,8 +182,18 @@ def _curves(epochs: int, clean: float, grows: float, rng: np.random.Generator, l
         done = epoch / epochs
         step = epoch * 20
         if epoch:
-            yield Reading(step=step, epoch=epoch, measure="train.loss", value=2.3 * math.exp(-3 * done) + 0.02 * float(rng.random()))
-            yield Reading(step=step, epoch=epoch, measure="train.accuracy", value=min(1.0, clean * (1 - 0.8 * math.exp(-4 * done))))
+            yield Reading(
+                step=step,
+                epoch=epoch,
+                measure="train.loss",
+                value=2.3 * math.exp(-3 * done) + 0.02 * float(rng.random()),
+            )
+            yield Reading(
+                step=step,
+                epoch=epoch,
+                measure="train.accuracy",
+                value=min(1.0, clean * (1 - 0.8 * math.exp(-4 * done))),
+            )
             yield Reading(step=step, epoch=epoch, measure="lr", value=0.05 * (1 + math.cos(math.pi * done)))
         for name in names:
             base = 10.0 if name == "" else 5.0
@@ -162,7 +202,9 @@ def _curves(epochs: int, clean: float, grows: float, rng: np.random.Generator, l
             yield Reading(step=step, epoch=epoch, measure="weight-norm.effective", layer=name, value=value)
 
 
-def grid(norms: Iterable[str] = QUALITY, seeds: int = 3, weight_decays: Iterable[float] = (0.0, 5e-4), **spec: Any) -> Iterator[Trial]:
+def grid(
+    norms: Iterable[str] = QUALITY, seeds: int = 3, weight_decays: Iterable[float] = (0.0, 5e-4), **spec: Any
+) -> Iterator[Trial]:
     for norm in norms:
         for weight_decay in weight_decays:
             for seed in range(seeds):

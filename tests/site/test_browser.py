@@ -1,4 +1,6 @@
-"""The site in a real browser, opened from the disk: nothing fails, nothing leaves the page, everything works by keyboard and without JavaScript."""
+"""The site in a real browser, opened from the disk: nothing fails, nothing leaves the page, everything works by
+keyboard and without JavaScript.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-
-from benchmark.board import boards, compare_entries
-from benchmark.board.comparison import against
+from normbench.board import boards, compare_entries
+from normbench.board.comparison import against
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 PHONE = {"width": 390, "height": 844}
@@ -35,9 +36,14 @@ def opened(browser, **options) -> Iterator[tuple[object, list[str]]]:
     context = browser.new_context(**({"viewport": DESK} | options))
     page = context.new_page()
     troubles: list[str] = []
-    page.on("console", lambda m: troubles.append(f"console {m.type}: {m.text}") if m.type in {"error", "warning"} else None)
+    page.on(
+        "console", lambda m: troubles.append(f"console {m.type}: {m.text}") if m.type in {"error", "warning"} else None
+    )
     page.on("pageerror", lambda e: troubles.append(f"error: {e}"))
-    page.on("request", lambda r: troubles.append(f"request: {r.url}") if not r.url.startswith(("file://", "data:", "blob:")) else None)
+    page.on(
+        "request",
+        lambda r: troubles.append(f"request: {r.url}") if not r.url.startswith(("file://", "data:", "blob:")) else None,
+    )
     page.on("requestfailed", lambda r: troubles.append(f"failed: {r.url}"))
     page.on("dialog", lambda d: (troubles.append(f"dialog: {d.message}"), d.dismiss()))
     try:
@@ -73,8 +79,10 @@ def test_no_text_of_a_chart_is_cut(browser, site):
             cut = page.evaluate(
                 """() => [...document.querySelectorAll('figure .plot > svg')].flatMap(svg => {
                     const box = svg.closest('figure').getBoundingClientRect();
-                    return [...svg.querySelectorAll('text')].filter(t => t.textContent.trim()).map(t => [t.textContent, t.getBoundingClientRect()])
-                        .filter(([, r]) => r.right > box.right || r.left < box.left || r.bottom > box.bottom || r.top < box.top).map(([t]) => t);
+                    const out = r => r.right > box.right || r.left < box.left
+                        || r.bottom > box.bottom || r.top < box.top;
+                    return [...svg.querySelectorAll('text')].filter(t => t.textContent.trim())
+                        .filter(t => out(t.getBoundingClientRect())).map(t => t.textContent);
                 })"""
             )
             assert cut == [], name
@@ -221,7 +229,11 @@ def test_hostile_names_survive_the_address(browser, hostile):
         for name in HOSTILE:
             page.locator("#reset").click()
             page.evaluate(
-                """name => { const box = [...document.querySelectorAll('details[data-key=method] input')].find(b => b.value === name); box.click(); }""", name
+                """name => {
+                    const boxes = [...document.querySelectorAll('details[data-key=method] input')];
+                    boxes.find(b => b.value === name).click();
+                }""",
+                name,
             )
             address = page.url
             page.goto("about:blank")
@@ -241,7 +253,9 @@ def test_csv_is_the_view(browser, site):
             page.locator("#csv").click()
         rows = list(csv.reader(io.StringIO(Path(download.value.path()).read_text())))
         head = page.eval_on_selector_all("#runs thead button", "list => list.map(e => e.textContent)")
-        body = page.eval_on_selector_all("#runs tbody tr", "list => list.map(r => [...r.cells].map(c => c.textContent))")
+        body = page.eval_on_selector_all(
+            "#runs tbody tr", "list => list.map(r => [...r.cells].map(c => c.textContent))"
+        )
         assert rows[0] == head
         assert rows[1:] == [["" if c == "–" else c for c in row] for row in body]
         assert len(body) == 42
@@ -257,7 +271,9 @@ def test_the_verdicts_are_those_of_the_boards(browser, site):
     with opened(browser) as (page, troubles):
         visit(page, site / "compare.html", "#a=digits-resnet18-batch-64.x&b=digits-resnet18-batch-64.x")
         page.wait_for_selector("#result:visible")
-        data = json.loads((site / "compare" / "digits-resnet18-batch-64.js").read_text().partition(",")[2].removesuffix(");\n"))
+        data = json.loads(
+            (site / "compare" / "digits-resnet18-batch-64.js").read_text().partition(",")[2].removesuffix(");\n")
+        )
         page.evaluate("data => { window.found = data; }", data)
         for a, b in itertools.permutations(board.entries, 2):
             for metric in board.metrics:
@@ -269,7 +285,11 @@ def test_the_verdicts_are_those_of_the_boards(browser, site):
                     }""",
                     [a.id, b.id, metric.key],
                 )
-                expected = [ours.mean, *((ours.interval.low, ours.interval.high) if ours.interval else (None, None)), ours.p]
+                expected = [
+                    ours.mean,
+                    *((ours.interval.low, ours.interval.high) if ours.interval else (None, None)),
+                    ours.p,
+                ]
                 assert theirs[:4] == [None if v is None else pytest.approx(v, rel=1e-6, abs=1e-9) for v in expected]
                 assert theirs[4] == ours.verdict
                 checked += 1
@@ -280,7 +300,9 @@ def test_the_verdicts_are_those_of_the_boards(browser, site):
             page.wait_for_selector("#result:visible")
             # `against` is entry minus reference, the page first minus second
             turned = {"higher": "lower", "lower": "higher"}
-            assert page.locator("#verdict").get_attribute("data-adjusted") == turned.get(comparison.verdict, comparison.verdict)
+            assert page.locator("#verdict").get_attribute("data-adjusted") == turned.get(
+                comparison.verdict, comparison.verdict
+            )
         assert troubles == []
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-
-from benchmark.resources import shipped
+from normbench.paths import shipped
 
 
 def test_the_same_colour_for_a_family_in_styles_and_charts():
-    from benchmark.charts import FAMILY, VARIABLES
-    from benchmark.pages.methods import FAMILIES
+    from normbench.pages.charts import FAMILY, VARIABLES
+    from normbench.pages.methods import FAMILIES
 
     style = shipped("site", "assets", "style.css").read_text()
     light = dict(re.findall(r"(--[a-z]+): (#[0-9a-f]{6})", style.split("}")[0]))
@@ -31,8 +30,14 @@ def test_dark_colours_are_given_the_same_twice():
 
 def palettes() -> dict[str, dict[str, str]]:
     style = shipped("site", "assets", "style.css").read_text()
-    light, dark = re.search(r":root \{(.*?)\}", style, re.S)[1], re.search(r'data-theme="dark"\] \{(.*?)\}', style, re.S)[1]
-    return {name: dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", text)) for name, text in (("light", light), ("dark", dark))}
+    light, dark = (
+        re.search(r":root \{(.*?)\}", style, re.S)[1],
+        re.search(r'data-theme="dark"\] \{(.*?)\}', style, re.S)[1],
+    )
+    return {
+        name: dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", text))
+        for name, text in (("light", light), ("dark", dark))
+    }
 
 
 def linear(colour: str) -> list[float]:
@@ -41,7 +46,9 @@ def linear(colour: str) -> list[float]:
 
 
 def contrast(a: str, b: str) -> float:
-    light, dark = sorted((sum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear(c), strict=True)) for c in (a, b)), reverse=True)
+    light, dark = sorted(
+        (sum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear(c), strict=True)) for c in (a, b)), reverse=True
+    )
     return (light + 0.05) / (dark + 0.05)
 
 

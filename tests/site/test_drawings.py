@@ -6,8 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from benchmark.pages import drawings
+from normbench.pages import drawings
 
 SPEC = {"mark": "point", "data": {"values": [{"a": 1}]}, "encoding": {"x": {"field": "a", "type": "quantitative"}}}
 

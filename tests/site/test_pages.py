@@ -14,12 +14,12 @@ from urllib.parse import unquote
 import html5lib
 import pyarrow.parquet as pq
 import pytest
+from normbench.board import boards
+from normbench.pages import SiteError, build
+from normbench.pages import context as pages_context
+from normbench.pages.methods import linked
+from normbench.store.store import Store
 
-from benchmark.board import boards
-from benchmark.pages import SiteError, build
-from benchmark.pages import context as pages_context
-from benchmark.pages.methods import linked
-from benchmark.store import Store
 from tests.site import synthetic
 from tests.site.conftest import HOSTILE, fill
 
@@ -148,7 +148,7 @@ def test_a_crash_leaves_the_old_site_whole(tmp_path, monkeypatch):
     def crash(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("benchmark.pages.data_page.write", crash)
+    monkeypatch.setattr("normbench.pages.data_page.write", crash)
     with pytest.raises(KeyboardInterrupt):
         build(store, tmp_path / "site")
     assert {p: p.read_bytes() for p in index.parent.rglob("*") if p.is_file()} == before
@@ -169,7 +169,9 @@ def test_an_unreadable_result_is_named(tmp_path):
     index = build(store, tmp_path / "site")
     data = (index.parent / "data.html").read_text()
     assert "demo/0123456789abcdef.parquet" in data
-    assert re.search(r"^  note = \{Version [\d.]+, data version [0-9a-f]{12}, latest result 20\d\d-\d\d-\d\d\}$", data, re.M), "its entry for BibTeX"
+    assert re.search(
+        r"^  note = \{Version [\d.]+, data version [0-9a-f]{12}, latest result 20\d\d-\d\d-\d\d\}$", data, re.M
+    ), "its entry for BibTeX"
     assert "1 stored result could not be read" in index.read_text()
 
 
@@ -244,7 +246,10 @@ def test_vendored_parts_are_what_they_say():
         assert part["version"].encode() in content[:400]
         assert (folder / part["licence_file"]).is_file()
         assert part["licence"]
-    assert {p.name for p in folder.iterdir()} == {"vendored.json", *(p[k] for p in listed for k in ("file", "licence_file"))}
+    assert {p.name for p in folder.iterdir()} == {
+        "vendored.json",
+        *(p[k] for p in listed for k in ("file", "licence_file")),
+    }
 
 
 def test_the_chart_library_carries_its_versions_and_licence(site):
@@ -288,7 +293,9 @@ def test_the_page_on_tuning_shows_every_setting_the_choice_and_the_price(tuned):
 
 
 def test_candidates_are_on_no_board_and_no_run(tuned, site):
-    runs = json.loads((tuned / "runs-data.js").read_text().removeprefix("NB.runs(").removesuffix(");\n").replace("<\\/", "</"))
+    runs = json.loads(
+        (tuned / "runs-data.js").read_text().removeprefix("NB.runs(").removesuffix(");\n").replace("<\\/", "</")
+    )
     assert next(c for c in runs["columns"] if c["key"] == "method")["values"] == ["bn", "gn"]
     assert len(list((tuned / "trials").glob("*.html"))) == 6
     assert "6 trials" in (tuned / "index.html").read_text()
@@ -302,7 +309,11 @@ def test_candidates_can_be_downloaded(tuned):
     assert set(table.column("stage").to_pylist()) == {"tuning"}
     assert set(table.column("clean_accuracy").to_pylist()) == {None}
     lines = list(csv.DictReader(io.StringIO((tuned / "data" / "tuning.candidates.csv").read_text())))
-    assert [(r["lr"], r["validation_accuracy"], r["chosen"], r["ends"]) for r in lines if r["suite"] == "demo" and r["method"] == "gn"] == [
+    assert [
+        (r["lr"], r["validation_accuracy"], r["chosen"], r["ends"])
+        for r in lines
+        if r["suite"] == "demo" and r["method"] == "gn"
+    ] == [
         ("0.03", "0.6", "no", "1 ok"),
         ("0.1", "0.8", "yes", "1 ok"),
         ("0.3", "", "no", "1 stopped"),

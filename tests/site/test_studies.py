@@ -1,4 +1,6 @@
-"""Pages of studies: there when results answer a question, held to what all pages are held to, and safe with any name."""
+"""Pages of studies: there when results answer a question, held to what all pages are held to, and safe with any
+name.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +10,51 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from normbench.pages import build
+from normbench.spec.outcome import AttackResult, Reading
+from normbench.spec.trial import Component, Trial
+from normbench.store.store import Store
 
-from benchmark.pages import build
-from benchmark.store import Store
-from benchmark.trial import AttackResult, Component, Reading, Trial
 from tests.site import synthetic, test_browser, test_pages
 from tests.site.conftest import HOSTILE
 
 STAGES = (16, 16, 32, 64)
 
 
-def write(store: Store, trial: Trial, *, suite: str, clean: float = 0.9, lost: bool = False, disturbance: float | None = None) -> None:
-    """A trial with a second attack, so that there is a worst case, with the channels of its norms, and with readings of the measures that studies ask for."""
+def write(
+    store: Store, trial: Trial, *, suite: str, clean: float = 0.9, lost: bool = False, disturbance: float | None = None
+) -> None:
+    """A trial with a second attack, so that there is a worst case, with the channels of its norms, and with readings of
+    the measures that studies ask for.
+    """
     if lost:
         store.write(suite, trial, synthetic.identity(trial), synthetic.failure(trial, reason=HOSTILE[0]))
         return
     outcome = synthetic.outcome(trial, quality=(clean, 0.5, 3.0))
-    second = [AttackResult(**a.model_dump() | {"attack": "square[queries=500]"}) for a in outcome.attacks if a.threat == "linf"]
+    second = [
+        AttackResult(**a.model_dump() | {"attack": "square[queries=500]"})
+        for a in outcome.attacks
+        if a.threat == "linf"
+    ]
     readings = list(outcome.curves)
     for quantity, value in (("disturbance.mean", disturbance), ("rescaling.clean-10", clean)):
         if value is not None:
             readings.append(Reading(step=120, epoch=6, measure=quantity, value=value))
     channels = [{"name": f"bn{i}", "channels": round(c * trial.model.width)} for i, c in enumerate(STAGES)]
-    updated = {"attacks": (*outcome.attacks, *second), "curves": tuple(readings), "audit": outcome.audit | {"replaced": channels}}
+    updated = {
+        "attacks": (*outcome.attacks, *second),
+        "curves": tuple(readings),
+        "audit": outcome.audit | {"replaced": channels},
+    }
     store.write(suite, trial, synthetic.identity(trial), outcome.model_copy(update=updated))
 
 
-def grid(norms: Sequence[str], widths: Sequence[float], batches: Sequence[int], **spec: str) -> Iterator[tuple[Trial, float, bool]]:
-    """Batch by width for each norm; the best batch is the width, and the first norm is lost in the narrowest network at the largest batch."""
+def grid(
+    norms: Sequence[str], widths: Sequence[float], batches: Sequence[int], **spec: str
+) -> Iterator[tuple[Trial, float, bool]]:
+    """Batch by width for each norm; the best batch is the width, and the first norm is lost in the narrowest network at
+    the largest batch.
+    """
     for norm in norms:
         for width in widths:
             for batch in batches:
@@ -132,7 +151,10 @@ def test_the_same_results_give_the_same_pages(tmp_path, hostile_studies):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_in_a_browser_pages_fit_a_phone_load_clean_and_axe_finds_nothing(browser, built, scheme):
-    with test_browser.opened(browser, viewport=test_browser.PHONE, color_scheme=scheme, bypass_csp=True) as (page, troubles):
+    with test_browser.opened(browser, viewport=test_browser.PHONE, color_scheme=scheme, bypass_csp=True) as (
+        page,
+        troubles,
+    ):
         for path in sorted(built.glob("stud*.html")):
             test_browser.visit(page, path)
             assert page.evaluate("document.documentElement.scrollWidth") <= test_browser.PHONE["width"], path.name

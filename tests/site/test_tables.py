@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from normbench.board import Metric
+from normbench.pages import build
+from normbench.pages.tables import MARGIN, WIDTH, nice, scale_of
+from normbench.store.store import Store
 
-from benchmark.board import Metric
-from benchmark.pages import build
-from benchmark.pages.tables import MARGIN, WIDTH, nice, scale_of
-from benchmark.store import Store
 from tests.site import synthetic
 
 ACCURACY = Metric("clean", "clean", "clean accuracy")

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from normbench.plan.identity import identity
+from normbench.spec.outcome import AttackResult, Outcome, Reading, Status
+from normbench.spec.trial import Trial
+from normbench.store.store import Store
 
-from benchmark.identity import identity
-from benchmark.store import Store
-from benchmark.trial import AttackResult, Outcome, Reading, Status, Trial
 from tests.conftest import MakeTrial
 
 FIRST_VERSION = Path(__file__).parent / "v1"
@@ -23,7 +24,14 @@ STOOD = RIGHT & (np.arange(20) % 2 > 0)
 
 def outcome(started: float = 1.0, status: Status = Status.OK) -> Outcome:
     attack = AttackResult(
-        attack="bim", threat="linf", size=0.1, correct=int(STOOD.sum()), total=20, outcomes=np.packbits(STOOD).tobytes(), seconds=1.0, model_calls=9
+        attack="bim",
+        threat="linf",
+        size=0.1,
+        correct=int(STOOD.sum()),
+        total=20,
+        outcomes=np.packbits(STOOD).tobytes(),
+        seconds=1.0,
+        model_calls=9,
     )
     return Outcome(
         status=status,
@@ -37,7 +45,9 @@ def outcome(started: float = 1.0, status: Status = Status.OK) -> Outcome:
     )
 
 
-def fill(store: Store, make_trial: MakeTrial, seeds: Iterable[int], suite: str = "s", started: float = 1.0) -> list[Trial]:
+def fill(
+    store: Store, make_trial: MakeTrial, seeds: Iterable[int], suite: str = "s", started: float = 1.0
+) -> list[Trial]:
     """Write a row for each seed, and return the trials."""
     trials = [make_trial(seed=s) for s in seeds]
     for trial in trials:
@@ -47,8 +57,10 @@ def fill(store: Store, make_trial: MakeTrial, seeds: Iterable[int], suite: str =
 
 def bench(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command, in a process of its own."""
-    command = [sys.executable, "-m", "benchmark.cli", *arguments]
-    return subprocess.run(command, cwd=cwd, env=os.environ | {"COLUMNS": "200"} | environment, capture_output=True, text=True, timeout=280)
+    command = [sys.executable, "-m", "normbench.cli.main", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, env=os.environ | {"COLUMNS": "200"} | environment, capture_output=True, text=True, timeout=280
+    )
 
 
 def contents(root: Path) -> dict[str, bytes]:

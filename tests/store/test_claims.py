@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from normbench.store import leases as module
+from normbench.store.files import LocalFiles
+from normbench.store.leases import ALL, ClaimError, Claims, machine
+from normbench.store.store import Store
+from normbench.store.verify import verify
 
-from benchmark import claims as module
-from benchmark.claims import ALL, ClaimError, Claims, machine
-from benchmark.files import LocalFiles
-from benchmark.shards import verify
-from benchmark.store import Store
 from tests.store.samples import bench
 
 TRIALS = [f"{i:016x}" for i in range(40)]
@@ -73,7 +73,16 @@ def test_no_trial_is_held_twice_when_many_want_it_at_once(tmp_path: Path) -> Non
 
 
 def _leave(folder: Path, **changed: object) -> Path:
-    claim = {"owner": "0" * 32, "purpose": "bench run", "machine": "elsewhere", "host": "h", "pid": 1, "phase": "holds", "beat": 3, "time": time.time()}
+    claim = {
+        "owner": "0" * 32,
+        "purpose": "bench run",
+        "machine": "elsewhere",
+        "host": "h",
+        "pid": 1,
+        "phase": "holds",
+        "beat": 3,
+        "time": time.time(),
+    }
     path = folder / "s" / f".claim-{'0' * 32}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(claim | {"trials": TRIALS} | changed))
@@ -89,7 +98,9 @@ def test_a_claim_of_a_dead_process_of_this_machine_is_void_at_once(tmp_path: Pat
     assert not path.exists()
 
 
-def test_a_claim_of_another_machine_is_void_when_it_falls_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_of_another_machine_is_void_when_it_falls_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "SILENCE", 1.0)
     _leave(tmp_path)
     with Claims(LocalFiles(tmp_path), "s", "b") as claims:
@@ -101,7 +112,9 @@ def test_a_claim_of_another_machine_is_void_when_it_falls_silent(tmp_path: Path,
         assert claims.take(TRIALS)[0] == set(TRIALS)
 
 
-def test_a_claim_that_beats_stays_alive_and_one_of_yesterday_is_void(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_that_beats_stays_alive_and_one_of_yesterday_is_void(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "SILENCE", 0.5)
     monkeypatch.setattr(module, "BEAT", 0.05)
     files = LocalFiles(tmp_path)
@@ -139,9 +152,23 @@ limits: {cpu: 1, time: 5m}
 
 
 def _start(folder: Path, data_dir: Path, site: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmark.cli", "run", "shared.yaml", "--results", "results", "--site", site, "--jobs", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "normbench.cli.main",
+        "run",
+        "shared.yaml",
+        "--results",
+        "results",
+        "--site",
+        site,
+        "--jobs",
+        "1",
+    ]
     environment = os.environ | {"BENCH_DATA": str(data_dir), "COLUMNS": "200"}
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def _until(what: Callable[[], bool], seconds: float = 200) -> None:

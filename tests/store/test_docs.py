@@ -7,13 +7,14 @@ import shlex
 import shutil
 from pathlib import Path
 
-import benchmark
-from benchmark.schema import SCHEMA, SCHEMA_VERSION
-from benchmark.shards import verify
-from benchmark.store import Store
+import normbench
+from normbench.store.schema import SCHEMA, SCHEMA_VERSION
+from normbench.store.store import Store
+from normbench.store.verify import verify
+
 from tests.store.samples import FIRST_VERSION, bench
 
-DOCS = Path(benchmark.__file__).parent.parent / "docs" / "results.md"
+DOCS = Path(normbench.__file__).parents[2] / "docs" / "results.md"
 BLOCK = re.compile(r"<!-- run -->\n```\n(.*?)```", re.DOTALL)
 
 

@@ -1,4 +1,6 @@
-"""Full disks, folders that cannot be written to, damaged shards in the way of a run: a clear stop or a report, and no earlier row lost."""
+"""Full disks, folders that cannot be written to, damaged shards in the way of a run: a clear stop or a report, and no
+earlier row lost.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from normbench.errors import BenchError
+from normbench.plan.identity import identity
+from normbench.spec.trial import Trial
+from normbench.store.compact import compact
+from normbench.store.store import Store, StoreError
 
-from benchmark.errors import BenchError
-from benchmark.identity import identity
-from benchmark.store import Store, StoreError
-from benchmark.trial import Trial
-from benchmark.upkeep import compact
 from tests.conftest import MakeTrial
 from tests.store.samples import bench, contents, fill, outcome, rows
 
@@ -35,7 +37,9 @@ limits: {cpu: 1, time: 5m}
 
 def _mount(target: Path, options: str, *flags: str) -> None:
     target.mkdir(exist_ok=True)
-    answer = subprocess.run(["mount", "-t", "tmpfs", "-o", options, *flags, "tmpfs", str(target)], capture_output=True, text=True)
+    answer = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, *flags, "tmpfs", str(target)], capture_output=True, text=True
+    )
     if answer.returncode:
         pytest.skip(f"needs the right to mount: {answer.stderr.strip()}")
 
@@ -97,7 +101,9 @@ def test_a_run_on_a_full_disk_says_so_and_ends(small_disk: Path, tmp_path: Path,
     assert sorted(r["seed"] for r in rows(Store(small_disk / "results"))) == [0, 1]
 
 
-def test_a_folder_that_cannot_be_written_to_stops_a_run_before_it_trains(tmp_path: Path, data_dir: Path, make_trial: MakeTrial) -> None:
+def test_a_folder_that_cannot_be_written_to_stops_a_run_before_it_trains(
+    tmp_path: Path, data_dir: Path, make_trial: MakeTrial
+) -> None:
     (tmp_path / "s.yaml").write_text(SUITE)
     source, target = tmp_path / "source", tmp_path / "locked"
     fill(Store(source), make_trial, [0])
@@ -105,18 +111,31 @@ def test_a_folder_that_cannot_be_written_to_stops_a_run_before_it_trains(tmp_pat
     try:
         shutil.copytree(source, target, dirs_exist_ok=True)
         subprocess.run(["mount", "-o", "remount,ro", str(target)], check=True)
-        answer = bench("run", "s.yaml", "--results", str(target), "--site", str(tmp_path / "site"), cwd=tmp_path, BENCH_DATA=str(data_dir))
+        answer = bench(
+            "run",
+            "s.yaml",
+            "--results",
+            str(target),
+            "--site",
+            str(tmp_path / "site"),
+            cwd=tmp_path,
+            BENCH_DATA=str(data_dir),
+        )
         assert answer.returncode == 2, answer.stdout + answer.stderr
         assert f"bench: cannot write to the results folder {target}: Read-only file system" in answer.stderr
         assert "Traceback" not in answer.stderr
         assert "trial at a time" not in answer.stdout
-        assert bench("status", "s.yaml", "--results", str(target), cwd=tmp_path, BENCH_DATA=str(data_dir)).returncode == 0
+        assert (
+            bench("status", "s.yaml", "--results", str(target), cwd=tmp_path, BENCH_DATA=str(data_dir)).returncode == 0
+        )
         assert contents(target) == contents(source)
     finally:
         subprocess.run(["umount", "-l", str(target)], check=True)
 
 
-def test_a_shard_that_cannot_be_read_is_set_aside_by_the_run_that_replaces_it(tmp_path: Path, make_trial: MakeTrial) -> None:
+def test_a_shard_that_cannot_be_read_is_set_aside_by_the_run_that_replaces_it(
+    tmp_path: Path, make_trial: MakeTrial
+) -> None:
     store = Store(tmp_path)
     trials = fill(store, make_trial, [0, 1])
     path = store.path("s", trials[0].trial_id)
@@ -128,7 +147,9 @@ def test_a_shard_that_cannot_be_read_is_set_aside_by_the_run_that_replaces_it(tm
     assert len(contents(tmp_path / "s" / ".set-aside")) == 3
     fresh = Store(tmp_path)
     assert len(rows(fresh)) == 2
-    assert [p for p in fresh.problems if ".set-aside" in p] == list(fresh.problems)  # told each time, until `gc --broken`
+    assert [p for p in fresh.problems if ".set-aside" in p] == list(
+        fresh.problems
+    )  # told each time, until `gc --broken`
     assert len(fresh.problems) == 3
 
 
@@ -153,8 +174,12 @@ def test_a_run_meets_damaged_shards_and_goes_on(tmp_path: Path, data_dir: Path) 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_damage_to_any_file_is_reported_or_harmless(tmp_path: Path, make_trial: MakeTrial, data: st.DataObject) -> None:
-    """Flipped, cut, lengthened, doubled, emptied or swapped: of a shard or of a compact file. Rows of other files always stay."""
+def test_any_damage_to_any_file_is_reported_or_harmless(
+    tmp_path: Path, make_trial: MakeTrial, data: st.DataObject
+) -> None:
+    """Flipped, cut, lengthened, doubled, emptied or swapped: of a shard or of a compact file. Rows of other files
+    always stay.
+    """
     root = tmp_path / "r"
     if not root.is_dir():
         store = Store(root)

@@ -8,15 +8,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from normbench.store.files import LocalFiles
+from normbench.store.migrate import migrate
+from normbench.store.schema import SCHEMA, trial_of
+from normbench.store.store import Store, to_bytes
+from normbench.store.verify import verify
 
-from benchmark.files import LocalFiles
-from benchmark.migrate import migrate
-from benchmark.schema import SCHEMA, trial_of
-from benchmark.shards import verify
-from benchmark.store import Store, to_bytes
 from tests.store.samples import FIRST_VERSION, bench, contents
 
-SAME = [n for n in SCHEMA.names if n not in {"trial_id", "identity", "identity_parts", "spec", "stage", "measure_seconds", "attempts"}]
+SAME = [
+    n
+    for n in SCHEMA.names
+    if n not in {"trial_id", "identity", "identity_parts", "spec", "stage", "measure_seconds", "attempts"}
+]
 
 
 @pytest.fixture
@@ -31,7 +35,9 @@ def test_what_was_measured_is_kept_and_the_rest_is_of_now(old: Path) -> None:
     assert (len(done.moved), done.superseded, done.problems) == (2, {}, {})
     assert verify(store) == (2, [])
     assert not store.problems
-    assert {n: {k: r[k] for k in SAME} for r in store.rows() for n in [r["norm"]]} == {n: {k: r[k] for k in SAME} for n, r in before.items()}
+    assert {n: {k: r[k] for k in SAME} for r in store.rows() for n in [r["norm"]]} == {
+        n: {k: r[k] for k in SAME} for n, r in before.items()
+    }
     assert {(r["stage"], r["attempts"], trial_of(r).stage) for r in store.rows()} == {("final", 1, "final")}
     once = contents(old)
     again = migrate(store)
@@ -71,10 +77,12 @@ def test_a_changed_shard_is_not_given_a_fresh_seal(old: Path) -> None:
     content[len(content) // 2] ^= 1
     one.write_bytes(content)
     table = pq.read_table(other)
-    forged = table.set_column(table.column_names.index("spec"), "spec", pa.array([table["spec"][0].as_py().replace('"seed":', '"seed":1')]))
+    forged = table.set_column(
+        table.column_names.index("spec"), "spec", pa.array([table["spec"][0].as_py().replace('"seed":', '"seed":1')])
+    )
     version = {b"normbench.schema_version": b"1"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benchmark.store.SCHEMA", table.schema.with_metadata(version))
+        patch.setattr("normbench.store.store.SCHEMA", table.schema.with_metadata(version))
         other.write_bytes(to_bytes(forged.cast(table.schema).replace_schema_metadata(version)))
     before = contents(old)
     done = migrate(Store(old))

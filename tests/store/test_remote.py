@@ -1,4 +1,6 @@
-"""Results on an S3 server: the whole way, from a run to the site, and care of them. The server is moto's, in a process of its own."""
+"""Results on an S3 server: the whole way, from a run to the site, and care of them. The server is moto's, in a process
+of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from normbench.store.compact import compact
+from normbench.store.files import FilesError, RemoteFiles, inside, open_files
+from normbench.store.leases import ClaimError, Claims
+from normbench.store.merge import merge
+from normbench.store.store import Store
+from normbench.store.verify import verify
 
-from benchmark.claims import ClaimError, Claims
-from benchmark.files import FilesError, RemoteFiles, inside, open_files
-from benchmark.shards import merge, verify
-from benchmark.store import Store
-from benchmark.upkeep import compact
 from tests.conftest import MakeTrial
 from tests.store.samples import bench, contents, fill, rows
 
@@ -39,13 +42,17 @@ limits: {cpu: 1, time: 5m}
 @pytest.fixture(scope="session")
 def s3() -> Iterator[dict[str, str]]:
     """Environment variables that lead to a server with the bucket `bucket`."""
-    command = Path(sys.executable).with_name("moto_server")  # that of this environment: an older one, found elsewhere, answers uploads in its own way
+    command = Path(sys.executable).with_name(
+        "moto_server"
+    )  # that of this environment: an older one, found elsewhere, answers uploads in its own way
     if not command.exists():
         pytest.skip("needs moto[server] in this environment")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = subprocess.Popen([command, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [command, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         ends = time.monotonic() + 120
@@ -57,7 +64,12 @@ def s3() -> Iterator[dict[str, str]]:
                 assert server.poll() is None
                 assert time.monotonic() < ends
                 time.sleep(0.2)
-        keys = {"AWS_ACCESS_KEY_ID": "dummy", "AWS_SECRET_ACCESS_KEY": "dummy", "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
+        keys = {
+            "AWS_ACCESS_KEY_ID": "dummy",
+            "AWS_SECRET_ACCESS_KEY": "dummy",
+            "AWS_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
         yield keys | {"AWS_ENDPOINT_URL": address}
     finally:
         server.kill()
@@ -101,7 +113,9 @@ def test_an_address_that_nothing_opens_is_one_message(tmp_path: Path) -> None:
     assert "Traceback" not in answer.stderr
 
 
-def test_rows_come_back_and_are_compacted_merged_and_claimed(address: str, tmp_path: Path, make_trial: MakeTrial) -> None:
+def test_rows_come_back_and_are_compacted_merged_and_claimed(
+    address: str, tmp_path: Path, make_trial: MakeTrial
+) -> None:
     near, far = Store(tmp_path / "near"), Store(address)
     fill(near, make_trial, range(4))
     assert merge(near, far) == {"added": 4, "replaced": 0, "kept": 0, "marks": 0}

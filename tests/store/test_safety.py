@@ -8,26 +8,27 @@ import pickle
 import re
 from pathlib import Path
 
+import normbench
 import numpy as np
 import pyarrow as pa
 import pytest
+from normbench import norms
+from normbench.lab.data import DataError, locate
+from normbench.pages.writer import SiteError, Writer, environment
+from normbench.plan.identity import identity
+from normbench.spec.plugins import PluginError
+from normbench.spec.trial import DataSpec
+from normbench.store.files import FilesError, LocalFiles
+from normbench.store.merge import export, merge
+from normbench.store.schema import SCHEMA, to_row
+from normbench.store.store import SUITE, Store, StoreError, to_bytes
+from normbench.store.verify import verify
+from normbench.suite._models import NAME
 
-import benchmark
-from benchmark import norms
-from benchmark.files import FilesError, LocalFiles
-from benchmark.identity import identity
-from benchmark.lab.data import DataError, locate
-from benchmark.pages.writer import SiteError, Writer, environment
-from benchmark.plugins import PluginError
-from benchmark.schema import SCHEMA, to_row
-from benchmark.shards import export, merge, verify
-from benchmark.store import SUITE, Store, StoreError, to_bytes
-from benchmark.suite._models import NAME
-from benchmark.trial import DataSpec
 from tests.conftest import MakeTrial
 from tests.store.samples import bench, contents, fill, outcome, rows
 
-PACKAGE = Path(benchmark.__file__).parent
+PACKAGE = Path(normbench.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 #: Modules that turn bytes into objects by running what the bytes say.
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
@@ -60,12 +61,22 @@ def _offences(tree: ast.AST) -> list[str]:
             options = {k.arg: k.value for k in node.keywords}
             if name in {"eval", "exec", "compile", "__import__"} or name.endswith("read_pickle"):
                 found.append(f"calls {name}")
-            if name.endswith("torch.load") and not (isinstance(o := options.get("weights_only"), ast.Constant) and o.value is True):
+            if name.endswith("torch.load") and not (
+                isinstance(o := options.get("weights_only"), ast.Constant) and o.value is True
+            ):
                 found.append("torch.load without weights_only=True")
-            if "allow_pickle" in options and not (isinstance(o := options["allow_pickle"], ast.Constant) and o.value is False):
+            if "allow_pickle" in options and not (
+                isinstance(o := options["allow_pickle"], ast.Constant) and o.value is False
+            ):
                 found.append("allow_pickle")
             if re.fullmatch(r"(yaml\.)?(load|load_all|full_load|unsafe_load)", name) and name.startswith("yaml."):
-                loader = ast.unparse(options["Loader"]) if "Loader" in options else ast.unparse(node.args[1]) if len(node.args) > 1 else ""
+                loader = (
+                    ast.unparse(options["Loader"])
+                    if "Loader" in options
+                    else ast.unparse(node.args[1])
+                    if len(node.args) > 1
+                    else ""
+                )
                 if not loader.endswith(("SafeLoader", "_Loader")):
                     found.append(f"calls {name} with {loader or 'no loader'}")
     return found
@@ -78,7 +89,15 @@ def test_no_source_unpickles_or_evaluates(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "code",
-    ["import pickle", "from cloudpickle import loads", "torch.load(x)", "np.load(x, allow_pickle=True)", "pd.read_pickle(x)", "eval(x)", "yaml.load(x)"],
+    [
+        "import pickle",
+        "from cloudpickle import loads",
+        "torch.load(x)",
+        "np.load(x, allow_pickle=True)",
+        "pd.read_pickle(x)",
+        "eval(x)",
+        "yaml.load(x)",
+    ],
 )
 def test_the_scan_can_fail(code: str) -> None:
     assert _offences(ast.parse(code))
@@ -111,7 +130,8 @@ def test_a_pickle_in_a_datasets_place_is_named_and_not_run(tmp_path: Path) -> No
     for split in ("train", "test"):
         (folder / f"{split}.parquet").write_bytes(pickle.dumps(Trap(mark)))
     (tmp_path / "s.yaml").write_text(
-        "suite: s\nabout: A test.\ndata: {dataset: mine}\nmodels: [resnet18]\nnorms: [bn]\nbatch_sizes: [16]\nwidths: [1]\nseeds: 1\n"
+        "suite: s\nabout: A test.\ndata: {dataset: mine}\nmodels: [resnet18]\nnorms: [bn]\nbatch_sizes: "
+        "[16]\nwidths: [1]\nseeds: 1\n"
     )
     answer = bench("plan", "s.yaml", "--data", "data", "--results", "r", cwd=tmp_path)
     assert answer.returncode == 2
@@ -145,7 +165,9 @@ def test_no_text_becomes_a_path_outside_of_the_results(tmp_path: Path, make_tria
 
 
 @pytest.mark.parametrize("column", ["suite", "trial_id"])
-def test_a_sealed_shard_that_names_another_place_goes_nowhere(tmp_path: Path, make_trial: MakeTrial, column: str) -> None:
+def test_a_sealed_shard_that_names_another_place_goes_nowhere(
+    tmp_path: Path, make_trial: MakeTrial, column: str
+) -> None:
     """A careful forger's: the checksum fits, the name leads out."""
     store, trial = Store(tmp_path / "in" / "r"), make_trial()
     row = to_row("s", trial, identity(trial, None).to_dict(), outcome()) | {column: "../../x"}

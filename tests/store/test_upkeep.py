@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from normbench.plan.identity import identity
+from normbench.store.compact import LEFT_OVER, collect, compact, garbage
+from normbench.store.files import LocalFiles
+from normbench.store.leases import ClaimError, Claims
+from normbench.store.merge import export, merge
+from normbench.store.schema import SCHEMA
+from normbench.store.store import Store, compact_name, to_bytes
+from normbench.store.verify import verify
 
-from benchmark.claims import ClaimError, Claims
-from benchmark.files import LocalFiles
-from benchmark.identity import identity
-from benchmark.schema import SCHEMA
-from benchmark.shards import export, merge, verify
-from benchmark.store import Store, compact_name, to_bytes
-from benchmark.upkeep import LEFT_OVER, collect, compact, garbage
 from tests.conftest import MakeTrial
 from tests.store.samples import bench, contents, fill, outcome, rows
 
@@ -58,15 +59,27 @@ def test_a_shard_counts_more_than_the_compacted_row(tmp_path: Path, make_trial: 
     fill(store, make_trial, range(3), started=9.0)
     compact(store, "s")
     fill(store, make_trial, [1, 7], started=5.0)  # an earlier clock must not bring the old row back
-    assert sorted((r["seed"], r["started"].timestamp()) for r in store.rows()) == [(0, 9.0), (1, 5.0), (2, 9.0), (7, 5.0)]
+    assert sorted((r["seed"], r["started"].timestamp()) for r in store.rows()) == [
+        (0, 9.0),
+        (1, 5.0),
+        (2, 9.0),
+        (7, 5.0),
+    ]
     ids = store.table(columns=["trial_id"]).column("trial_id").to_pylist()
     assert ids == sorted(ids)
     compact(store, "s")
-    assert sorted((r["seed"], r["started"].timestamp()) for r in store.rows()) == [(0, 9.0), (1, 5.0), (2, 9.0), (7, 5.0)]
+    assert sorted((r["seed"], r["started"].timestamp()) for r in store.rows()) == [
+        (0, 9.0),
+        (1, 5.0),
+        (2, 9.0),
+        (7, 5.0),
+    ]
     assert len(_names(tmp_path)) == 1
 
 
-def test_a_compaction_that_is_cut_off_at_any_step_loses_and_doubles_nothing(tmp_path: Path, make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compaction_that_is_cut_off_at_any_step_loses_and_doubles_nothing(
+    tmp_path: Path, make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(tmp_path)
     fill(store, make_trial, range(3), started=1.0)
     compact(store, "s")
@@ -123,7 +136,9 @@ def test_what_cannot_be_read_stays_when_the_rest_is_compacted(tmp_path: Path, ma
     assert str(bad) in answer.stderr
 
 
-def test_a_shard_written_while_it_is_compacted_stays(tmp_path: Path, make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_written_while_it_is_compacted_stays(
+    tmp_path: Path, make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(tmp_path)
     trials = fill(store, make_trial, range(3), started=1.0)
     real = LocalFiles.write
@@ -140,7 +155,9 @@ def test_a_shard_written_while_it_is_compacted_stays(tmp_path: Path, make_trial:
     assert sorted(r["started"].timestamp() for r in store.rows()) == [1.0, 1.0, 7.0]
 
 
-def test_a_reader_that_meets_a_compaction_loses_nothing(tmp_path: Path, make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_meets_a_compaction_loses_nothing(
+    tmp_path: Path, make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(tmp_path)
     fill(store, make_trial, range(4))
     expected = rows(store)
@@ -191,7 +208,10 @@ def test_a_compact_file_with_foreign_or_doubled_rows_is_named(tmp_path: Path, ma
     fill(store, make_trial, range(2))
     table = store.table()
     foreign = table.set_column(0, SCHEMA.field("suite"), pa.array(["s", "../../x"]))
-    for wrong, message in ((pa.concat_tables([table, table]), "sorted by trial_id, each once"), (foreign, "'../../x' but lies in 's'")):
+    for wrong, message in (
+        (pa.concat_tables([table, table]), "sorted by trial_id, each once"),
+        (foreign, "'../../x' but lies in 's'"),
+    ):
         content = to_bytes(wrong)
         target = tmp_path / "s" / compact_name(content)
         target.write_bytes(content)

@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-
-from benchmark.norms import resolve
-from benchmark.trial import DataSpec, ModelSpec, TrainSpec, Trial
+from normbench.norms import resolve
+from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
 
 TOTAL = 10_000
 #: Channels of the stages of a ResNet-18 at width 1.
@@ -40,7 +39,7 @@ def row(
     try:
         label, components = resolve(norm)
     except ValueError:
-        from benchmark.trial import Component
+        from normbench.spec.trial import Component
 
         label, components = norm, (Component(name=norm),)
     trial = Trial(
@@ -68,13 +67,25 @@ def row(
         "test_total": TOTAL if ok else None,
         "clean_accuracy": clean,
         "validation_accuracy": validation,
-        "attacks": [{"attack": a, "threat": t, "size": s, "accuracy": v, "total": TOTAL, "outcomes": b""} for (a, t, s), v in attacks.items()] if ok else [],
-        "curves": [
-            {"step": 10 * i, "epoch": float(i), "measure": m, "layer": layer, "value": v} for (m, layer), values in curves.items() for i, v in enumerate(values)
+        "attacks": [
+            {"attack": a, "threat": t, "size": s, "accuracy": v, "total": TOTAL, "outcomes": b""}
+            for (a, t, s), v in attacks.items()
         ]
         if ok
         else [],
-        "audit": json.dumps({"replaced": [{"channels": round(c * width)} for c in STAGES], "scale_invariant": [f"{n}.weight" for n in invariant]}),
+        "curves": [
+            {"step": 10 * i, "epoch": float(i), "measure": m, "layer": layer, "value": v}
+            for (m, layer), values in curves.items()
+            for i, v in enumerate(values)
+        ]
+        if ok
+        else [],
+        "audit": json.dumps(
+            {
+                "replaced": [{"channels": round(c * width)} for c in STAGES],
+                "scale_invariant": [f"{n}.weight" for n in invariant],
+            }
+        ),
     }
 
 
@@ -107,5 +118,14 @@ def grid_rows(
             for batch in batches:
                 for seed in range(seeds):
                     value = surface(norm, round(64 * width), width, batch) + noise * float(rng.normal())
-                    rows.append(row(norm, seed, None if (norm, width, batch) in gone else value, width=width, batch_size=batch, **spec))
+                    rows.append(
+                        row(
+                            norm,
+                            seed,
+                            None if (norm, width, batch) in gone else value,
+                            width=width,
+                            batch_size=batch,
+                            **spec,
+                        )
+                    )
     return rows

@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from normbench.studies import evidence
+from normbench.studies._grid import grids, read
+from normbench.studies._stats import resample
+from normbench.studies.base import Cell
+from normbench.studies.batch_width import BatchWidth, verdict
 
-from benchmark.studies import evidence
-from benchmark.studies._grid import grids, read
-from benchmark.studies._stats import resample
-from benchmark.studies.base import Cell
-from benchmark.studies.batch_width import BatchWidth, verdict
 from tests.studies.planted import grid_rows, hump, row
 
 
@@ -36,7 +36,8 @@ def test_a_best_batch_that_follows_the_width_is_found():
     assert found.slope.value == pytest.approx(1, abs=0.15)
     assert found.slope.holds(1)
     assert not found.slope.holds(0)
-    # One octave off costs 1 point; the swapped batches are 1 to 3 octaves off: (1 + 4 + 9) + (1 + 1 + 4) + ... over 4 x 3.
+    # One octave off costs 1 point; the swapped batches are 1 to 3 octaves off: (1 + 4 + 9) + (1 + 1 + 4) + ... over 4 x
+    # 3.
     assert found.neighbours.value == pytest.approx(0.01, abs=0.003)
     assert found.neighbours.above_zero
     assert found.matched.value == pytest.approx(0.01 * 40 / 12, abs=0.005)
@@ -56,7 +57,9 @@ def test_one_best_batch_for_all_widths_is_no_though_it_stands_out_against_its_ne
 
 
 def test_an_effect_of_batch_and_width_each_by_itself_is_none_of_their_match():
-    (found,) = readings(grid_rows(lambda n, channels, w, b: 0.8 + 0.01 * np.log2(b) + 0.02 * np.log2(channels), noise=0.001))
+    (found,) = readings(
+        grid_rows(lambda n, channels, w, b: 0.8 + 0.01 * np.log2(b) + 0.02 * np.log2(channels), noise=0.001)
+    )
     assert found.matched.value == pytest.approx(0, abs=0.001)
     assert found.matched.holds(0)
 
@@ -108,13 +111,23 @@ def test_failures_are_shown_and_take_nothing_else_down():
     table = next(t for t in made.tables if t.title.startswith("Trials without a number"))
     assert table.title.endswith("6")
     assert {(r[1], r[2]) for r in table.rows} == {("×0.25", "256"), ("×2", "8")}
-    assert all(isinstance(r[-1], Cell) and r[-1].failed and r[-1].trials and "non-finite" in r[-1].note for r in table.rows)
-    marks = [d["text"] for panel in made.figures[0].spec["vconcat"][0]["hconcat"] for layer in panel["layer"] for d in layer["data"]["values"] if "text" in d]
+    assert all(
+        isinstance(r[-1], Cell) and r[-1].failed and r[-1].trials and "non-finite" in r[-1].note for r in table.rows
+    )
+    marks = [
+        d["text"]
+        for panel in made.figures[0].spec["vconcat"][0]["hconcat"]
+        for layer in panel["layer"]
+        for d in layer["data"]["values"]
+        if "text" in d
+    ]
     assert "failed" in marks
 
 
 def test_the_norms_batch_makes_a_design_of_its_own():
-    """SGD's batch is fixed: ghost batches of 8 to 128 and batch norm of the whole 256 are one line, whose best follows the width."""
+    """SGD's batch is fixed: ghost batches of 8 to 128 and batch norm of the whole 256 are one line, whose best follows
+    the width.
+    """
     rows = []
     rng = np.random.default_rng(0)
     for width in (0.25, 0.5, 1.0, 2.0):
@@ -129,7 +142,14 @@ def test_the_norms_batch_makes_a_design_of_its_own():
 
 def test_a_rate_tuned_for_each_ghost_batch_leaves_one_design():
     rows = [
-        row("bn" if size == 64 else f"ghost-bn[size={size}]", s, 0.9 + 0.001 * s, width=width, batch_size=64, lr=0.1 / size)
+        row(
+            "bn" if size == 64 else f"ghost-bn[size={size}]",
+            s,
+            0.9 + 0.001 * s,
+            width=width,
+            batch_size=64,
+            lr=0.1 / size,
+        )
         for width in (0.5, 1.0)
         for size in (16, 32, 64)
         for s in range(3)
@@ -159,7 +179,11 @@ def test_candidates_of_a_search_are_left_out():
 
 
 def test_methods_without_statistics_of_the_batch_are_controls_and_decide_nothing():
-    made = section(grid_rows(lambda n, c, w, b: (MATCHING if n == "bn" else hump(lambda _: 40, 0.01))(n, c, w, b), norms=("bn", "gn")))
+    made = section(
+        grid_rows(
+            lambda n, c, w, b: (MATCHING if n == "bn" else hump(lambda _: 40, 0.01))(n, c, w, b), norms=("bn", "gn")
+        )
+    )
     assert made.verdict == "yes"
     assert "gn" not in made.answer
     assert any("control" in c.note for c in (r[0] for r in made.tables[0].rows) if isinstance(c, Cell))

@@ -1,4 +1,6 @@
-"""BIM against the worst case, weight decay, the paper's tables, whitening: planted effects found, noise not, too little data said to be too little."""
+"""BIM against the worst case, weight decay, the paper's tables, whitening: planted effects found, noise not, too little
+data said to be too little.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from normbench.studies import asked, evidence, registry
+from normbench.studies._sun2020 import SLIPS, TABLES, TITLES
+from normbench.studies.base import Cell, Evidence, Question, Section
+from normbench.studies.paper import printed_interval
 
-from benchmark.studies import asked, evidence, registry
-from benchmark.studies._sun2020 import SLIPS, TABLES, TITLES
-from benchmark.studies.base import Cell, Evidence, Question, Section
-from benchmark.studies.paper import printed_interval
 from tests.studies.planted import TOTAL, row
 
 EPS = 4 / 255
@@ -25,10 +27,20 @@ def packed(share: float) -> bytes:
 
 
 def attacked(norm: str, seed: int, clean: float, **accuracies: float) -> dict[str, Any]:
-    """A row whose attacks have per-image outcomes: the first images withstand, so that the worst case is the smallest accuracy."""
+    """A row whose attacks have per-image outcomes: the first images withstand, so that the worst case is the smallest
+    accuracy.
+    """
     made = row(norm, seed, clean)
     made["attacks"] = [
-        {"attack": a, "threat": "linf", "size": EPS, "accuracy": round(v * TOTAL) / TOTAL, "total": TOTAL, "outcomes": packed(v)} for a, v in accuracies.items()
+        {
+            "attack": a,
+            "threat": "linf",
+            "size": EPS,
+            "accuracy": round(v * TOTAL) / TOTAL,
+            "total": TOTAL,
+            "outcomes": packed(v),
+        }
+        for a, v in accuracies.items()
     ]
     return made
 
@@ -61,7 +73,9 @@ def ranked(worst: dict[str, float], *, seeds: int = 3, noise: float = 0.003, dra
     for norm, bim in METHODS.items():
         for seed in range(seeds):
             moved = noise * float(rng.normal())
-            made.append(attacked(norm, seed, 0.9, bim=bim + moved, square=worst[norm] + moved + noise * float(rng.normal())))
+            made.append(
+                attacked(norm, seed, 0.9, bim=bim + moved, square=worst[norm] + moved + noise * float(rng.normal()))
+            )
     return evidence(made)
 
 
@@ -110,9 +124,20 @@ DECAYS = (0.0, 1e-4, 5e-4, 2e-3)
 NORMS = ("bn", "gn", "ln", "in", "rms", "wn", "cwn", "sn")
 
 
-def decayed(across: float, within: float, *, seeds: int = 3, noise: float = 0.01, draw: int = 0, norms=NORMS, odd: float = 0.0, **extra: Any) -> Evidence:
-    """Growth of 1 to 3 octaves over methods and up to 1 within; vulnerability moves by `across` and `within` an octave, and by `odd` for the last method,
-    which then grows by two octaves more."""
+def decayed(
+    across: float,
+    within: float,
+    *,
+    seeds: int = 3,
+    noise: float = 0.01,
+    draw: int = 0,
+    norms=NORMS,
+    odd: float = 0.0,
+    **extra: Any,
+) -> Evidence:
+    """Growth of 1 to 3 octaves over methods and up to 1 within; vulnerability moves by `across` and `within` an octave,
+    and by `odd` for the last method, which then grows by two octaves more.
+    """
     rng = np.random.default_rng(draw)
     rows = []
     for i, norm in enumerate(norms):
@@ -124,9 +149,14 @@ def decayed(across: float, within: float, *, seeds: int = 3, noise: float = 0.01
             for seed in range(seeds):
                 turned = 0.4 + stands_out + across * (base - 2) + within * (inside - 0.5) + noise * float(rng.normal())
                 grown = 2.0 ** (base + inside + 0.01 * float(rng.normal()))
-                curves = {("weight-norm.raw", ""): (10.0, 10.0 * grown), ("weight-norm.raw", "conv1"): (4.0, 4.0 * grown)} | extra.get("curves", {})
+                curves = {
+                    ("weight-norm.raw", ""): (10.0, 10.0 * grown),
+                    ("weight-norm.raw", "conv1"): (4.0, 4.0 * grown),
+                } | extra.get("curves", {})
                 attacks = {("bim", "linf", EPS): 0.9 * (1 - turned)}
-                rows.append(row(norm, seed, 0.9, weight_decay=decay, curves=curves, attacks=attacks, invariant=["conv1"]))
+                rows.append(
+                    row(norm, seed, 0.9, weight_decay=decay, curves=curves, attacks=attacks, invariant=["conv1"])
+                )
     return evidence(rows)
 
 
@@ -145,7 +175,9 @@ def test_growth_that_goes_with_vulnerability_across_methods_alone_is_not_enough(
 
 def test_one_method_far_from_the_others_is_no_tie():
     (found,) = sections("weight-decay", decayed(0.0, 0.1, noise=0.02, odd=0.3, draw=3))
-    pearson, spearman = (float(re.search(rf"across .*?{name}.*?(-?[0-9.]+) \[", found.answer)[1]) for name in ("Pearson's", "Spearman's"))
+    pearson, spearman = (
+        float(re.search(rf"across .*?{name}.*?(-?[0-9.]+) \[", found.answer)[1]) for name in ("Pearson's", "Spearman's")
+    )
     assert pearson > 0.8 > 0.6 > spearman
     assert found.verdict == "cannot be told"
 
@@ -204,7 +236,9 @@ def test_the_interval_of_a_printed_difference_is_newcombes():
     assert low < high < 0
 
 
-def paper_rows(effect: float, *, seeds: int = 3, noise: float = 0.002, grows: float = 1.0, dataset: str = "cifar10") -> list[dict[str, Any]]:
+def paper_rows(
+    effect: float, *, seeds: int = 3, noise: float = 0.002, grows: float = 1.0, dataset: str = "cifar10"
+) -> list[dict[str, Any]]:
     """Weight decay raises clean accuracy and lowers both losses by `effect`."""
     rng = np.random.default_rng(0)
     rows = []
@@ -219,7 +253,18 @@ def paper_rows(effect: float, *, seeds: int = 3, noise: float = 0.002, grows: fl
                 }
                 end = 5.0 * 2 ** (grows * (1 - 0.8 * bool(decay)) + 0.01 * float(rng.normal()))
                 curves = {("weight-norm.raw", "layer1.0.conv1"): (5.0, end), ("weight-norm.raw", ""): (9.0, 9.0)}
-                rows.append(row(norm, seed, clean + n1, weight_decay=decay, attacks=attacks, curves=curves, dataset=dataset, model="resnet101"))
+                rows.append(
+                    row(
+                        norm,
+                        seed,
+                        clean + n1,
+                        weight_decay=decay,
+                        attacks=attacks,
+                        curves=curves,
+                        dataset=dataset,
+                        model="resnet101",
+                    )
+                )
     return rows
 
 
@@ -271,7 +316,9 @@ def whitened(levels: dict[str, float], *, seeds: int = 4, noise: float = 0.05, d
     rows = []
     for norm, level in levels.items():
         for seed in range(seeds):
-            curves = {("disturbance.mean", layer): (1.0, level * 2 ** (noise * float(rng.normal()))) for layer in ("a", "b")}
+            curves = {
+                ("disturbance.mean", layer): (1.0, level * 2 ** (noise * float(rng.normal()))) for layer in ("a", "b")
+            }
             made = row(norm, seed, 0.9, curves=curves)
             spec = json.loads(made["spec"])
             spec["measures"] = [{"name": "disturbance", "params": {}}]

@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from normbench.studies._stats import Estimate, Resampled, correlation, kendall, resample, slope
 from scipy import stats
-
-from benchmark.studies._stats import Estimate, Resampled, correlation, kendall, resample, slope
 
 #: Synthetic draws for rates: a 95 % interval then misses 5 % with a standard error of 1.1 points.
 REPEATS = 400
@@ -21,14 +20,19 @@ def missed(estimates: list[Estimate | None]) -> float:
 @pytest.mark.parametrize(("groups", "seeds"), [(1, 3), (4, 3), (3, 5)])
 def test_an_interval_misses_the_truth_about_one_time_in_twenty(groups, seeds):
     rng = np.random.default_rng(groups)
-    found = [resample(rng.normal(size=(groups, seeds, 2))).estimate(lambda m: (m[..., 0] - m[..., 1]).mean(-1)) for _ in range(REPEATS)]
+    found = [
+        resample(rng.normal(size=(groups, seeds, 2))).estimate(lambda m: (m[..., 0] - m[..., 1]).mean(-1))
+        for _ in range(REPEATS)
+    ]
     assert 0.01 <= missed(found) <= 0.095
 
 
 def test_seeds_that_move_all_columns_alike_cancel_in_a_difference():
     rng = np.random.default_rng(0)
     shared = 10 * rng.normal(size=(4, 3, 1))
-    found = resample(shared + 0.01 * rng.normal(size=(4, 3, 2)) + [1.0, 0.0]).estimate(lambda m: (m[..., 0] - m[..., 1]).mean(-1))
+    found = resample(shared + 0.01 * rng.normal(size=(4, 3, 2)) + [1.0, 0.0]).estimate(
+        lambda m: (m[..., 0] - m[..., 1]).mean(-1)
+    )
     assert found is not None
     assert found.low is not None
     assert found.high is not None
@@ -57,7 +61,9 @@ def test_missing_values_are_left_out_of_means_and_draws():
 
 
 def test_a_run_that_is_not_finished_is_no_surer_than_a_finished_one():
-    """Most cells have one seed so far: what is known of the spread comes from few deviations, and the interval says so."""
+    """Most cells have one seed so far: what is known of the spread comes from few deviations, and the interval says
+    so.
+    """
     rng = np.random.default_rng(0)
     misses, widths = [], []
     for _ in range(REPEATS):
@@ -123,7 +129,10 @@ def test_within_groups_what_the_groups_differ_in_is_gone():
 def test_noise_is_called_a_correlation_about_one_time_in_twenty(grouped):
     rng = np.random.default_rng(7)
     groups = list(np.repeat(np.arange(6), 3))
-    found = [correlation(list(rng.normal(size=18)), list(rng.normal(size=18)), groups if grouped else None) for _ in range(REPEATS)]
+    found = [
+        correlation(list(rng.normal(size=18)), list(rng.normal(size=18)), groups if grouped else None)
+        for _ in range(REPEATS)
+    ]
     for kind in ("pearson", "spearman"):
         assert 0.015 <= missed([getattr(c, kind) for c in found]) <= 0.09
 

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from normbench.paths import shipped
 from PIL import Image
-
-from benchmark.resources import shipped
 
 FOLDER = shipped("suites", "data", "digits")
 
@@ -72,5 +71,7 @@ def test_the_script_makes_the_same_files_again(tmp_path: Path) -> None:
     for split in ("train", "test"):
         here, again = FOLDER / f"{split}.parquet", tmp_path / f"{split}.parquet"
         assert pq.read_table(again).equals(pq.read_table(here), check_metadata=True)
-        if pq.ParquetFile(here).metadata.created_by == pq.ParquetFile(again).metadata.created_by:  # other versions of Arrow write other bytes
+        if (
+            pq.ParquetFile(here).metadata.created_by == pq.ParquetFile(again).metadata.created_by
+        ):  # other versions of Arrow write other bytes
             assert again.read_bytes() == here.read_bytes()

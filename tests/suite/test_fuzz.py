@@ -6,10 +6,9 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from benchmark.suite import Suite, SuiteError, expand, searches
-from benchmark.suite._load import read
-from benchmark.trial import DataSpec, TrainSpec
+from normbench.spec.trial import DataSpec, TrainSpec
+from normbench.suite import Suite, SuiteError, expand, searches
+from normbench.suite._load import read
 
 SUITE = """\
 suite: x
@@ -32,11 +31,27 @@ models: resnet18
 norms: [bn, 'gn[groups=8]']
 seeds: 2
 batch_sizes: [32, 64]
-tune: {lr: [0.1, 1/5], weight_decay: [0, 5e-4], on: validation, validation: 0.2, seeds: [3], per: [norm, batch_size], scheduler: asha}
+tune: {lr: [0.1, 1/5], weight_decay: [0, 5e-4], on: validation, validation: 0.2, seeds: [3], per: [norm, batch_size],
+  scheduler: asha}
 overrides: [{when: {norm: gn}, set: {epochs: 3}}]
 """
 
-WORDS = ["bn", "gn[groups=8]", "ws+gn", "none", "resnet18", "vit_tiny_patch16_224", "digits", "bim", "noise", "weight-norm", "8/255", "1/0", "30m", "sgd"]
+WORDS = [
+    "bn",
+    "gn[groups=8]",
+    "ws+gn",
+    "none",
+    "resnet18",
+    "vit_tiny_patch16_224",
+    "digits",
+    "bim",
+    "noise",
+    "weight-norm",
+    "8/255",
+    "1/0",
+    "30m",
+    "sgd",
+]
 ODDITIES = [
     *("~", "true", ".nan", "-.inf", "1e400", "0x1F", "0", "-1", "0.5", "5e-4", "9" * 5000, "[]", "{}"),
     *(
@@ -60,9 +75,36 @@ ODDITIES = [
         "\u2028",
     ),
 ]
-RULES = ["when", "set", "norm", "model", "width", "seed", "batch_size", "name", "stem", "kwargs", "bim", "eps", "steps", "noise", "std", "<<", "1", "~"]
+RULES = [
+    "when",
+    "set",
+    "norm",
+    "model",
+    "width",
+    "seed",
+    "batch_size",
+    "name",
+    "stem",
+    "kwargs",
+    "bim",
+    "eps",
+    "steps",
+    "noise",
+    "std",
+    "<<",
+    "1",
+    "~",
+]
 KEYS = st.sampled_from(
-    ["on", "per", "scheduler", *(f.alias or k for k, f in Suite.model_fields.items()), *TrainSpec.model_fields, *DataSpec.model_fields, *RULES]
+    [
+        "on",
+        "per",
+        "scheduler",
+        *(f.alias or k for k, f in Suite.model_fields.items()),
+        *TrainSpec.model_fields,
+        *DataSpec.model_fields,
+        *RULES,
+    ]
 )
 
 
@@ -74,8 +116,18 @@ def _mapping(entries: list[tuple[str, str]]) -> str:
     return "{" + ", ".join(f"{key}: {value}" for key, value in entries) + "}"
 
 
-SCALARS = st.sampled_from(WORDS) | st.sampled_from(ODDITIES) | st.integers().map(str) | st.floats().map(str) | st.text(max_size=8)
-VALUES = st.recursive(SCALARS, lambda v: st.lists(v, max_size=3).map(_list) | st.lists(st.tuples(KEYS, v), max_size=3).map(_mapping), max_leaves=6)
+SCALARS = (
+    st.sampled_from(WORDS)
+    | st.sampled_from(ODDITIES)
+    | st.integers().map(str)
+    | st.floats().map(str)
+    | st.text(max_size=8)
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda v: st.lists(v, max_size=3).map(_list) | st.lists(st.tuples(KEYS, v), max_size=3).map(_mapping),
+    max_leaves=6,
+)
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 

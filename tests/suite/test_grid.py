@@ -12,13 +12,18 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from normbench.paths import shipped
+from normbench.spec.trial import Component, Limits, TrainSpec, Trial
+from normbench.suite import Suite, SuiteError, expand, load
+from normbench.suite._load import read
 
-from benchmark.resources import shipped
-from benchmark.suite import Suite, SuiteError, expand, load
-from benchmark.suite._load import read
-from benchmark.trial import Component, Limits, TrainSpec, Trial
-
-BASE: dict[str, Any] = {"suite": "x", "data": {"dataset": "somewhere"}, "models": "resnet18", "norms": ["bn", "gn"], "seeds": 1}
+BASE: dict[str, Any] = {
+    "suite": "x",
+    "data": {"dataset": "somewhere"},
+    "models": "resnet18",
+    "norms": ["bn", "gn"],
+    "seeds": 1,
+}
 
 
 def trials(**keys: Any) -> list[Trial]:
@@ -26,7 +31,12 @@ def trials(**keys: Any) -> list[Trial]:
 
 
 def cells(found: list[Trial], *keys: str) -> list[tuple[Any, ...]]:
-    values = {"norm": lambda t: t.norm_label, "batch_size": lambda t: t.batch_size, "seed": lambda t: t.seed, "width": lambda t: t.model.width}
+    values = {
+        "norm": lambda t: t.norm_label,
+        "batch_size": lambda t: t.batch_size,
+        "seed": lambda t: t.seed,
+        "width": lambda t: t.model.width,
+    }
     return [tuple(values[k](t) if k in values else getattr(t.train, k) for k in keys) for t in found]
 
 
@@ -60,7 +70,11 @@ def test_defaults_are_those_of_the_trial() -> None:
 
 
 def test_numbers_and_names_are_resolved() -> None:
-    (trial,) = trials(norms="ws+gn[groups=8]", attacks=["noise", {"bim": {"eps": ["8/255", "1/255"], "steps": 5}}], measures={"weight-norm": {"every": 2}})
+    (trial,) = trials(
+        norms="ws+gn[groups=8]",
+        attacks=["noise", {"bim": {"eps": ["8/255", "1/255"], "steps": 5}}],
+        measures={"weight-norm": {"every": 2}},
+    )
     assert trial.norm_label == "ws+gn[groups=8]"
     assert [c.name for c in trial.norm] == ["ws", "gn"]
     assert trial.norm[1].params["groups"] == 8
@@ -71,14 +85,19 @@ def test_numbers_and_names_are_resolved() -> None:
     assert trial.measures == (Component(name="weight-norm", params=trial.measures[0].params | {"every": 2}),)
 
 
-@pytest.mark.parametrize(("written", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400), ("1d", 86400), (45, 45), (0.5, 0.5), ("60", 60)])
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400), ("1d", 86400), (45, 45), (0.5, 0.5), ("60", 60)],
+)
 def test_time_limit(written: Any, seconds: float) -> None:
     suite = read(yaml.safe_dump(BASE | {"limits": {"time": written, "gpu": "1/4", "cpu": 2}}).encode(), Path("f.yaml"))
     assert suite.limits == Limits(time=seconds, gpu=0.25, cpu=2)
 
 
 def test_the_order_of_augmentations_makes_no_other_trial() -> None:
-    crop_flip, flip_crop = (trials(data={"dataset": "a", "augment": names})[0] for names in (["crop", "flip"], ["flip", "crop", "flip"]))
+    crop_flip, flip_crop = (
+        trials(data={"dataset": "a", "augment": names})[0] for names in (["crop", "flip"], ["flip", "crop", "flip"])
+    )
     assert crop_flip == flip_crop
     assert crop_flip.data.augment == ("crop", "flip")
 
@@ -93,7 +112,11 @@ def test_exclude_drops_what_all_keys_fit() -> None:
 
 
 def test_include_adds_a_product_with_axes_replaced() -> None:
-    found = trials(batch_sizes=[32], train={"lr": [0.1, 0.2]}, include=[{"norm": "ln", "batch_size": [1, 2]}, {"seed": 9, "lr": 0.1}])
+    found = trials(
+        batch_sizes=[32],
+        train={"lr": [0.1, 0.2]},
+        include=[{"norm": "ln", "batch_size": [1, 2]}, {"seed": 9, "lr": 0.1}],
+    )
     assert set(cells(found, "norm", "batch_size", "lr", "seed")) == {
         *itertools.product(("bn", "gn"), (32,), (0.1, 0.2), (0,)),
         *itertools.product(("ln",), (1, 2), (0.1, 0.2), (0,)),
@@ -106,9 +129,17 @@ def test_overrides_apply_in_order_and_merge_what_becomes_equal() -> None:
     found = trials(
         norms=["bn", "gn", "none"],
         train={"lr": [0.1, 0.2]},
-        overrides=[{"when": {"norm": ["gn", "none"]}, "set": {"lr": 0.02}}, {"when": {"lr": 0.02, "norm": "none"}, "set": {"lr": 0.01, "batch_size": 8}}],
+        overrides=[
+            {"when": {"norm": ["gn", "none"]}, "set": {"lr": 0.02}},
+            {"when": {"lr": 0.02, "norm": "none"}, "set": {"lr": 0.01, "batch_size": 8}},
+        ],
     )
-    assert sorted(cells(found, "norm", "lr", "batch_size")) == [("bn", 0.1, 128), ("bn", 0.2, 128), ("gn", 0.02, 128), ("none", 0.01, 8)]
+    assert sorted(cells(found, "norm", "lr", "batch_size")) == [
+        ("bn", 0.1, 128),
+        ("bn", 0.2, 128),
+        ("gn", 0.02, 128),
+        ("none", 0.01, 8),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +170,13 @@ def test_rules_know_models_widths_and_data() -> None:
         exclude=[{"model": "resnet34", "width": 2}, {"dataset": "b", "model": ["resnet34"]}],
     )
     left = {(t.data.dataset, t.model.name, t.model.width) for t in found}
-    assert left == {("a", "resnet18", 1), ("a", "resnet18", 2), ("a", "resnet34", 1), ("b", "resnet18", 1), ("b", "resnet18", 2)}
+    assert left == {
+        ("a", "resnet18", 1),
+        ("a", "resnet18", 2),
+        ("a", "resnet34", 1),
+        ("b", "resnet18", 1),
+        ("b", "resnet18", 2),
+    }
 
 
 def test_seed_by_seed_and_shape_by_shape() -> None:
@@ -154,8 +191,12 @@ def test_seed_by_seed_and_shape_by_shape() -> None:
     first = [t for t in found if t.seed == 5]
     shapes = [shape for shape, _ in itertools.groupby(cells(first, "norm", "batch_size"))]
     assert len(shapes) == len(set(shapes)), "trials of one shape stand together"
-    assert set(cells(first, "norm", "batch_size", "lr")) == set(itertools.product(("bn", "ln"), (32, 64), (0.1, 0.2))) | {("gn", 32, 0.1), ("gn", 32, 0.2)}
-    assert cells([t for t in found if t.seed == 2], "norm", "batch_size", "lr") == cells(first, "norm", "batch_size", "lr")
+    assert set(cells(first, "norm", "batch_size", "lr")) == set(
+        itertools.product(("bn", "ln"), (32, 64), (0.1, 0.2))
+    ) | {("gn", 32, 0.1), ("gn", 32, 0.2)}
+    assert cells([t for t in found if t.seed == 2], "norm", "batch_size", "lr") == cells(
+        first, "norm", "batch_size", "lr"
+    )
 
 
 AXES = {
@@ -163,16 +204,22 @@ AXES = {
     "seeds": st.integers(1, 3) | st.lists(st.integers(0, 5), min_size=1, max_size=3),
     "batch_sizes": st.lists(st.integers(1, 64), min_size=1, max_size=3),
     "widths": st.lists(st.sampled_from([0.25, 0.5, 1, 2]), min_size=1, max_size=2),
-    "train": st.fixed_dictionaries({}, optional={"lr": st.lists(st.floats(0.001, 1), min_size=1, max_size=3), "epochs": st.integers(1, 9)}),
+    "train": st.fixed_dictionaries(
+        {}, optional={"lr": st.lists(st.floats(0.001, 1), min_size=1, max_size=3), "epochs": st.integers(1, 9)}
+    ),
 }
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.fixed_dictionaries(AXES), st.randoms(use_true_random=False))
 def test_grid_properties(keys: dict[str, Any], random: Any) -> None:
-    """As many trials as the product of the distinct values; valid each by itself; the same again; the same set in whatever order axes are written."""
+    """As many trials as the product of the distinct values; valid each by itself; the same again; the same set in
+    whatever order axes are written.
+    """
     found = trials(**keys)
-    distinct = [len(set(keys[k])) for k in ("norms", "batch_sizes", "widths")] + [len(set(keys["train"].get("lr", [0])))]
+    distinct = [len(set(keys[k])) for k in ("norms", "batch_sizes", "widths")] + [
+        len(set(keys["train"].get("lr", [0])))
+    ]
     distinct.append(keys["seeds"] if isinstance(keys["seeds"], int) else len(set(keys["seeds"])))
     product = 1
     for n in distinct:
@@ -219,8 +266,11 @@ def test_a_bare_name_is_looked_up_here_then_in_the_package(tmp_path: Path, monke
 
 
 def test_planning_imports_neither_torch_nor_ray() -> None:
-    code = "import sys; from benchmark.suite import expand, json_schema, load; expand(load('digits')); json_schema(); print(sorted(sys.modules))"
+    code = (
+        "import sys; from normbench.suite import expand, json_schema, load; expand(load('digits')); "
+        "json_schema(); print(sorted(sys.modules))"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "'benchmark.suite._grid'" in shown
+    assert "'normbench.suite._grid'" in shown
     for heavy in ("torch", "timm", "ray", "foolbox", "pyarrow"):
         assert f"'{heavy}'" not in shown

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmark.norms import registry
-from benchmark.suite import expand, load
+from normbench.norms import registry
+from normbench.suite import expand, load
 
 
 def test_every_registered_method_is_in_the_methods_suite() -> None:

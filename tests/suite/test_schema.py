@@ -10,17 +10,18 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-
-from benchmark import attacks, measures, norms
-from benchmark.resources import checkout, shipped
-from benchmark.suite import Suite, SuiteError, TuneOptions, expand, json_schema, load
-from benchmark.suite._load import read
-from benchmark.suite._yaml import read as read_yaml
-from benchmark.trial import DataSpec, Limits, TrainSpec
+from normbench import attacks, measures, norms
+from normbench.paths import checkout, shipped
+from normbench.spec.trial import DataSpec, Limits, TrainSpec
+from normbench.suite import Suite, SuiteError, TuneOptions, expand, json_schema, load
+from normbench.suite._load import read
+from normbench.suite._yaml import read as read_yaml
 
 
 def test_the_schema_that_ships_is_the_one_printed() -> None:
-    assert json.loads(shipped("suites", "schema.json").read_text()) == json_schema(), "run `bench schema > suites/schema.json`"
+    assert json.loads(shipped("suites", "schema.json").read_text()) == json_schema(), (
+        "run `bench schema > suites/schema.json`"
+    )
 
 
 def test_the_schema_names_plugins_and_explains_keys() -> None:
@@ -29,7 +30,9 @@ def test_the_schema_names_plugins_and_explains_keys() -> None:
     assert next(iter(properties)) == "suite"
     assert all("description" in p for p in properties.values())
     definitions = schema["$defs"]
-    assert definitions["Norm"]["anyOf"][0]["enum"] == [n for n in norms.registry.names() if not issubclass(norms.registry.get(n), norms.NormModifier)]
+    assert definitions["Norm"]["anyOf"][0]["enum"] == [
+        n for n in norms.registry.names() if not issubclass(norms.registry.get(n), norms.NormModifier)
+    ]
     for name, registry in (("Attack", attacks.registry), ("Measure", measures.registry)):
         assert definitions[name]["anyOf"][0]["enum"] == registry.names()
         for plugin, parameters in definitions[name]["anyOf"][1]["properties"].items():
@@ -79,7 +82,9 @@ WRONG: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("change", WRONG, ids=str)
-def test_the_schema_refuses_what_the_loader_refuses(change: dict[str, Any], validator: jsonschema.Draft202012Validator) -> None:
+def test_the_schema_refuses_what_the_loader_refuses(
+    change: dict[str, Any], validator: jsonschema.Draft202012Validator
+) -> None:
     assert validator.is_valid(GOOD)
     assert not validator.is_valid(GOOD | change)
     with pytest.raises(SuiteError):
@@ -94,12 +99,18 @@ def _page() -> str:
 
 
 def test_every_example_of_the_page_is_read(tmp_path: Path) -> None:
-    """A block that starts with `suite:` is a whole file; any other is added to the first one, in place of what that says under the same keys."""
+    """A block that starts with `suite:` is a whole file; any other is added to the first one, in place of what that
+    says under the same keys.
+    """
     blocks = re.findall(r"^```yaml\n(.*?)^```$", _page(), re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 10
     whole = read_yaml(blocks[0].encode()).value
     for block in blocks:
-        text = block if block.startswith("suite:") else yaml.safe_dump({**whole, **read_yaml(block.encode()).value}, sort_keys=False)
+        text = (
+            block
+            if block.startswith("suite:")
+            else yaml.safe_dump({**whole, **read_yaml(block.encode()).value}, sort_keys=False)
+        )
         (tmp_path / "example.yaml").write_text(text)
         assert expand(load(tmp_path / "example.yaml")), block
 
@@ -113,7 +124,9 @@ def test_the_page_names_every_key() -> None:
 
 def test_messages_of_the_page_are_those_of_the_program() -> None:
     page = _page()
-    wrong, shown = (re.search(rf"^```{kind}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) for kind in ("yaml wrong", "text wrong"))
+    wrong, shown = (
+        re.search(rf"^```{kind}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) for kind in ("yaml wrong", "text wrong")
+    )
     assert wrong is not None
     assert shown is not None
     with pytest.raises(SuiteError) as caught:

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-
-from benchmark.suite import expand, searches
-from benchmark.suite._load import read
-from benchmark.suite._models import CELLS
-from benchmark.trial import Trial
-from benchmark.tuning import Search
+from normbench.spec.trial import Trial
+from normbench.spec.tuning import Search
+from normbench.suite import expand, searches
+from normbench.suite._load import read
+from normbench.suite._models import CELLS
 
 BASE: dict[str, Any] = {
     "suite": "x",
@@ -45,23 +44,41 @@ def test_a_search_a_method_and_a_candidate_a_value() -> None:
 
 
 def test_final_trials_are_those_of_the_suite_without_tuning() -> None:
-    plain = {k: v for k, v in BASE.items() if k != "tune"} | {"attacks": ["noise"], "batch_sizes": [8, 16], "train": {"lr": 0.2}}
+    plain = {k: v for k, v in BASE.items() if k != "tune"} | {
+        "attacks": ["noise"],
+        "batch_sizes": [8, 16],
+        "train": {"lr": 0.2},
+    }
     expected = expand(read(yaml.safe_dump(plain).encode(), Path("f.yaml")))
     tuned = made(attacks=["noise"], batch_sizes=[8, 16])
-    settled = sorted((item for s in tuned for item in s.settled(s.choose(rows(s, {0.1: 0.5, 0.2: 0.9, 0.3: 0.7})))), key=lambda item: item[0])
-    assert [t.trial_id for _, t in settled] == [t.trial_id for t in expected], "same trials, same order, nothing of the search in their identity"
+    settled = sorted(
+        (item for s in tuned for item in s.settled(s.choose(rows(s, {0.1: 0.5, 0.2: 0.9, 0.3: 0.7})))),
+        key=lambda item: item[0],
+    )
+    assert [t.trial_id for _, t in settled] == [t.trial_id for t in expected], (
+        "same trials, same order, nothing of the search in their identity"
+    )
 
 
 def rows(search: Search, accuracy: dict[float, float | None], **status: str) -> dict[str, dict[str, Any]]:
     return {
-        c.trial_id: {"status": status.get(f"lr{c.train.lr:g}".replace(".", ""), "ok"), "reason": "why", "validation_accuracy": accuracy[c.train.lr]}
+        c.trial_id: {
+            "status": status.get(f"lr{c.train.lr:g}".replace(".", ""), "ok"),
+            "reason": "why",
+            "validation_accuracy": accuracy[c.train.lr],
+        }
         for c in search.candidates
     }
 
 
 @pytest.mark.parametrize(
     ("data", "tune", "held_out"),
-    [({}, {}, 0.1), ({"validation": 0.2}, {}, 0.2), ({"validation": 0.2}, {"validation": "1/4"}, 0.25), ({}, {"validation": 0.3}, 0.3)],
+    [
+        ({}, {}, 0.1),
+        ({"validation": 0.2}, {}, 0.2),
+        ({"validation": 0.2}, {"validation": "1/4"}, 0.25),
+        ({}, {"validation": 0.3}, 0.3),
+    ],
 )
 def test_what_candidates_hold_out(data: dict[str, Any], tune: dict[str, Any], held_out: float) -> None:
     found = made(data={"dataset": "a"} | data, tune={"lr": [0.1, 0.2]} | tune)
@@ -78,7 +95,12 @@ def test_settings_make_a_product_and_seeds_repeat_it() -> None:
 
 
 def test_cells_and_their_representative() -> None:
-    keys: dict[str, Any] = {"batch_sizes": [64, 32], "widths": [1, 2], "data": {"dataset": ["a", "b"]}, "train": {"weight_decay": [0.1, 0]}}
+    keys: dict[str, Any] = {
+        "batch_sizes": [64, 32],
+        "widths": [1, 2],
+        "data": {"dataset": ["a", "b"]},
+        "train": {"weight_decay": [0.1, 0]},
+    }
     per_norm = made(**keys)
     assert [(s.label, len(s.finals)) for s in per_norm] == [("bn", 32), ("gn", 32)]
     (first, *_) = per_norm[0].candidates
@@ -87,7 +109,10 @@ def test_cells_and_their_representative() -> None:
     )
     tune = {"lr": [0.1, 0.2], "per": ["batch_size", "weight_decay"]}
     cells = made(**keys, tune=tune)
-    assert [s.label for s in cells[:2]] == ["bn · batch_size 64 · weight_decay 0.1", "bn · batch_size 64 · weight_decay 0"]
+    assert [s.label for s in cells[:2]] == [
+        "bn · batch_size 64 · weight_decay 0.1",
+        "bn · batch_size 64 · weight_decay 0",
+    ]
     assert len(cells) == 8
     assert {(c.norm_label, c.batch_size, c.train.weight_decay) for s in cells for c in s.candidates} == set(
         itertools.product(("bn", "gn"), (64, 32), (0.1, 0.0))
@@ -115,7 +140,12 @@ def test_overrides_reach_candidates_and_exclude_leaves_no_cell() -> None:
 
 def test_what_a_candidate_never_sees_does_not_stand_in_it() -> None:
     plain = made()
-    other = made(data={"dataset": "somewhere", "test_split": "val", "test_examples": 100}, attacks=["bim"], seeds=5, tune=BASE["tune"] | {"scheduler": "asha"})
+    other = made(
+        data={"dataset": "somewhere", "test_split": "val", "test_examples": 100},
+        attacks=["bim"],
+        seeds=5,
+        tune=BASE["tune"] | {"scheduler": "asha"},
+    )
     assert [c.trial_id for s in plain for c in s.candidates] == [c.trial_id for s in other for c in s.candidates]
 
 
@@ -136,7 +166,9 @@ def test_the_rule() -> None:
 def test_the_rule_does_not_depend_on_how_values_are_listed() -> None:
     for values in itertools.permutations([0.1, 0.2, 0.3]):
         search = made(tune={"lr": list(values), "weight_decay": [0.1, 0]})[0]
-        assert search.choose({c.trial_id: {"status": "ok", "reason": "", "validation_accuracy": 0.5} for c in search.candidates}).settings == (
+        assert search.choose(
+            {c.trial_id: {"status": "ok", "reason": "", "validation_accuracy": 0.5} for c in search.candidates}
+        ).settings == (
             ("lr", 0.1),
             ("weight_decay", 0.0),
         )
@@ -144,7 +176,10 @@ def test_the_rule_does_not_depend_on_how_values_are_listed() -> None:
 
 def test_a_setting_needs_all_of_its_seeds() -> None:
     (search, _) = made(tune={"lr": [0.1, 0.2], "seeds": 2})
-    found = {c.trial_id: {"status": "ok", "reason": "", "validation_accuracy": {0.1: 0.6, 0.2: 0.9}[c.train.lr]} for c in search.candidates}
+    found = {
+        c.trial_id: {"status": "ok", "reason": "", "validation_accuracy": {0.1: 0.6, 0.2: 0.9}[c.train.lr]}
+        for c in search.candidates
+    }
     assert search.choose(found).settings == (("lr", 0.2),)
     found[search.candidates[-1].trial_id] |= {"status": "diverged"}
     choice = search.choose(found)

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from normbench.errors import BenchError
+from normbench.lab import data
+from normbench.lab.trial_run import Context, run
+from normbench.plan.identity import identity
+from normbench.plan.plan import Fingerprints
+from normbench.plan.provenance import provenance
+from normbench.spec.trial import Trial
+from normbench.store.levels import Level
+from normbench.store.schema import SCHEMA
+from normbench.store.store import Store, to_bytes
+from normbench.store.verify import verify
+from normbench.trust.rerun import Bench, Checked, Verdict, shards, since
 
-from benchmark.errors import BenchError
-from benchmark.identity import identity
-from benchmark.lab import data
-from benchmark.lab.trial_run import Context, run
-from benchmark.plan import Fingerprints
-from benchmark.provenance import provenance
-from benchmark.schema import SCHEMA
-from benchmark.shards import verify
-from benchmark.store import Store, to_bytes
-from benchmark.trial import Trial
-from benchmark.trust.check import Bench, Checked, Verdict, shards, since
-from benchmark.trust.levels import Level
 from tests.conftest import MakeTrial
 
 Ran = Callable[..., Path]
@@ -31,13 +31,19 @@ Ran = Callable[..., Path]
 
 @pytest.fixture
 def ran(tmp_path: Path, data_dir: Path) -> Ran:
-    """Runs a trial for real, stores it, and returns its shard; `context`: how, `changed`: columns that are changed afterwards, resealed."""
+    """Runs a trial for real, stores it, and returns its shard; `context`: how, `changed`: columns that are changed
+    afterwards, resealed.
+    """
 
     def make(trial: Trial, changed: Callable[[dict[str, Any]], None] = lambda row: None, **context: Any) -> Path:
         source = data.locate(trial.data, data_dir, download=False)
         assert source is not None
         content = data.fingerprint(source)
-        outcome = run(trial, Context(data_dir=str(data_dir), fingerprint=content, provenance=provenance(), **context), lambda _: None)
+        outcome = run(
+            trial,
+            Context(data_dir=str(data_dir), fingerprint=content, provenance=provenance(), **context),
+            lambda _: None,
+        )
         path = Store(tmp_path / "results").write("small", trial, identity(trial, content).to_dict(), outcome)
         table = Store(tmp_path / "results").read(f"{path.parent.name}/{path.name}")
         row = table.to_pylist()[0] if table is not None else None
@@ -51,11 +57,15 @@ def ran(tmp_path: Path, data_dir: Path) -> Ran:
 
 @pytest.fixture
 def bench(data_dir: Path) -> Callable[..., Checked]:
-    return lambda path, **options: Bench(data_dir=data_dir, fingerprints=Fingerprints(data_dir, download=False), **options).check(path)
+    return lambda path, **options: Bench(
+        data_dir=data_dir, fingerprints=Fingerprints(data_dir, download=False), **options
+    ).check(path)
 
 
 def _everything_right(row: dict[str, Any]) -> None:
-    """What a careful forger would write: a perfect network, its bits, its curves of robustness; `verify` has nothing to say."""
+    """What a careful forger would write: a perfect network, its bits, its curves of robustness; `verify` has nothing to
+    say.
+    """
     total = row["test_total"]
     ones = np.packbits(np.ones(total, bool)).tobytes()
     row |= {"clean_correct": total, "clean_accuracy": 1.0, "clean_outcomes": ones}
@@ -63,7 +73,9 @@ def _everything_right(row: dict[str, Any]) -> None:
         attack |= {"correct": attack["total"], "accuracy": 1.0, "outcomes": ones}
 
 
-def test_an_honest_result_holds_first_its_steps_then_all_of_it(ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial) -> None:
+def test_an_honest_result_holds_first_its_steps_then_all_of_it(
+    ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial
+) -> None:
     path = ran(make_trial("gn", seed=4, warmup=0.5))
     smoke = bench(path, whole=0.0)
     assert smoke.verdict is Verdict.HOLDS, smoke.reasons
@@ -79,7 +91,9 @@ def test_an_honest_result_holds_first_its_steps_then_all_of_it(ran: Ran, bench: 
     assert (again.mark.level, again.mark.extent) == (Level.RERUN, "whole trial")
 
 
-def test_a_forged_accuracy_is_caught_where_the_trial_is_run_whole(ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial) -> None:
+def test_a_forged_accuracy_is_caught_where_the_trial_is_run_whole(
+    ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial
+) -> None:
     path = ran(make_trial("bn", lr=1e-4), _everything_right)
     assert verify(Store(path.parent.parent)) == (1, [])
     for options in ({}, {"rerun": True}):
@@ -95,14 +109,20 @@ def _like(trial: Trial) -> Callable[[dict[str, Any]], None]:
 
     def change(row: dict[str, Any]) -> None:
         parts = identity(trial, json.loads(row["identity_parts"])["data"]).to_dict()
-        row |= {"trial_id": trial.trial_id, "spec": json.dumps(trial.model_dump(mode="json")), "identity": parts.pop("hash")}
+        row |= {
+            "trial_id": trial.trial_id,
+            "spec": json.dumps(trial.model_dump(mode="json")),
+            "identity": parts.pop("hash"),
+        }
         row |= {"identity_parts": json.dumps(parts), "seed": trial.seed, "norm": trial.norm_label, "lr": trial.train.lr}
 
     return change
 
 
 @pytest.mark.parametrize("real", [{"norm": "gn"}, {"seed": 1}, {"lr": 0.1}, {"data": {"augment": ("flip",)}}], ids=str)
-def test_numbers_of_another_trial_are_caught_by_the_first_steps(ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial, real: dict[str, Any]) -> None:
+def test_numbers_of_another_trial_are_caught_by_the_first_steps(
+    ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial, real: dict[str, Any]
+) -> None:
     claimed = make_trial()
     path = ran(make_trial(**real), _like(claimed))
     path = path.rename(path.with_name(f"{claimed.trial_id}.parquet"))
@@ -111,19 +131,26 @@ def test_numbers_of_another_trial_are_caught_by_the_first_steps(ran: Ran, bench:
     assert "loss of step" in caught.reasons[0]
 
 
-def test_rounding_of_another_machine_is_no_forgery(ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial) -> None:
-    """Starting weights a millionth off stand for a processor that rounds otherwise; bfloat16 stands for a GPU. Whitening amplifies both most."""
+def test_rounding_of_another_machine_is_no_forgery(
+    ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial
+) -> None:
+    """Starting weights a millionth off stand for a processor that rounds otherwise; bfloat16 stands for a GPU.
+    Whitening amplifies both most.
+    """
     for norm in ("bn", "bw-zca"):
         shaken = bench(ran(make_trial(norm), shake=-1e-6), whole=0.0)
         assert shaken.verdict is Verdict.HOLDS, (norm, shaken.reasons)
-    half = ran(make_trial("bn", precision="bf16"), lambda row: row.update(provenance=json.dumps(json.loads(row["provenance"]) | {"device": "a GPU"})))
+    half = ran(
+        make_trial("bn", precision="bf16"),
+        lambda row: row.update(provenance=json.dumps(json.loads(row["provenance"]) | {"device": "a GPU"})),
+    )
     assert bench(half, whole=0.0).verdict is Verdict.HOLDS
 
 
 def test_a_result_of_other_code_is_named(ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial) -> None:
     def older(row: dict[str, Any]) -> None:
         parts = json.loads(row["identity_parts"])
-        parts["code"]["benchmark.norms.bn"] = "0" * 16
+        parts["code"]["normbench.norms.bn"] = "0" * 16
         parts["versions"]["timm"] = "0.1"
         _seal(row, parts)
 
@@ -133,36 +160,53 @@ def test_a_result_of_other_code_is_named(ran: Ran, bench: Callable[..., Checked]
         _seal(row, parts)
 
     caught = bench(ran(make_trial(), older))
-    assert (caught.verdict, caught.reasons) == (Verdict.REFUTED, ("not of this checkout: benchmark.norms.bn: source changed",))
+    assert (caught.verdict, caught.reasons) == (
+        Verdict.REFUTED,
+        ("not of this checkout: normbench.norms.bn: source changed",),
+    )
     other = bench(ran(make_trial(), newer_library), whole=0.0)
     assert other.verdict is Verdict.HOLDS
     assert "timm: version changed (0.1 -> " in other.notes[0]
 
 
 def _seal(row: dict[str, Any], parts: dict[str, Any]) -> None:
-    from benchmark.trial import digest
+    from normbench.spec.trial import digest
 
     row |= {"identity_parts": json.dumps(parts), "identity": digest(parts)[:32]}
 
 
-def test_what_cannot_be_run_again_is_not_refuted(ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial, tmp_path: Path) -> None:
+def test_what_cannot_be_run_again_is_not_refuted(
+    ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial, tmp_path: Path
+) -> None:
     def silent(row: dict[str, Any]) -> None:
         row["curves"] = [c for c in row["curves"] if c["measure"] != "train.step-loss"]
 
     path = ran(make_trial(), silent)
     told = bench(path)
-    assert (told.verdict, told.reasons, told.mark) == (Verdict.UNCHECKED, ("the losses of its first steps are not recorded",), None)
+    assert (told.verdict, told.reasons, told.mark) == (
+        Verdict.UNCHECKED,
+        ("the losses of its first steps are not recorded",),
+        None,
+    )
     elsewhere = Bench(data_dir=None, fingerprints=Fingerprints(None, download=False)).check(path)
-    assert (elsewhere.verdict, "dataset stripes is not on this machine" in elsewhere.reasons[0]) == (Verdict.UNCHECKED, True)
+    assert (elsewhere.verdict, "dataset stripes is not on this machine" in elsewhere.reasons[0]) == (
+        Verdict.UNCHECKED,
+        True,
+    )
     path.write_bytes(b"no Parquet")
     assert bench(path).verdict is Verdict.REFUTED
 
 
-def test_a_failure_is_reproduced_like_any_result(ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial) -> None:
+def test_a_failure_is_reproduced_like_any_result(
+    ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial
+) -> None:
     error = bench(ran(make_trial("gn[groups=64]")))
     assert error.verdict is Verdict.HOLDS, error.reasons
     assert "ends with the same error" in error.reasons[0]
-    forged = ran(make_trial("bn"), lambda row: row.update(status="error", reason="no", clean_correct=None, clean_accuracy=None, attacks=[]))
+    forged = ran(
+        make_trial("bn"),
+        lambda row: row.update(status="error", reason="no", clean_correct=None, clean_accuracy=None, attacks=[]),
+    )
     assert bench(forged, rerun=True).verdict is Verdict.REFUTED
 
 
@@ -177,7 +221,12 @@ def test_shards_are_found_by_file_suite_or_folder_and_by_commit(tmp_path: Path) 
         shards([tmp_path / "nowhere"])
 
     def git(*arguments: str) -> None:
-        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+        )
 
     with pytest.raises(BenchError, match="--since main"):
         since("main", results)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
-from benchmark.trust.compare import CHAOS, COARSE_FLOOR, FLOOR, MARGIN, accuracies, step_losses
-from benchmark.trust.marks import Compared
+from normbench.store.marks import Compared
+from normbench.trust.compare import CHAOS, COARSE_FLOOR, FLOOR, MARGIN, accuracies, step_losses
 
 
 def test_the_floor_where_rounding_decides_nothing() -> None:
@@ -34,7 +33,9 @@ def test_nothing_is_compared_from_where_rounding_alone_decides() -> None:
 def test_losses_that_are_not_finite() -> None:
     assert [c.holds for c in step_losses([1.0, None], [1.0, None], [1.0, None], coarse=False)] == [True, True]
     assert [c.holds for c in step_losses([1.0, None], [1.0, 1.0], [1.0, 1.0], coarse=False)] == [True, False]
-    assert len(step_losses([1.0, None], [1.0, 5.0], [1.0, None], coarse=False)) == 1  # one of the two re-runs overflows: on the edge
+    assert (
+        len(step_losses([1.0, None], [1.0, 5.0], [1.0, None], coarse=False)) == 1
+    )  # one of the two re-runs overflows: on the edge
     refused = step_losses([1.0, 0.5], [1.0, None], [1.0, None], coarse=False)
     assert [c.holds for c in refused] == [True, False]
 

@@ -7,19 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from normbench.board import boards, boards_json
+from normbench.cli.terminal import render
+from normbench.pages import build
+from normbench.pages.data_page import board_csv
+from normbench.spec.trial import Trial
+from normbench.store.files import open_files
+from normbench.store.levels import Level, lowest
+from normbench.store.marks import FILE, Compared, Mark, add, fingerprint, level_of, read, valid, with_levels
+from normbench.store.merge import merge
+from normbench.store.store import Store
 from pydantic import ValidationError
 from rich.console import Console
 
-from benchmark.board import boards, boards_json
-from benchmark.files import open_files
-from benchmark.pages import build
-from benchmark.pages.data_page import board_csv
-from benchmark.shards import merge
-from benchmark.store import Store
-from benchmark.terminal import render
-from benchmark.trial import Trial
-from benchmark.trust.levels import Level, lowest
-from benchmark.trust.marks import FILE, Compared, Mark, add, fingerprint, level_of, read, valid, with_levels
 from tests.site import synthetic
 
 HOSTILE = "<script>alert(1)</script>"
@@ -121,7 +121,9 @@ def test_a_mark_of_another_folder_is_no_mark_here(tmp_path: Path) -> None:
 def test_merging_brings_marks_of_the_shards_that_are_there(tmp_path: Path) -> None:
     trials = [synthetic.trial(seed=s) for s in range(2)]
     ours, theirs = _stored(tmp_path / "ours", *trials), _stored(tmp_path / "theirs", trials[0])
-    theirs.write("demo", trials[1], synthetic.identity(trials[1]), synthetic.outcome(trials[1], quality=(0.5, 0.1, 2.0)))
+    theirs.write(
+        "demo", trials[1], synthetic.identity(trials[1]), synthetic.outcome(trials[1], quality=(0.5, 0.1, 2.0))
+    )
     add(theirs.files, "demo", [_mark(theirs, t) for t in trials])
     alone = Store(tmp_path / "marks")  # as CI leaves them: marks without shards
     (alone.root / "demo").mkdir(parents=True)
@@ -133,13 +135,17 @@ def test_merging_brings_marks_of_the_shards_that_are_there(tmp_path: Path) -> No
 def test_an_entry_is_as_its_least_checked_trial(tmp_path: Path) -> None:
     trials = [*synthetic.grid(["bn", "gn"], weight_decays=[0])]
     store = _stored(tmp_path, *trials)
-    add(open_files(tmp_path), "demo", [_mark(store, t, Level.RERUN if t.seed else Level.SMOKE) for t in trials if t.norm_label == "gn" or not t.seed])
+    add(
+        open_files(tmp_path),
+        "demo",
+        [_mark(store, t, Level.RERUN if t.seed else Level.SMOKE) for t in trials if t.norm_label == "gn" or not t.seed],
+    )
     (board,) = boards(with_levels(store, store.rows()))
     assert {e.norm: e.level for e in board.entries} == {"bn": Level.SELF_REPORTED, "gn": Level.SMOKE}
     assert [r.level for e in board.entries for r in e.runs if e.norm == "gn"] == [Level.SMOKE, Level.RERUN, Level.RERUN]
     assert [e["level"] for e in boards_json([board])[0]["entries"]] == ["self-reported", "smoke-reproduced"]
     assert "re-run by maintainers" in board_csv(board)
-    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
     console.print(render([board]))
     text = console.export_text()
     assert "gn ◐" in text

@@ -1,4 +1,5 @@
-"""Write train.parquet and test.parquet beside this file from the digits that scikit-learn ships: `python suites/data/digits/make.py`.
+"""Write train.parquet and test.parquet beside this file from the digits that scikit-learn ships: `python
+suites/data/digits/make.py`.
 
 README.md states the origin, the licence and the rules of split, order and scaling that this file carries out.
 """
@@ -30,7 +31,9 @@ def png(values: Any) -> bytes:
     """An 8x8 image of values 0..16 as a grey PNG; v becomes round(v * 255 / 16), halves to even."""
     grey = np.rint(values * 255 / 16).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(grey).save(buffer, "PNG", compress_level=0)  # uncompressed: the same bytes from every version of zlib
+    Image.fromarray(grey).save(
+        buffer, "PNG", compress_level=0
+    )  # uncompressed: the same bytes from every version of zlib
     return buffer.getvalue()
 
 

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from benchmark.norms.base import ActivationNorm, Claims, Family, Site
-from benchmark.norms.bn import BatchNorm
+from normbench.norms.base import ActivationNorm, Claims, Family, Site
+from normbench.norms.bn import BatchNorm
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +33,20 @@ class Saboteur(ActivationNorm):
     claims: ClassVar[Claims] = BatchNorm.claims
 
     how: Literal[
-        "raise", "segfault", "abort", "kill", "kill-later", "exit", "hang", "hang-in-c", "nan", "memory", "allocation", "gpu-memory", "eat-memory", "none"
+        "raise",
+        "segfault",
+        "abort",
+        "kill",
+        "kill-later",
+        "exit",
+        "hang",
+        "hang-in-c",
+        "nan",
+        "memory",
+        "allocation",
+        "gpu-memory",
+        "eat-memory",
+        "none",
     ] = "raise"
     tally: str = ""
     """A file in which every process that starts leaves a line; processes beyond the first `times` behave."""

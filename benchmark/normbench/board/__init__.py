@@ -1,0 +1,109 @@
+"""Boards: what the results say, and how surely. Pure functions from rows to frozen values; no input or output, no
+torch.
+
+An entry is all trials that share everything but the seed. A board is all entries that may be compared: same dataset,
+model, width, batch size and evaluation. Ranks are intervals: best = 1 + how many entries lie wholly above, worst = how
+many do not lie wholly below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from normbench.board.comparison import UNDECIDED, Comparison, Pair, against, compare, compare_entries
+from normbench.board.make import CLEAN, boards, entry_id, growth, slugify
+from normbench.board.stats import (
+    MIN_SEEDS,
+    Interval,
+    Rank,
+    discordant,
+    holm,
+    mcnemar,
+    ranks,
+    t_interval,
+    t_test,
+    wilson,
+)
+from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe
+
+__all__ = [
+    "CLEAN",
+    "MIN_SEEDS",
+    "UNDECIDED",
+    "Board",
+    "Cell",
+    "Comparison",
+    "Entry",
+    "Interval",
+    "Metric",
+    "Pair",
+    "Point",
+    "Rank",
+    "Run",
+    "against",
+    "boards",
+    "boards_json",
+    "compare",
+    "compare_entries",
+    "describe",
+    "discordant",
+    "entry_id",
+    "growth",
+    "holm",
+    "mcnemar",
+    "ranks",
+    "slugify",
+    "t_interval",
+    "t_test",
+    "wilson",
+]
+
+
+def boards_json(boards: Iterable[Board]) -> list[dict[str, Any]]:
+    """Plain values of boards, for `--json`: accuracies are shares in [0, 1]."""
+    return [
+        {
+            "board": b.id,
+            "title": b.title,
+            "dataset": b.dataset,
+            "model": b.model,
+            "stem": b.stem,
+            "width": b.width,
+            "batch_size": b.batch_size,
+            "test_examples": b.test_total,
+            "attacks": [dict(a) for a in b.attacks],
+            "settings": dict(b.shared),
+            "suites": list(b.suites),
+            "entries": [_entry_json(e) for e in b.entries],
+        }
+        for b in boards
+    ]
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "entry": entry.id,
+        "label": entry.label,
+        "norm": entry.norm,
+        "settings": dict(entry.settings),
+        "level": entry.level.value,
+        "trials": [
+            {"trial": r.trial_id, "seed": r.seed, "status": r.status, "reason": r.reason, "level": r.level.value}
+            for r in entry.runs
+        ],
+        "metrics": {
+            key: {
+                "label": c.metric.label,
+                "value": c.value,
+                "low": c.interval.low if c.interval else None,
+                "high": c.interval.high if c.interval else None,
+                "covers": c.interval.covers if c.interval else None,
+                "n": c.n,
+                "rank": [c.rank.best, c.rank.worst] if c.rank else None,
+                "seeds": {str(p.seed): p.value for p in c.points},
+                "trials": list(c.trials),
+            }
+            for key, c in entry.cells.items()
+        },
+    }

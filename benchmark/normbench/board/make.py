@@ -1,0 +1,398 @@
+"""From rows of results to boards."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from normbench.board.stats import Interval, ranks, t_interval, wilson
+from normbench.board.types import BALLS, Board, Cell, Entry, Metric, Point, Run, describe
+from normbench.spec.text import show
+from normbench.spec.trial import digest
+from normbench.store.levels import Level
+
+#: Parts of `data` that decide what a network is tested on; the others say how it was trained.
+EVALUATION_DATA = ("dataset", "image_column", "label_column", "test_split", "test_examples", "image_size")
+#: Short names of settings, for labels and columns.
+SHORT = {
+    "train.weight_decay": "wd",
+    "train.lr": "lr",
+    "train.epochs": "epochs",
+    "train.optimizer": "optimizer",
+    "train.label_smoothing": "smoothing",
+    "data.train_examples": "training images",
+}
+#: A measure's whole-network curve whose end over its start is shown as growth.
+GROWTH = "weight-norm."
+
+
+def boards(rows: Iterable[Mapping[str, Any]]) -> list[Board]:
+    """Boards of all rows, ordered by dataset, model, width and batch size.
+
+    `rows` are as `normbench.store.store.Store.rows` gives them; without the long columns (`curves`, ...) a board has
+    fewer metrics. A trial that stands in several suites counts once, with its latest result. Candidates of tuning are
+    left out.
+    """
+    reader = _Reader()
+    latest: dict[str, _Reduced] = {}
+    suites: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.get("stage") == "tuning":  # candidates never see a test image; see `normbench.board.tuning`
+            continue
+        reduced = reader.reduce(row)
+        trial_id = reduced.run.trial_id
+        suites[trial_id].add(reduced.run.suite)
+        if trial_id not in latest or latest[trial_id].newer < reduced.newer:
+            latest[trial_id] = reduced
+    contents: dict[str, Counter[str]] = defaultdict(Counter)
+    for reduced in latest.values():
+        if reduced.content:
+            contents[reduced.spec.board][reduced.content] += 1
+    # A trial that failed before it saw its data stands with those that most trials of its kind saw.
+    usual = {board: max(sorted(seen), key=lambda c: seen[c]) for board, seen in contents.items()}
+    groups: dict[tuple[str, str], list[_Reduced]] = defaultdict(list)
+    for reduced in latest.values():
+        board = reduced.spec.board
+        groups[board, reduced.content or usual.get(board, "")].append(reduced)
+    made = [
+        _board(key, content, group, tuple(sorted({s for r in group for s in suites[r.run.trial_id]})))
+        for (key, content), group in groups.items()
+    ]
+    made.sort(key=lambda b: (b.dataset, b.model, b.stem, b.width, b.batch_size, b.id))
+    return _named_apart(made)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    """What all seeds of an entry share: its id, the key of its board, the specification without the seed."""
+
+    entry: str
+    board: str
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reduced:
+    """A row, reduced to what boards need of it, so that a hundred thousand fit in memory."""
+
+    run: Run
+    spec: _Spec
+    content: str
+    """Fingerprint of the dataset; empty when the trial never saw it."""
+    metrics: tuple[Metric, ...]
+    newer: tuple[Any, str]
+
+
+def board_key(spec: Mapping[str, Any]) -> str:
+    """What the trials of one board share besides the content of the data, as canonical JSON."""
+    return json.dumps(
+        {
+            "data": {k: spec["data"].get(k) for k in EVALUATION_DATA},
+            "model": spec["model"],
+            "batch_size": spec["batch_size"],
+            "attacks": spec["attacks"],
+        },
+        sort_keys=True,
+    )
+
+
+def entry_id(spec: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits that name all trials with this specification, whatever their seed."""
+    return digest({k: v for k, v in spec.items() if k != "seed"})[:12]
+
+
+class _Reader:
+    """Reads rows. Trials that differ only in their seed share one parsed specification, which is most of the work."""
+
+    def __init__(self) -> None:
+        self._specs: dict[str, _Spec] = {}
+        self._identities: dict[str, tuple[str, str]] = {}
+
+    def reduce(self, row: Mapping[str, Any]) -> _Reduced:
+        values: dict[str, float] = {}
+        metrics: list[Metric] = []
+        if row["status"] == "ok":
+            for metric, value in _values(row):
+                if math.isfinite(value):
+                    values[metric.key] = value
+                    metrics.append(metric)
+        content, versions = self._identity(row.get("identity_parts") or "{}")
+        run = Run(
+            trial_id=row["trial_id"],
+            suite=row["suite"],
+            seed=row["seed"],
+            status=row["status"],
+            reason=row["reason"] or "",
+            epoch=row["epoch"] or 0,
+            total=row["test_total"],
+            values=values,
+            identity=versions,
+            images_per_second=row.get("images_per_second"),
+            invariant=row.get("invariant") or "",
+            flags=tuple(h["check"] for h in row.get("health") or () if not h["passed"]),
+            level=Level(row.get("level") or Level.SELF_REPORTED),
+        )
+        return _Reduced(
+            run, self._spec(row["spec"], row["seed"]), content, tuple(metrics), (row["started"], row["suite"])
+        )
+
+    def _spec(self, text: str, seed: int) -> _Spec:
+        before, found, after = text.rpartition(
+            f'"seed":{seed},'
+        )  # the trial's own: in canonical JSON it comes after those of plug-ins
+        key = before + after if found else text
+        if key not in self._specs:
+            spec = json.loads(text)
+            del spec["seed"]
+            self._specs[key] = _Spec(entry_id(spec), board_key(spec), spec)
+        return self._specs[key]
+
+    def _identity(self, text: str) -> tuple[str, str]:
+        """Fingerprint of the data, and a digest of code, protocol and versions."""
+        key = _OWN_SPEC.sub("", text)
+        if key not in self._identities:
+            parts = json.loads(text)
+            self._identities[key] = (
+                parts.get("data") or "",
+                digest([parts.get(k) for k in ("code", "protocol", "versions")]),
+            )
+        return self._identities[key]
+
+
+#: The part of an identity that differs from trial to trial.
+_OWN_SPEC = re.compile(r'"spec":"[^"]*",?')
+
+
+def _values(row: Mapping[str, Any]) -> Iterable[tuple[Metric, float]]:
+    if row["clean_accuracy"] is not None:
+        yield CLEAN, row["clean_accuracy"]
+    attacks = row["attacks"] or []
+    for a in attacks:
+        yield attack_metric(a["attack"], a["threat"], a["size"]), a["accuracy"]
+    for (threat, size), several in _balls(attacks).items():
+        bits = np.bitwise_and.reduce([np.frombuffer(a["outcomes"], np.uint8) for a in several])
+        yield worst_metric(threat, size), int(np.bitwise_count(bits).sum()) / several[0]["total"]
+    for measure, (first, last) in growth(row.get("curves") or []).items():
+        yield growth_metric(measure), last / first
+
+
+def _balls(attacks: Sequence[Mapping[str, Any]]) -> dict[tuple[str, float], list[Mapping[str, Any]]]:
+    """Attacks within one ball, where there are several with outcomes of the same images."""
+    found: dict[tuple[str, float], list[Mapping[str, Any]]] = defaultdict(list)
+    for a in attacks:
+        if a["threat"] in BALLS and a.get("outcomes"):
+            found[a["threat"], a["size"]].append(a)
+    return {k: v for k, v in found.items() if len(v) > 1 and len({(a["total"], len(a["outcomes"])) for a in v}) == 1}
+
+
+CLEAN = Metric("clean", "clean", "clean accuracy")
+
+
+@cache
+def attack_metric(attack: str, threat: str, size: float) -> Metric:
+    """The accuracy under one attack or noise at one size."""
+    return Metric(f"{attack}@{size:.9g}", "robust", f"{attack} {show(size)}", attack, threat, size)
+
+
+@cache
+def worst_metric(threat: str, size: float) -> Metric:
+    """The share of images that withstand every attack of the evaluation within one ball."""
+    return Metric(
+        f"worst-{threat}@{size:.9g}", "robust", f"worst case {threat} {show(size)}", "worst case", threat, size
+    )
+
+
+@cache
+def growth_metric(measure: str) -> Metric:
+    """How much a weight norm of the whole network has grown: end over start."""
+    return Metric(f"growth:{measure}", "weight-norm", f"growth, {measure.removeprefix(GROWTH)}")
+
+
+def growth(curves: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
+    """First and last whole-network value of each kind of weight norm; without those that were not finite or start at
+    zero.
+    """
+    ends: dict[str, list[tuple[int, float | None]]] = defaultdict(list)
+    for reading in curves:
+        if reading["layer"] == "" and reading["measure"].startswith(GROWTH):
+            ends[reading["measure"]].append((reading["step"], reading["value"]))
+    found = {}
+    for measure, points in ends.items():
+        (_, first), (_, last) = min(points, key=lambda p: p[0]), max(points, key=lambda p: p[0])
+        if first and last is not None and math.isfinite(first) and math.isfinite(last) and len(points) > 1:
+            found[measure] = (first, last)
+    return found
+
+
+def _board(key: str, content: str, group: Sequence[_Reduced], suites: tuple[str, ...]) -> Board:
+    by_entry: dict[str, list[_Reduced]] = defaultdict(list)
+    for reduced in group:
+        by_entry[reduced.spec.entry].append(reduced)
+    specs = {k: g[0].spec.spec for k, g in by_entry.items()}
+    settings = {k: _settings(s) for k, s in specs.items()}
+    names = sorted({n for s in settings.values() for n in s})
+    varying = [n for n in names if len({s.get(n) for s in settings.values()}) > 1]
+    metrics = {m.key: m for r in group for m in r.metrics}
+    ordered = sorted(
+        metrics.values(),
+        key=lambda m: (
+            m.group != "clean",
+            m.group != "robust",
+            m.attack == "worst case",
+            m.threat not in BALLS,
+            m.attack,
+            m.size or 0,
+            m.key != "growth:weight-norm.raw",
+            m.key,
+        ),
+    )
+    entries = [
+        Entry(
+            id=k,
+            label=_label(k, specs, settings, varying),
+            norm=specs[k]["norm_label"],
+            methods=tuple(c["name"] for c in specs[k]["norm"]),
+            settings=tuple((_short(n), settings[k].get(n, "–")) for n in varying),
+            spec=specs[k],
+            runs=tuple(sorted((r.run for r in g), key=lambda run: (run.seed, run.trial_id))),
+            cells={},
+        )
+        for k, g in by_entry.items()
+    ]
+    entries.sort(key=lambda e: (e.label, e.id))
+    cells = {e.id: {m.key: c for m in ordered if (c := _cell(m, e.runs))} for e in entries}
+    for metric in ordered:
+        if not metric.share:
+            continue
+        there = [e for e in entries if metric.key in cells[e.id]]
+        for e, rank in zip(there, ranks([cells[e.id][metric.key].interval for e in there]), strict=True):
+            cells[e.id][metric.key] = replace(cells[e.id][metric.key], rank=rank)
+    shared = json.loads(key)
+    model = shared["model"]
+    totals = {r.run.total for r in group if r.run.total}
+    return Board(
+        id=digest([key, content])[:12],
+        slug="",
+        title=_title(shared),
+        dataset=shared["data"]["dataset"],
+        model=model["name"],
+        stem=model["stem"],
+        width=model["width"],
+        batch_size=shared["batch_size"],
+        test_total=max(totals) if totals else None,
+        attacks=tuple(shared["attacks"]),
+        shared=tuple(
+            (_short(n), settings[entries[0].id][n])
+            for n in names
+            if n not in varying and settings[entries[0].id].get(n) not in {None, "–"}
+        ),
+        metrics=tuple(ordered),
+        entries=tuple(replace(e, cells=cells[e.id]) for e in entries),
+        suites=suites,
+    )
+
+
+def _settings(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Training settings by path, as text."""
+    found = {f"data.{k}": _text(v) for k, v in spec["data"].items() if k not in EVALUATION_DATA}
+    found |= {f"train.{k}": _text(v) for k, v in spec["train"].items()}
+    return found | {"measures": "; ".join(describe(m) for m in spec["measures"]) or "–"}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+    if isinstance(value, float):
+        return f"{value:g}"
+    return show(value) or "–"
+
+
+def _short(path: str) -> str:
+    return SHORT.get(path, path.rpartition(".")[2].replace("_", " "))
+
+
+def _label(
+    entry: str, specs: Mapping[str, dict[str, Any]], settings: Mapping[str, dict[str, str]], varying: Sequence[str]
+) -> str:
+    """The method, and each setting in which entries of this very method differ."""
+    norm = specs[entry]["norm_label"]
+    same = [k for k in specs if specs[k]["norm_label"] == norm]
+    parts = [
+        f"{_short(n)} {settings[entry].get(n, '–')}" for n in varying if len({settings[k].get(n) for k in same}) > 1
+    ]
+    label = " · ".join([norm, *parts])
+    others = [k for k in same if k != entry and settings[k] == settings[entry]]
+    return f"{label} · {entry}" if others else label  # same words, other specification: the id tells them apart
+
+
+def _cell(metric: Metric, runs: Sequence[Run]) -> Cell | None:
+    points = tuple(
+        Point(r.seed, r.trial_id, r.values[metric.key], r.total if metric.share else None)
+        for r in runs
+        if metric.key in r.values
+    )
+    if not points:
+        return None
+    values = [p.value for p in points]
+    value = math.fsum(values) / len(values)
+    interval = t_interval(values)
+    if interval and metric.share:
+        interval = Interval(max(0.0, interval.low), min(1.0, interval.high), interval.covers)
+    elif interval is None and len(points) >= 3 and metric.share and points[0].total:
+        # All seeds agree, e.g. on 0 under a strong attack: what is left is the uncertainty from the number of test
+        # images.
+        interval = wilson(value * points[0].total, points[0].total)
+    return Cell(metric, value, interval, points)
+
+
+def _title(shared: Mapping[str, Any]) -> str:
+    model = shared["model"]
+    width = "" if model["width"] == 1 else f" ×{model['width']:g}"
+    return f"{shared['data']['dataset']} · {model['name']}{width} · batch {shared['batch_size']}"
+
+
+def _named_apart(made: Sequence[Board]) -> list[Board]:
+    """Titles and slugs that are unique ignoring case; where boards share a title, what else differs is added to it."""
+    titles: dict[str, list[Board]] = defaultdict(list)
+    for board in made:
+        titles[board.title.lower()].append(board)
+    slugs: set[str] = set()
+    named = []
+    for board in made:
+        namesakes = titles[board.title.lower()]
+        title = board.title
+        if len(namesakes) > 1:
+            if len({b.test_total for b in namesakes}) == len(namesakes):
+                title += f" · {board.test_total or 'no'} test images"
+            elif len({b.suites for b in namesakes}) == len(namesakes):
+                title += f" · suite {', '.join(board.suites)}"
+            elif len({_attacks(b) for b in namesakes}) == len(namesakes):
+                title += f" · {_attacks(board) or 'no attacks'}"
+            else:
+                title += f" · {board.id}"
+        slug = slugify(board.title)
+        if slug in slugs:
+            slug = f"{slug}-{board.id}"
+        slugs.add(slug)
+        named.append(replace(board, title=title, slug=slug))
+    return named
+
+
+def _attacks(board: Board) -> str:
+    return "; ".join(describe(a) for a in board.attacks)
+
+
+def slugify(text: str, limit: int = 60) -> str:
+    """Lower-case letters, digits and hyphens of `text`, at most `limit`; `x` when nothing is left."""
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower().replace("×", "x")).strip("-")[:limit].strip("-")
+    return slug or "x"

@@ -1,0 +1,123 @@
+"""Intervals, tied ranks and paired tests. Pure functions of numbers; 95 % throughout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import bdtr, ndtri, stdtr, stdtrit
+
+#: Two-sided confidence of every interval.
+CONFIDENCE = 0.95
+#: Fewer seeds than this give dots and no interval: with two, the t quantile is 12.7 and the interval says nothing.
+MIN_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval. `covers` names the variance that it is about: `seeds` or `test images`."""
+
+    low: float
+    high: float
+    covers: str
+
+    @property
+    def half(self) -> float:
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Rank:
+    """The ranks that an entry may have: best and worst, of so many."""
+
+    best: int
+    worst: int
+    of: int
+
+    @property
+    def text(self) -> str:
+        return str(self.best) if self.best == self.worst else f"{self.best}–{self.worst}"
+
+
+def wilson(correct: float, total: int) -> Interval:
+    """Wilson's score interval of a proportion (Wilson 1927): the uncertainty from having `total` test images for one
+    network.
+    """
+    z = float(ndtri(0.5 + CONFIDENCE / 2))
+    p = correct / total
+    denominator = 1 + z * z / total
+    centre = (p + z * z / (2 * total)) / denominator
+    half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / denominator
+    # At both ends the bound is exactly 0 or 1; rounding must not push it inside.
+    return Interval(max(0.0, centre - half) if p > 0 else 0.0, min(1.0, centre + half) if p < 1 else 1.0, "test images")
+
+
+def t_interval(values: Sequence[float]) -> Interval | None:
+    """Student's t-interval of the mean over seeds; None under `MIN_SEEDS` values or where they do not vary at all."""
+    n = len(values)
+    if n < MIN_SEEDS:
+        return None
+    mean = math.fsum(values) / n
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
+    if spread <= 1e-12 * max(1.0, abs(mean)):  # equal up to rounding: the spread cannot be estimated
+        return None
+    half = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * spread / math.sqrt(n)
+    return Interval(mean - half, mean + half, "seeds")
+
+
+def t_test(differences: Sequence[float]) -> float | None:
+    """Two-sided p-value of the paired t-test; None where `t_interval` is None."""
+    interval = t_interval(differences)
+    if interval is None:
+        return None
+    n = len(differences)
+    standard_error = interval.half / float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2))
+    return float(2 * stdtr(n - 1, -abs(math.fsum(differences) / n) / standard_error))
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Exact two-sided McNemar p-value from the numbers of images that only one of two networks has right (McNemar
+    1947).
+    """
+    n = only_a + only_b
+    return min(1.0, 2 * float(bdtr(min(only_a, only_b), n, 0.5))) if n else 1.0
+
+
+def discordant(a: bytes, b: bytes) -> tuple[int, int]:
+    """From packed outcomes of two networks on the same images: how many only the first, and only the second, has
+    right.
+    """
+    x, y = np.frombuffer(a, np.uint8), np.frombuffer(b, np.uint8)
+    return int(np.bitwise_count(x & ~y).sum()), int(np.bitwise_count(y & ~x).sum())
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for having made all these comparisons (Holm 1979), in the order given."""
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for position, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        running = max(running, (len(p_values) - position) * p_values[index])
+        adjusted[index] = min(1.0, running)
+    return adjusted
+
+
+def ranks(intervals: Sequence[Interval | None]) -> list[Rank]:
+    """Rank intervals, larger being better: best = 1 + how many lie wholly above, worst = how many do not lie wholly
+    below.
+
+    Without an interval an entry lies neither above nor below any other.
+    """
+    lows = sorted(i.low for i in intervals if i)
+    highs = sorted(i.high for i in intervals if i)
+    count = len(intervals)
+    found = []
+    for interval in intervals:
+        if interval is None:
+            found.append(Rank(1, count, count))
+            continue
+        above = len(lows) - int(np.searchsorted(lows, interval.high, side="right"))
+        below = int(np.searchsorted(highs, interval.low, side="left"))
+        found.append(Rank(1 + above, count - below, count))
+    return found

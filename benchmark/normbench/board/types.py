@@ -1,0 +1,271 @@
+"""What a board is made of. Frozen values; every number can be followed back to its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from normbench.board.stats import Interval, Rank
+from normbench.spec.text import show
+from normbench.store.levels import Level, lowest
+
+Group = Literal["clean", "robust", "weight-norm"]
+#: Weight norms whose growth tables show.
+GROWTH = ("raw", "raw-invariant", "effective")
+#: Threats that a ball bounds: among them a worst case can be taken; noises, corruptions and the historic setting in
+#: standardised space stand apart.
+BALLS = frozenset({"linf", "l2", "l1"})
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that trials are compared by. `size` is in pixel space [0, 1] where the metric is an attack's."""
+
+    key: str
+    group: Group
+    label: str
+    attack: str = ""
+    threat: str = ""
+    size: float | None = None
+
+    @property
+    def share(self) -> bool:
+        """Whether it is an accuracy, a share in [0, 1], of which more is better. Growth of weights is neither good nor
+        bad.
+        """
+        return self.group != "weight-norm"
+
+    @property
+    def heading(self) -> str:
+        """The label at the start of a line; names of attacks stay as they are written."""
+        return (
+            self.label if self.attack and self.attack != "worst case" else f"{self.label[:1].upper()}{self.label[1:]}"
+        )
+
+    @property
+    def unit(self) -> str:
+        return "%" if self.share else "×"
+
+    def display(self, value: float | None) -> str:
+        """In the unit, without naming it: 0.98123 as `98.12`, growth 3.1416 as `3.14`."""
+        if value is None:
+            return "–"
+        return f"{100 * value:.2f}" if self.share else f"{value:.2f}"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One trial's value of a metric; `interval` over the test images where it is an accuracy."""
+
+    seed: int
+    trial_id: str
+    value: float
+    total: int | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry's value of one metric: how large, how sure, of which trials, and on which rank."""
+
+    metric: Metric
+    value: float
+    """Mean over the seeds."""
+    interval: Interval | None
+    points: tuple[Point, ...]
+    rank: Rank | None = None
+
+    @property
+    def n(self) -> int:
+        return len(self.points)
+
+    @property
+    def trials(self) -> tuple[str, ...]:
+        return tuple(p.trial_id for p in self.points)
+
+    @property
+    def covers(self) -> str:
+        """Which variance the interval is about, in words."""
+        if self.interval is None:
+            return (
+                f"no interval: {self.n} {'seed' if self.n == 1 else 'seeds'}"
+                if self.n < 3
+                else "no interval: the seeds do not vary"
+            )
+        if self.interval.covers == "test images":
+            return f"95 % Wilson interval over the test images; all {self.n} seeds agree"
+        return f"95 % t-interval over {self.n} seeds (initialisation, data order)"
+
+    @property
+    def display(self) -> str:
+        """`98.12 ± 0.31`, or the value alone where there is no interval."""
+        text = self.metric.display(self.value)
+        if self.interval is None:
+            return text
+        if self.interval.covers == "seeds" and self.interval.low < self.value < self.interval.high:
+            half = max(self.interval.high - self.value, self.value - self.interval.low)
+            return f"{text} ± {self.metric.display(half)}"
+        return f"{text} [{self.metric.display(self.interval.low)}, {self.metric.display(self.interval.high)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A trial as a board sees it."""
+
+    trial_id: str
+    suite: str
+    seed: int
+    status: str
+    reason: str
+    epoch: int
+    total: int | None
+    values: Mapping[str, float]
+    """By metric key; empty when the trial failed."""
+    identity: str = ""
+    """Hash of what else decides a result (code, libraries, data), the same for trials that may be averaged."""
+    images_per_second: float | None = None
+    invariant: str = ""
+    """How many of its weight tensors are scale-invariant, as measured at the start: `20 of 21`; empty where that is not
+    known.
+    """
+    flags: tuple[str, ...] = ()
+    """Health checks on its robustness numbers that did not pass."""
+    level: Level = Level.SELF_REPORTED
+    """How far the result was checked by others."""
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All trials that share everything but the seed."""
+
+    id: str
+    label: str
+    """The method, and the settings that tell this entry from others of the same method: `bn · wd 0.0005`."""
+    norm: str
+    """The method as written: `ws+gn[groups=8]`."""
+    methods: tuple[str, ...]
+    """Names of its components: `("ws", "gn")`."""
+    settings: tuple[tuple[str, str], ...]
+    """Training settings that differ inside the board, by short name."""
+    spec: Mapping[str, Any]
+    """The resolved specification without the seed."""
+    runs: tuple[Run, ...]
+    cells: Mapping[str, Cell]
+    """By metric key; without those that no trial has."""
+
+    @cached_property
+    def failed(self) -> tuple[Run, ...]:
+        return tuple(r for r in self.runs if not r.ok)
+
+    @cached_property
+    def status(self) -> str:
+        """Empty when all trials are fine, else such as `1 of 3 diverged`."""
+        kinds: dict[str, int] = {}
+        for run in self.failed:
+            kinds[run.status] = kinds.get(run.status, 0) + 1
+        return ", ".join(f"{n} of {len(self.runs)} {kind.replace('_', ' ')}" for kind, n in sorted(kinds.items()))
+
+    @cached_property
+    def flags(self) -> str:
+        """Empty when the robustness numbers of all trials passed their health checks, else such as `gradients in 2 of
+        3`.
+        """
+        checks = dict.fromkeys(check for run in self.runs for check in run.flags)
+        return ", ".join(
+            f"{check} in {sum(check in r.flags for r in self.runs)} of {len(self.runs)}" for check in checks
+        )
+
+    @cached_property
+    def level(self) -> Level:
+        """That of its least checked trial."""
+        return lowest(r.level for r in self.runs)
+
+    @cached_property
+    def invariant(self) -> str:
+        """How many weight tensors are scale-invariant; several where its trials differ."""
+        return ", ".join(dict.fromkeys(run.invariant for run in self.runs if run.invariant))
+
+    @cached_property
+    def mixed(self) -> bool:
+        """Whether its trials were run by different versions of code, libraries or data."""
+        return len({r.identity for r in self.runs}) > 1
+
+
+@dataclass(frozen=True)
+class Board:
+    """Entries that may be compared: same dataset, model, width, batch size and evaluation."""
+
+    id: str
+    slug: str
+    title: str
+    dataset: str
+    model: str
+    stem: str
+    width: float
+    batch_size: int
+    test_total: int | None
+    """Test images; None when no trial got that far."""
+    attacks: tuple[Mapping[str, Any], ...]
+    """The attacks of the evaluation: name and all parameters."""
+    shared: tuple[tuple[str, str], ...]
+    """Training settings that all entries have in common, by short name."""
+    metrics: tuple[Metric, ...]
+    entries: tuple[Entry, ...]
+    suites: tuple[str, ...]
+
+    @property
+    def prominence(self) -> tuple[bool, int]:
+        """What to show first: a board with intervals before one without, then the one with more finished trials."""
+        finished = [len(e.runs) - len(e.failed) for e in self.entries]
+        return any(n >= 3 for n in finished), sum(finished)
+
+    def of(self, group: Group) -> tuple[Metric, ...]:
+        return tuple(m for m in self.metrics if m.group == group)
+
+    @property
+    def growth(self) -> tuple[Metric, ...]:
+        """Of the growth of weight norms, those that tables show; all of them are in the downloads."""
+        return tuple(m for m in self.of("weight-norm") if m.key.removeprefix("growth:weight-norm.") in GROWTH)
+
+    def metric(self, key: str) -> Metric:
+        return next(m for m in self.metrics if m.key == key)
+
+    def standings(self, metric: Metric) -> list[Entry]:
+        """Entries with the largest value first; those without a value (failed) last."""
+        key = metric.key
+        return sorted(
+            self.entries, key=lambda e: (key not in e.cells, -e.cells[key].value if key in e.cells else 0.0, e.label)
+        )
+
+    def headline(self, group: Group) -> Metric | None:
+        """The metric that a group's table is ordered by.
+
+        Of robustness: the worst case over the attacks where there are several, else an attack, else a noise; at the
+        size at which the entries differ most.
+        """
+
+        def order(metric: Metric) -> tuple[bool, bool, float]:
+            values = [e.cells[metric.key].value for e in self.entries if metric.key in e.cells]
+            return (metric.attack == "worst case", metric.threat in BALLS, max(values) - min(values))
+
+        found = self.of(group)
+        return max(found, key=order) if group == "robust" and found else next(iter(found), None)
+
+    def tied_for_first(self, metric: Metric) -> list[Entry]:
+        """The entries whose best rank is 1."""
+        return [
+            e
+            for e in self.standings(metric)
+            if metric.key in e.cells and (rank := e.cells[metric.key].rank) and rank.best == 1
+        ]
+
+
+def describe(component: Mapping[str, Any]) -> str:
+    """A component with all of its parameters: `bim (eps 1/255; 2/255, steps 20)`."""
+    params = ", ".join(f"{k} {show(v)}" for k, v in component["params"].items() if v is not None)
+    return f"{component['name']} ({params})" if params else str(component["name"])

@@ -1,0 +1,1 @@
+"""The command `bench`: arguments and messages."""

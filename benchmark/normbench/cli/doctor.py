@@ -1,0 +1,91 @@
+"""`bench doctor`: what this machine has, and what a suite would run on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import normbench
+from normbench import attacks, measures, norms
+from normbench.lab.data import HUB, SHIPPED, folders
+from normbench.paths import cache_dir, checkout, default_results
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "foolbox",
+    "ray",
+    "pyarrow",
+    "numpy",
+    "scipy",
+    "pillow",
+    "pydantic",
+    "huggingface_hub",
+    "altair",
+    "vl-convert-python",
+)
+
+
+def examine(data_dir: Path | None) -> dict[str, Any]:
+    """Versions, devices (this imports torch), datasets, folders and broken plug-ins, as plain values."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    broken = {
+        f"{r.kind} {name}": problem
+        for r in (norms.registry, attacks.registry, measures.registry)
+        for name, problem in r.problems().items()
+    }
+    return {
+        "normbench": normbench.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "bytecode": "not kept (PYTHONDONTWRITEBYTECODE): each process takes several times as long to start"
+        if sys.dont_write_bytecode
+        else "kept",
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "cpus": cores,
+        "gpus": gpus,
+        "trials_run_on": f"{len(gpus)} GPU(s), bf16 autocast" if gpus else f"{cores} CPU(s), float32",
+        "checkout": str(checkout()) if checkout() else None,
+        "results": str(default_results()),
+        "cache": str(cache_dir()),
+        "data_folder": str(data_dir) if data_dir else None,
+        "datasets": {
+            "shipped": list(SHIPPED),
+            "in data folder": folders(data_dir) if data_dir else [],
+            "from the hub": sorted(HUB),
+        },
+        "plugins": {
+            "norms": norms.registry.names(),
+            "attacks": attacks.registry.names(),
+            "measures": measures.registry.names(),
+        },
+        "broken_plugins": broken,
+    }
+
+
+def show(found: dict[str, Any], console: Console) -> None:
+    """Print what `examine` found, a line each."""
+    for key, value in found.items():
+        if isinstance(value, dict):
+            text = ", ".join(f"{k} {', '.join(v) if isinstance(v, list) else v}" for k, v in value.items()) or "none"
+        else:
+            text = ", ".join(value) if isinstance(value, list) else str(value)
+        console.print(f"[bold]{key.replace('_', ' ')}[/bold]  {text or 'none'}", highlight=False, soft_wrap=True)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"

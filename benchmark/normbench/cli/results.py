@@ -1,0 +1,280 @@
+"""`bench results`: care of a results folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from normbench.cli.methods import Json, print_json
+from normbench.errors import BenchError
+
+if TYPE_CHECKING:
+    from normbench.store.store import Store
+
+app = typer.Typer(no_args_is_help=True, help="Check, compact, migrate, merge, export and clean results.")
+Results = Annotated[
+    str | None,
+    typer.Option(
+        "--results",
+        help="Folder of results, or an address such as s3://bucket/prefix [default: results/ of the checkout, or "
+        "BENCH_RESULTS].",
+        metavar="DIR",
+    ),
+]
+
+
+@app.command()
+def verify(results: Results = None, as_json: Json = False) -> None:
+    """Hold every shard against itself: readable, unchanged, of the trial that it says, accuracies as its stored
+    outcomes. Exit code 1 if one is not.
+    """
+    from normbench.store.verify import verify as examine
+
+    good, findings = examine(open_store(results))
+    if as_json:
+        print_json({"good": good, "findings": [{"path": f.path, "problem": f.problem} for f in findings]})
+    else:
+        for finding in findings:
+            print(f"{finding.path}: {finding.problem}", file=sys.stderr)
+        print(f"{good} results hold together, {len({f.path for f in findings})} do not")
+    if findings:
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Shards or folders of them [default: all results].", metavar="[PATH]...")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="Just the shards that differ from where COMMIT was left.", metavar="COMMIT"),
+    ] = None,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Run whole trials again: what maintainers do.")] = False,
+    whole: Annotated[
+        float,
+        typer.Option(
+            "--whole", min=0, help="Seconds of training up to which a trial is run again whole.", metavar="SECONDS"
+        ),
+    ] = 60.0,
+    mark: Annotated[
+        Path | None, typer.Option("--mark", help="Results folder to write marks to, for what holds.", metavar="DIR")
+    ] = None,
+    results: Results = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of datasets [default: BENCH_DATA].", metavar="DIR")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run results again: identity from the code here, first training steps on a CPU, short trials whole. Exit code 1 if
+    one does not hold.
+    """
+    from normbench.plan.plan import Fingerprints
+    from normbench.store import marks
+    from normbench.store.files import open_files
+    from normbench.trust.rerun import Bench, Verdict, shards
+    from normbench.trust.rerun import since as changed
+
+    if since and paths:
+        raise BenchError("--since and paths exclude each other: give one of them")
+    root = open_store(results).root
+    if not isinstance(root, Path):
+        raise BenchError(
+            f"{root}: results are checked in a folder of this machine: bring them here by `bench results export DIR`"
+        )
+    chosen = changed(since, root) if since else shards(paths or [root])
+    data_dir = data_folder(data)
+    bench = Bench(data_dir=data_dir, fingerprints=Fingerprints(data_dir, download=True), rerun=rerun, whole=whole)
+    found = []
+    for path in chosen:
+        one = bench.check(path)
+        found.append(one)
+        if mark and one.mark:
+            marks.add(open_files(mark.absolute()), path.parent.name, [one.mark])
+        if not as_json:
+            print(f"{one.verdict.value:15}{path.parent.name}/{path.stem}  {one.title}")
+            for line in (*one.reasons, *(f"here: {note}" for note in one.notes)):
+                print(f"{'':15}{line}", flush=True)
+    counts = {v: sum(c.verdict is v for c in found) for v in Verdict}
+    if as_json:
+        print_json(
+            [
+                {
+                    "path": str(c.path),
+                    "verdict": c.verdict.value,
+                    "reasons": c.reasons,
+                    "notes": c.notes,
+                    "mark": c.mark and c.mark.model_dump(mode="json"),
+                }
+                for c in found
+            ]
+        )
+    else:
+        print(", ".join(f"{n} {v.value}" for v, n in counts.items()) if found else "no shard to check")
+    if counts[Verdict.REFUTED]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    out: Annotated[str, typer.Argument(help="Folder to copy to.", metavar="DIR")],
+    norm: Annotated[
+        list[str] | None, typer.Option("--norm", help="Just this method; may be repeated.", metavar="NORM")
+    ] = None,
+    suite: Annotated[
+        list[str] | None, typer.Option("--suite", help="Just this suite; may be repeated.", metavar="SUITE")
+    ] = None,
+    results: Results = None,
+) -> None:
+    """Copy the shards of a method or suite to another folder, for a pull request."""
+    from normbench.store.merge import export as copy
+
+    store = open_store(results)
+    with _told(store):
+        copied = copy(store, open_store(out), norms=norm or (), suites=suite or ())
+        print(f"copied {len(copied)} shards to {out}")
+
+
+@app.command()
+def merge(
+    source: Annotated[str, typer.Argument(help="Folder to take from.", metavar="FROM")],
+    target: Annotated[str, typer.Argument(help="Folder to bring them to.", metavar="INTO")],
+) -> None:
+    """Bring the results of one folder into another; of a trial that both have, the later run stays."""
+    from normbench.store.merge import merge as bring
+
+    taken = open_store(source, must_exist=True)
+    with _told(taken):
+        counts = bring(taken, open_store(target))
+        print(", ".join(f"{n} {what}" for what, n in counts.items()))
+
+
+@app.command()
+def compact(
+    suite: Annotated[
+        list[str] | None, typer.Option("--suite", help="Just this suite; may be repeated.", metavar="SUITE")
+    ] = None,
+    results: Results = None,
+) -> None:
+    """Bring the shards of each suite into one file, which is quicker to read. Refused while a run works on the
+    suite.
+    """
+    from normbench.store.compact import compact as bring
+
+    store = open_store(results)
+    with _told(store):
+        for name in _suites(store, suite):
+            made = bring(store, name)
+            what = (
+                "nothing to do"
+                if made.file is None
+                else f"{store.files.where(made.file)} in place of {made.removed} files"
+            )
+            print(f"{name}: {made.rows} results, {what}")
+
+
+@app.command()
+def migrate(
+    folder: Annotated[
+        str | None, typer.Argument(help="Folder of results [default: as --results].", metavar="DIR")
+    ] = None,
+) -> None:
+    """Bring shards of an older schema to this version's. A new shard is written before the old one goes; it can be
+    repeated.
+    """
+    from normbench.store.migrate import migrate as bring
+
+    store = open_store(folder, must_exist=True)
+    done = bring(store)
+    for old, new in done.superseded.items():
+        print(f"{old} is removed: {new} is a later result of the same trial")
+    print(
+        f"{len(done.moved)} shards migrated, {len(done.superseded)} superseded, {len(done.problems)} left as they are"
+    )
+    for name, problem in done.problems.items():
+        print(f"bench: {store.files.where(name)} is left as it is: {problem}", file=sys.stderr)
+    if done.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    broken: Annotated[
+        bool, typer.Option("--broken", help="Also shards that were set aside because they could not be read.")
+    ] = False,
+    stale: Annotated[
+        str | None,
+        typer.Option("--stale", help="Also results of trials that this suite does not plan any more.", metavar="SUITE"),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it they are only named.")] = False,
+    results: Results = None,
+) -> None:
+    """Name what nothing refers to, left-over temporary files first of all; with --yes, remove it."""
+    from normbench.store.compact import collect, garbage
+
+    store = open_store(results, must_exist=True)
+    unplanned = None
+    if stale:
+        from normbench.suite import expand, load
+
+        loaded = load(stale)
+        unplanned = (loaded.name, [t.trial_id for t in expand(loaded)])
+    found = garbage(store, broken=broken, unplanned=unplanned)
+    for item in found:
+        rows = f" ({len(item.trials)} rows: {', '.join(item.trials)})" if len(item.trials) > 1 else ""
+        print(f"{'removed' if yes else 'would remove'} {store.files.where(item.name)}: {item.reason}{rows}")
+    if yes:
+        collect(store, found)
+    print(f"{len(found)} files{'' if yes or not found else '; --yes removes them'}")
+
+
+def data_folder(data: Path | None) -> Path | None:
+    """The data folder that was named, or that of BENCH_DATA. Raises `BenchError` where there is none of that name."""
+    chosen = data or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None)
+    if chosen is not None and not chosen.is_dir():
+        raise BenchError(f"{'--data' if data else 'BENCH_DATA'} {chosen}: there is no such folder")
+    return chosen.absolute() if chosen else None
+
+
+def open_store(results: str | None, *, must_exist: bool = False) -> Store:
+    """The results folder or address that was named, or the default one. Raises `StoreError` for a file, and for a
+    missing folder that must exist.
+    """
+    from normbench.paths import default_results
+    from normbench.store.files import REMOTE
+    from normbench.store.store import Store, StoreError
+
+    chosen = results or default_results()
+    if isinstance(chosen, str) and REMOTE.match(chosen):
+        return Store(chosen)
+    root = Path(chosen).absolute()
+    if root.exists() and not root.is_dir():
+        raise StoreError(f"--results {root}: expected a folder, found a file")
+    if must_exist and not root.exists():
+        raise StoreError(f"{root}: there is no such folder")
+    return Store(root)
+
+
+def _suites(store: Store, chosen: list[str] | None) -> list[str]:
+    there = store.suites()
+    if unknown := sorted(set(chosen or ()) - set(there)):
+        raise BenchError(
+            f"no results of suite {', '.join(unknown)} in {store.root}; there are {', '.join(there) or 'none'}"
+        )
+    return chosen or there
+
+
+@contextmanager
+def _told(store: Store) -> Iterator[None]:
+    """Name what could not be read at the end, and exit with 1 if there is any."""
+    yield
+    for path, problem in store.problems.items():
+        print(f"bench: {path} is left out: {problem}", file=sys.stderr)
+    if store.problems:
+        raise typer.Exit(1)

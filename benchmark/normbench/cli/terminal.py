@@ -1,0 +1,207 @@
+"""Boards in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from normbench.board import Board, Entry, Metric
+from normbench.board.tuning import Sweep, Tried
+from normbench.plan.plan import Plan
+from normbench.spec.text import show
+from normbench.spec.tuning import order, written
+from normbench.store.levels import Level
+
+#: What stands under every set of boards, so that no number is read for more than it is.
+NOTE = (
+    "± is half a 95 % t-interval over seeds (initialisation and data order); under 3 seeds there is none, and "
+    "ranks stay open. Rank a–b: at best a, at worst b."
+)
+
+
+def render(boards: Iterable[Board]) -> Group:
+    """Accuracy, robustness and weight-norm tables of each board."""
+    parts: list[Table | Text] = []
+    levels: set[Level] = set()
+    for board in boards:
+        parts += _tables(board)
+        levels |= {e.level for e in board.entries}
+    if not parts:
+        return Group(Text("No results yet."))
+    return Group(*parts, Text(f"{NOTE} {_trust(levels)}", style="dim"))
+
+
+def _trust(levels: set[Level]) -> str:
+    """What the marks of trust mean; with nothing but self-reported results, that there are none."""
+    if levels == {Level.SELF_REPORTED}:
+        return "All of these results are self-reported."
+    return f"{', '.join(f'{level.symbol} {level.value}' for level in Level)}; an entry as its least checked trial."
+
+
+def _tables(board: Board) -> list[Table | Text]:
+    made: list[Table | Text] = []
+    clean, robust, weights = board.of("clean"), board.of("robust"), board.growth
+    images = f", {board.test_total} test images" if board.test_total else ""
+    made.append(Text(f"\n{board.title}{images}", style="bold"))
+    if board.shared:
+        made.append(
+            Text(
+                ", ".join(f"{k} {v}" for k, v in board.shared if k in {"epochs", "optimizer", "lr", "wd", "schedule"}),
+                style="dim",
+            )
+        )
+    if clean or not (robust or weights):
+        made.append(_table("Accuracy, %", board, clean, clean[0] if clean else None))
+    if by := board.headline("robust"):
+        made.append(
+            _table(
+                f"Robust accuracy, % (sizes in pixel space; ranked by {escape(by.label)})", board, _telling(robust), by
+            )
+        )
+    made += [
+        Text(f"⚑ {e.label}: health checks that did not pass: {e.flags}", style="yellow")
+        for e in board.entries
+        if e.flags
+    ]
+    if weights:
+        made.append(_table("Weight norm, end / start", board, weights, None))
+    return made
+
+
+def _telling(metrics: Sequence[Metric]) -> list[Metric]:
+    """What fits a terminal: where several attacks share a threat, their worst case stands for them."""
+    covered = {m.threat for m in metrics if m.attack == "worst case"}
+    return [m for m in metrics if m.threat not in covered or m.attack == "worst case"]
+
+
+def _heading(metric: Metric) -> str:
+    """On lines of its own, to be narrow: `worst`, `linf`, `8/255`."""
+    if metric.group == "clean":
+        return "Clean"
+    if metric.size is None:
+        return metric.label.replace(", ", "\n").replace("-", "\n")
+    name = f"worst\n{metric.threat}" if metric.attack == "worst case" else metric.attack.partition("[")[0]
+    return f"{name}\n{show(metric.size)}"
+
+
+def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric | None) -> Table:
+    by = ranked or (metrics[0] if metrics else None)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="",
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    if ranked:
+        table.add_column("Rank", justify="right", no_wrap=True)
+    table.add_column("Method", no_wrap=True)
+    for metric in metrics:
+        table.add_column(Text(_heading(metric)), justify="right", no_wrap=True)
+    table.add_column("Seeds", justify="right", no_wrap=True)
+    failing = any(entry.failed for entry in board.entries) and (
+        ranked is not None or not metrics
+    )  # told once, where the ranks are
+    if failing:
+        table.add_column("Failed")
+    for entry in board.standings(by) if by else board.entries:
+        cells: list[str | Text] = []
+        if ranked:
+            cell = entry.cells.get(ranked.key)
+            cells.append(cell.rank.text if cell and cell.rank else "–")
+        level = "" if entry.level is Level.SELF_REPORTED else f" {entry.level.symbol}"
+        cells.append(Text(f"{entry.label}{' ⚑' if entry.flags else ''}{level}"))
+        # the interval stands where the ranks are from; elsewhere it would not fit
+        cells += [
+            (c.display if m == ranked or not ranked else m.display(c.value)) if (c := entry.cells.get(m.key)) else "–"
+            for m in metrics
+        ]
+        cells.append(str(len(entry.runs)))
+        if failing:
+            cells.append(Text(_failures(entry), style="red"))
+        table.add_row(*cells)
+    return table
+
+
+def _failures(entry: Entry) -> str:
+    if not entry.failed:
+        return ""
+    return f"{entry.status}: {entry.failed[0].reason}" if entry.failed[0].reason else entry.status
+
+
+def render_choices(plan: Plan) -> Text:
+    """What tuning has chosen so far, a line a search."""
+    lines = []
+    for tuning in plan.tuning:
+        choice = tuning.choice
+        if choice is None:
+            lines.append(f"  {tuning.search.label}: waits for {len(tuning.search.candidates)} candidates")
+        elif choice.settings is None:
+            lines.append(f"  {tuning.search.label}: {choice.status.value}: {choice.reason}")
+        else:
+            lines.append(
+                f"  {tuning.search.label}: {written(choice.settings)}, validation accuracy {choice.accuracy:.2%}"
+            )
+    return Text("\n".join(lines))
+
+
+#: Settings that get a column each; with more of them only the choice is shown.
+TRIED = 8
+
+
+def render_sweeps(sweeps: Sequence[Sweep]) -> list[Table | Text]:
+    """What tuning tried, a line a method: validation accuracy of each setting, the choice in brackets, and what it
+    cost.
+    """
+    if not sweeps:
+        return []
+    settings = list(dict.fromkeys(t.settings for s in sweeps for t in s.tried))
+    settings = sorted(settings, key=order) if len(settings) <= TRIED and len({s.keys for s in sweeps}) == 1 else []
+    table = Table(
+        title="Tuning, validation accuracy in %",
+        title_justify="left",
+        title_style="",
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("Method", no_wrap=True)
+    for setting in settings:
+        table.add_column(Text(written(setting).replace(", ", "\n")), justify="right", no_wrap=True)
+    if not settings:
+        table.add_column("Chosen")
+        table.add_column("Validation", justify="right")
+    for name in ("Tried", "Epochs", "Train\ns"):
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    for sweep in sweeps:
+        by = {t.settings: t for t in sweep.tried}
+        edge = "*" if sweep.at_the_edge else ""
+        cells = [_tried(by.get(setting), edge) for setting in settings]
+        if not settings:
+            cells = [
+                sweep.chosen.text + edge if sweep.chosen else "none",
+                sweep.chosen.display if sweep.chosen else "–",
+            ]
+        table.add_row(
+            Text(sweep.label), *map(Text, cells), str(sweep.trials), f"{sweep.epochs:,}", f"{sweep.train_seconds:,.0f}"
+        )
+    shares, seeds = sorted({f"{s.held_out:g}" for s in sweeps}), sorted({s.seeds for s in sweeps})
+    note = (
+        f"On {' or '.join(shares)} of the training images, held out; {' or '.join(map(str, seeds))} "
+        f"seed{'' if seeds == [1] else 's'}; [chosen]. "
+        "* the smallest or largest value tried: a better one may lie beyond."
+    )
+    return [Text(""), table, Text(note, style="dim")]
+
+
+def _tried(tried: Tried | None, edge: str) -> str:
+    if tried is None:
+        return "–"
+    return f"[{tried.display}]{edge}" if tried.chosen else tried.display

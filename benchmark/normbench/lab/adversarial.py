@@ -1,0 +1,96 @@
+"""Adversarial training: batches are replaced by what an attack makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from normbench.attacks import Attack, registry
+from normbench.attacks._gradient import GradientAttack
+from normbench.lab.engine.gradients import Search
+from normbench.lab.engine.steps import age
+from normbench.lab.observer import undisturbed
+from normbench.spec.trial import Component
+
+
+class Adversary:
+    """Perturbs training batches with the attack of `train.adversarial`, at its only size.
+
+    The network is attacked in eval mode: crafting must not move running statistics, power iterations or drop-out, and
+    the network that is attacked is the one that will be tested. The loss of the perturbed batch is then taken in
+    training mode as ever. Source: Madry et al. 2018, equation 2.1; with one step from a random start: Wong, Rice and
+    Kolter, "Fast is better than free", 2020.
+
+    search: what the attack climbs the gradients of, after `prepare`; None: the network itself.
+    """
+
+    def __init__(self, component: Component) -> None:
+        self.attack: Attack = registry.from_component(component)
+        (self.size,) = self.attack.sizes
+        self.search: Search | None = None
+
+    def prepare(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Climb gradients of compiled code from now on, for batches like this one; an attack that climbs no gradient
+        stays as it is.
+
+        Always in float32: nothing verifies the perturbed images, so that low precision would be another training. The
+        code is held against the network (see `normbench.lab.engine.gradients`) as it might be late in training: at the
+        start running statistics show nothing, and a head of zeros has no gradient.
+        """
+        if not isinstance(self.attack, GradientAttack):
+            return
+        search, generator = Search(model, "float32"), torch.Generator().manual_seed(0)
+        with undisturbed(model):
+            age(model)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    if not parameter.any():
+                        parameter.copy_(torch.randn(parameter.shape, generator=generator) / 10)
+            model.requires_grad_(False)
+            search.prepare(images, labels, beside=True)
+        self.search = search
+
+    def __call__(
+        self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Perturbed `images`, float (N, C, H, W) in [0, 1], no early exit. Seeds are drawn from `generator`, one an
+        image.
+        """
+        seeds = torch.randint(0, 2**62, (len(images),), generator=generator).tolist()
+        with _attacked(model):
+            climbed = _Climbed(model, self.search).eval() if self.search else model
+            return self.attack.perturb(
+                climbed, images, labels, self.size, [torch.Generator().manual_seed(seed) for seed in seeds]
+            ).detach()
+
+
+class _Climbed(nn.Module):
+    """The network as attacks see it: where a gradient is asked for, the search answers."""
+
+    def __init__(self, model: nn.Module, search: Search) -> None:
+        super().__init__()
+        self.model = model
+        self._search = search
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self._search(images) if images.requires_grad else self.model(images)
+        return logits
+
+
+@contextmanager
+def _attacked(model: nn.Module) -> Iterator[None]:
+    """Eval mode and parameters without gradients for a while."""
+    modes = [(module, module.training) for module in model.modules()]
+    needs = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    model.eval()
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, needed in needs:
+            parameter.requires_grad_(needed)

@@ -1,0 +1,226 @@
+"""Checkpoints of a trial in training, from which it goes on with bit-identical results on a CPU.
+
+A checkpoint is one safetensors file: tensors (parameters, buffers, the optimizer's state, random states) as they are,
+everything else (epoch, curves, numbers of the optimizer, seconds) as JSON in the file's metadata. Nothing in it is
+code, so a file from elsewhere can be read safely.
+
+It is taken where an epoch has ended and its measures are done, so that nothing is in progress: the order of images and
+the draws of the augmentation depend on the seed and the epoch alone. State that a layer keeps outside its parameters
+and buffers is not in it; `tests/lab/test_checkpoint.py` holds every registered norm, measure and optimizer to that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import nn
+
+from normbench.lab.observer import Observer
+from normbench.lab.train import Record
+from normbench.spec.outcome import Reading
+from normbench.spec.trial import digest
+from normbench.store.files import write_atomically
+
+#: Raised when what a checkpoint holds changes; older ones are ignored.
+FORMAT = 1
+_KEY = "normbench"
+_SCALARS = (bool, int, float, str, type(None))
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything that changes while a trial trains."""
+
+    model: nn.Module
+    stepper: torch.optim.Optimizer
+    observer: Observer
+    record: Record
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the message says why."""
+
+
+@dataclass
+class Keeper:
+    """Saves one trial's training every so often, and goes on from what an earlier process left.
+
+    owner: what the checkpoint belongs to (the trial's identity, device, precision, threads); one of another owner is
+    ignored. seconds: least time between two checkpoints.
+    """
+
+    path: Path
+    owner: Mapping[str, Any]
+    seconds: float
+    spent: float = 0.0
+    """Wall seconds of earlier processes that the checkpoint holds."""
+    resumed_at: list[int] = field(default_factory=list)
+    """Epochs after which training went on in a new process."""
+    problem: str = ""
+    """Why there was a checkpoint and it was ignored, or why none could be written."""
+
+    def __post_init__(self) -> None:
+        self._began = self._saved = time.monotonic()
+        if self.path.is_file():
+            try:
+                self.spent = float(_read(self.path, self.owner)[0]["spent"])
+            except CheckpointError as error:
+                self.problem = f"the checkpoint {self.path.name} is ignored: {error}"
+
+    def resume(self, training: Training) -> None:
+        """Bring `training` to where the checkpoint is; leaves it alone where there is none that fits."""
+        if self.problem or not self.path.is_file():
+            return
+        try:
+            about, tensors = _read(self.path, self.owner)
+            restore(training, about, tensors)
+        except CheckpointError as error:
+            self.problem, self.spent = f"the checkpoint {self.path.name} is ignored: {error}", 0.0
+            return
+        self.resumed_at = [*about["resumed_at"], training.record.epoch]
+
+    def save_when_due(self, training: Training, *, last: bool) -> None:
+        """Save if `seconds` have passed; after the last epoch also where training took that long, since attacks may
+        take longer still.
+        """
+        now = time.monotonic()
+        if now - (self._began if last else self._saved) < self.seconds:
+            return
+        try:
+            about, tensors = capture(training)
+            about |= {"spent": self.spent + now - self._began, "resumed_at": self.resumed_at, "owner": dict(self.owner)}
+            write_atomically(self.path, to_bytes(about, tensors))
+        except (OSError, ValueError) as error:  # a full disk must not cost the trial
+            self.problem = f"no checkpoint could be kept: {error}"
+        self._saved = time.monotonic()
+
+
+def capture(training: Training) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The state of `training` as JSON values and tensors. Raises `CheckpointError` where an optimizer keeps what is
+    neither.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in _named(training.model).items()}
+    state = training.stepper.state_dict()
+    numbers: dict[str, dict[str, Any]] = {}
+    for index, values in state["state"].items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimizer.{index}.{name}"] = value
+            elif isinstance(value, _SCALARS):
+                numbers.setdefault(str(index), {})[name] = value
+            else:
+                raise CheckpointError(
+                    f"the optimizer keeps a {type(value).__name__} as {name!r}, which is neither a tensor nor a number"
+                )
+    groups: list[dict[str, Any]] = []
+    for index, group in enumerate(state["param_groups"]):
+        tensors |= {
+            f"group.{index}.{name}": value for name, value in group.items() if isinstance(value, torch.Tensor)
+        }  # lamb counts its steps there
+        groups.append({name: value for name, value in group.items() if isinstance(value, _SCALARS)})
+    tensors["random.cpu"] = torch.get_rng_state()
+    if any(t.is_cuda for t in tensors.values()):
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    record = training.record
+    about = {
+        "format": FORMAT,
+        "optimizer": {"state": numbers, "groups": groups},
+        "record": {k: v for k, v in asdict(record).items() if k != "curves"}
+        | {"curves": [[r.step, r.epoch, r.measure, r.layer, r.value] for r in record.curves]},
+        "measure_seconds": dict(training.observer.seconds),
+    }
+    return about, tensors
+
+
+def restore(training: Training, about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put a captured state into `training`, all of it or (raising `CheckpointError`) nothing."""
+    held = _named(training.model)
+    found = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    if {n: (t.shape, t.dtype) for n, t in held.items()} != {n: (t.shape, t.dtype) for n, t in found.items()}:
+        raise CheckpointError("its network has other parameters or buffers")
+    parameters = [p for group in training.stepper.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Any]] = {
+        int(index): dict(values) for index, values in about["optimizer"]["state"].items()
+    }
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            parameter = parameters[int(index)]
+            # in the memory layout of the parameter, as the optimizer would have made it
+            value = (
+                torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+                if tensor.shape == parameter.shape
+                else tensor.clone()
+            )
+            state.setdefault(int(index), {})[key] = value.detach()
+    groups = training.stepper.state_dict()["param_groups"]
+    if len(groups) != len(about["optimizer"]["groups"]):
+        raise CheckpointError("its optimizer has other groups of parameters")
+    for number, (group, saved) in enumerate(zip(groups, about["optimizer"]["groups"], strict=True)):
+        prefix = f"group.{number}."
+        group |= saved | {
+            name.removeprefix(prefix): tensor.clone() for name, tensor in tensors.items() if name.startswith(prefix)
+        }
+    training.stepper.load_state_dict({"state": state, "param_groups": groups})
+    with torch.no_grad():
+        for name, tensor in held.items():
+            tensor.copy_(found[name])
+    record = training.record
+    record.curves = [
+        Reading(step=s, epoch=e, measure=m, layer=layer, value=v) for s, e, m, layer, v in about["record"]["curves"]
+    ]
+    for key, value in about["record"].items():
+        if key != "curves":
+            setattr(record, key, value)
+    training.observer.seconds.update(about["measure_seconds"])
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
+def to_bytes(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """A safetensors file whose metadata hold `about` and a SHA-256 over it and all tensors."""
+    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    content: bytes = to_safetensors(
+        own, {_KEY: json.dumps({"about": about, "sha256": _seal(about, own)}, allow_nan=False)}
+    )
+    return content
+
+
+def _read(path: Path, owner: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            head = json.loads((file.metadata() or {})[_KEY])
+            about = head["about"]
+            if about["format"] != FORMAT:
+                raise CheckpointError(f"it is of format {about['format']}, this version reads {FORMAT}")
+            if other := sorted(k for k in {*about["owner"], *owner} if about["owner"].get(k) != owner.get(k)):
+                raise CheckpointError(f"it belongs to a trial with another {', '.join(other)}")
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"it cannot be read ({type(error).__name__}: {error})") from error
+    if head["sha256"] != _seal(about, tensors):
+        raise CheckpointError("its checksum does not fit its content")
+    return about, tensors
+
+
+def _seal(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+    total = hashlib.sha256(digest(about).encode())
+    for name in sorted(tensors):
+        total.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        total.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def _named(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers by name, those that `state_dict` leaves out as well."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}

@@ -1,0 +1,154 @@
+"""The model as attacks climb its loss: compiled, in low precision where the trial trains in it. In an evaluation what
+it finds is only a proposal.
+
+An attack needs thousands of gradients and one verdict an image. Gradients may be computed as fast as the machine can;
+whether an image has fallen is asked of the model itself, eagerly and in float32 (`normbench.lab.evaluate`), and an
+image of which only this one thinks so is attacked again without it. An image that this one fails on is not: so its
+gradients have to be the model's own, up to `COARSE`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from normbench.lab.engine.steps import AGREEMENT, MARGIN, REASON_LENGTH, Kind, autocast, line
+
+#: From this share of a whole batch on, fewer images are filled up to one; below it they go through the model as it is,
+#: which is then less work.
+WORTH_FILLING = 1 / 2
+#: How far gradients in low precision may be from those in float32, as a share of their norm, for attacks to climb them.
+COARSE = 0.2
+
+
+class Search:
+    """Logits `(N, classes)` of images `(N, C, H, W)` with a gradient to them, of a model in eval mode with frozen
+    parameters.
+
+    engine: what computes them: `compile` after a `prepare` that worked, else `eager`.
+    precision: `float32` or `bf16`; after `prepare`, what is good enough.
+    reason: why it is not `compile`, or not the precision that was wanted; empty where it is both.
+    compile_seconds: what preparing cost.
+    """
+
+    def __init__(self, model: nn.Module, precision: str) -> None:
+        self.model = model
+        self.precision = precision
+        self.engine: Kind = "eager"
+        self.reason = ""
+        self.compile_seconds = 0.0
+        self._size = 0
+        self._compiled: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+    def prepare(self, images: torch.Tensor, labels: torch.Tensor, *, beside: bool = False) -> None:
+        """Compile for batches like this one, and hold all gradients against the model's own. What is no good is not
+        used, and `reason` says why.
+
+        images: float32 (N, C, H, W) in [0, 1]; labels: int64 (N,). beside: code that was compiled before is still in
+        use.
+        """
+        started = time.perf_counter()
+        exact = _gradient(self._eager, images, labels)
+        rounding = self._settle_precision(exact, images, labels)
+        if not float(exact.norm()):
+            self._note("compiled code cannot be held against gradients that are zero")
+            return
+        try:
+            from normbench.lab.engine.compiling import compiler
+
+            with compiler(beside=beside) as compiled:
+                forward = compiled(self._eager)
+                apart = _apart(_gradient(lambda x: self._run(forward, x), images, labels), exact)
+            if apart <= max(AGREEMENT, MARGIN * rounding):
+                self._compiled, self._size, self.engine = forward, len(images), "compile"
+            else:
+                self._note(f"its gradients are off by {apart:.1g} of their norm")
+        # The compiler may raise anything: no C++ compiler, an operation that it does not know, a fault of its own.
+        except Exception as error:
+            self._note(f"{type(error).__name__}: {line(error)}")
+        self.compile_seconds = time.perf_counter() - started
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        if self._compiled is None or not WORTH_FILLING * self._size <= len(images) <= self._size:
+            logits = self._run(self._eager, images)
+        else:
+            logits = self._filled(images)
+        return (
+            logits if torch.isfinite(logits).all() else self._eager(images)
+        )  # overflow of low precision is not the model's
+
+    def thinks_wrong(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Bool (N,): which images any of the code that may have searched classifies wrongly."""
+        wrong = torch.zeros_like(labels, dtype=torch.bool)
+        size = self._size or len(images)
+        for start in range(0, len(images), size):
+            part = slice(start, start + size)
+            with torch.enable_grad():  # as in a search: without, it would be other code
+                x = images[part].detach().requires_grad_()
+                ways = [self._run(self._eager, x), *([self._filled(x)] if self._compiled else [])]
+            for logits in ways:
+                wrong[part] |= logits.argmax(1) != labels[part]
+        return wrong
+
+    def _filled(self, images: torch.Tensor) -> torch.Tensor:
+        """By compiled code, which knows one size of batches."""
+        from torch._dynamo.exc import RecompileError
+
+        from normbench.lab.engine.compiling import once
+
+        assert self._compiled is not None  # noqa: S101
+        missing = self._size - len(images)
+        whole = torch.cat([images, images.new_zeros(missing, *images.shape[1:])]) if missing else images.contiguous()
+        try:
+            with once():
+                return self._run(self._compiled, whole)[: len(images)]
+        except RecompileError as error:
+            self._compiled, self.engine = None, "eager"
+            self._note(f"it would have to be compiled again: {line(error)}")
+            return self._run(self._eager, images)
+
+    def _settle_precision(self, exact: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> float:
+        """What low precision does to the gradients, as a share of their norm; where that is too much, it is not
+        used.
+        """
+        if self.precision == "float32":
+            return 0.0
+        rounding = _apart(_gradient(lambda x: self._run(self._eager, x), images, labels), exact)
+        if rounding <= COARSE:
+            return rounding
+        self._note(f"{self.precision}: its gradients are off by {rounding:.1g} of their norm")
+        self.precision = "float32"
+        return 0.0
+
+    def _note(self, reason: str) -> None:
+        self.reason = "; ".join(filter(None, [self.reason, reason]))[:REASON_LENGTH]
+
+    def _eager(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(images)
+        return logits
+
+    def _run(self, forward: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+        with autocast(images.device, self.precision):
+            return forward(images).float()
+
+
+def _apart(found: torch.Tensor, exact: torch.Tensor) -> float:
+    """Distance as a share of the norm of `exact`; infinite where either is not finite, so that nothing that cannot be
+    compared is used.
+    """
+    apart, size = float((found - exact).norm()), float(exact.norm())
+    return apart / size if math.isfinite(apart) and math.isfinite(size) and size else math.inf
+
+
+def _gradient(
+    forward: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    x = images.detach().contiguous().requires_grad_()
+    with torch.enable_grad():
+        loss = functional.cross_entropy(forward(x), labels, reduction="sum")
+        return torch.autograd.grad(loss, x)[0]

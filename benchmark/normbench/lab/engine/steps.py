@@ -1,0 +1,251 @@
+"""How a training step is computed: eagerly, by compiled code, or by replaying a CUDA graph.
+
+All engines compute the step of `normbench.lab.train`: loss of a batch, its gradients, the largest norm that they may
+have, the optimizer's update.
+
+    eager    op after op, as Python meets them; the arithmetic that the numeric protocol is recorded with
+    compile  the model and its loss, forwards and backwards, through torch.compile; clipping and update eagerly
+    graph    the whole step captured once and replayed (`normbench.lab.engine.cuda_graph`), on compiled code where the
+             model compiles
+
+Compiled code agrees with the eager step up to rounding, and draws the same random numbers. What an engine cannot do
+falls to the next: graph, compile, eager, with the reason. Code is compiled for one shape of batches; others (the last,
+smaller batch of an epoch) run eagerly. A function around the model is compiled and the model left as it is, so
+parameters, hooks and `state_dict` keep their names.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import nn
+
+from normbench.lab.engine.cuda_graph import Graph
+from normbench.lab.observer import undisturbed
+from normbench.spec.trial import TrainSpec
+
+Kind = Literal["graph", "compile", "eager"]
+Forward = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""Images `(N, C, H, W)` and labels `(N,)` to logits `(N, classes)` and the mean loss."""
+
+#: How far the gradients of compiled code may be from those of the eager step, as a share of their norm: this much (one
+#: activation that rounding puts on the other side of a kink moved them by 0.4 % in a small network), or `MARGIN` times
+#: what they move by when the weights are moved by `SHAKE` (some roundings), where that is more. `fine`: float32 on a
+#: CPU; `coarse`: bfloat16, and GPUs, whose float32 may be TF32.
+AGREEMENT = 1e-2
+SHAKE = {"fine": 1e-6, "coarse": 2.0**-9}
+MARGIN = 3.0
+#: Characters of the reason why an engine could not be had.
+REASON_LENGTH = 300
+
+
+def chosen(wanted: str, device: str) -> Kind:
+    """The engine that `auto` stands for on `device` (`cuda...` or `cpu`); every other name stands for itself.
+
+    On a CPU that is `eager`: trials there are short, and every shape costs seconds to compile (perf/README.md has the
+    figures).
+    """
+    if wanted == "auto":
+        return "graph" if device.startswith("cuda") else "eager"
+    if wanted not in ("graph", "compile", "eager"):
+        raise ValueError(f"expected the engine auto, graph, compile or eager, found {wanted!r}")
+    return wanted  # type: ignore[return-value]
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """bf16 autocast where `precision` says so."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+class Engine:
+    """Training steps of one model.
+
+    used: what computes them; until `prepare`, and for batches of other shapes, that is `eager`.
+    reason: why it is not the engine that was wanted, in a line; empty where it is.
+    compile_seconds: what preparing cost: loading the compiler, compiling, warming up, capturing.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        stepper: torch.optim.Optimizer,
+        spec: TrainSpec,
+        *,
+        precision: str,
+        wanted: Kind = "eager",
+    ) -> None:
+        self.model = model
+        self.stepper = stepper
+        self.spec = spec
+        self.precision = precision
+        self.wanted = wanted
+        self.used: Kind = "eager"
+        self.reason = ""
+        self.compile_seconds = 0.0
+        self._criterion = nn.CrossEntropyLoss(label_smoothing=spec.label_smoothing)
+        self._shape: torch.Size | None = None
+        self._compiled: Forward | None = None
+        self._graph: Graph | None = None
+
+    def prepare(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Compile and capture for batches like this one, as the wanted engine needs it. Model, optimizer and random
+        streams are afterwards what they were.
+
+        images: float (N, C, H, W); labels: int64 (N,), on the device of the model.
+        """
+        if self.wanted == "eager":
+            return
+        started = time.perf_counter()
+        images = images.contiguous()
+        self._shape = images.shape
+        failed = [self._compile(images, labels)]
+        if self.wanted == "graph":
+            failed.append(self._capture(images, labels))
+        self.reason = "; ".join(filter(None, failed))[:REASON_LENGTH]
+        if images.is_cuda:
+            torch.cuda.synchronize()  # what was asked for and has not been computed yet belongs here
+        self.compile_seconds += time.perf_counter() - started
+
+    def rate(self, value: float) -> None:
+        """Set the learning rate of the step that comes."""
+        for group in self.stepper.param_groups:
+            if isinstance(group["lr"], torch.Tensor):  # that of a captured update, which reads it where it lies
+                group["lr"].fill_(value)
+            else:
+                group["lr"] = value
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A whole step. Returns logits (N, classes), good until the next step, and the loss before the update."""
+        if self._graph and images.shape == self._shape:
+            return self._graph.replay(images, labels)
+        found = self.gradients(images, labels)
+        self.update()
+        return found
+
+    def gradients(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first half of a step, for those who look at the gradients: logits and loss, with fresh gradients in the
+        parameters.
+        """
+        logits, loss = self._loss(images, labels)
+        self.stepper.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return logits.detach(), loss.detach()
+
+    def update(self) -> None:
+        """The second half: clip the gradients and move the parameters."""
+        if self.spec.clip_grad is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip_grad)
+        self.stepper.step()
+        if self._graph:
+            self._graph.left()
+
+    def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._compiled and images.shape == self._shape:
+            from torch._dynamo.exc import RecompileError
+
+            from normbench.lab.engine.compiling import once
+
+            try:
+                with once():  # more than one compilation is a sign of state that the first has not seen
+                    return self._run(self._compiled, images.contiguous(), labels)
+            except RecompileError as error:
+                self._fall(f"compile: it would have to be compiled again: {line(error)}")
+        return self._run(self._eager, images, labels)
+
+    def _run(self, forward: Forward, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        with autocast(images.device, self.precision):
+            return forward(images, labels)
+
+    def _eager(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = self.model(images)
+        return logits, self._criterion(logits.float(), labels)
+
+    def _compile(self, images: torch.Tensor, labels: torch.Tensor) -> str:
+        """Compile, and hold the gradients against the eager ones. Returns why that is not possible; empty where it
+        is.
+        """
+        try:
+            from normbench.lab.engine.compiling import compiler
+
+            with compiler() as compiled:
+                forward = compiled(self._eager)
+                if problem := self._differs(forward, images, labels):
+                    return problem
+        # The compiler may raise anything: no C++ compiler, an operation that it does not know, a fault of its own.
+        except Exception as error:
+            return f"compile: {type(error).__name__}: {line(error)}"
+        self._compiled, self.used = forward, "compile"
+        return ""
+
+    def _differs(self, forward: Forward, images: torch.Tensor, labels: torch.Tensor) -> str:
+        """Why `forward` must not be used: its gradients are not those of the eager step. Empty where they are.
+
+        Compiled code may be wrong without a word: see `normbench.lab.engine.saved_reads`.
+        """
+        grain = "fine" if images.device.type == "cpu" and self.precision == "float32" else "coarse"
+        eager, shaken = (self._gradient(self._eager, images, labels, shake) for shake in (0.0, SHAKE[grain]))
+        found = self._gradient(forward, images, labels)
+        size = float(eager.norm())
+        rounding, apart = (float((other - eager).norm()) for other in (shaken, found))
+        if not math.isfinite(size + rounding) or apart <= max(AGREEMENT * size, MARGIN * rounding):
+            return ""  # where the eager step itself overflows there is nothing to compare
+        return f"compile: its gradients are off by {apart / size if size else math.inf:.1g} of their norm"
+
+    def _gradient(
+        self, forward: Forward, images: torch.Tensor, labels: torch.Tensor, shake: float = 0.0
+    ) -> torch.Tensor:
+        """All gradients of a batch in one vector, at the weights as they are, but with buffers as they might be late in
+        training: what depends on running statistics or on the number of steps shows nothing at the start.
+        """
+        with undisturbed(self.model):
+            self.model.train()
+            age(self.model, shake)
+            _, loss = self._run(forward, images, labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return torch.cat([p.grad.float().flatten() for p in self.model.parameters() if p.grad is not None])
+
+    def _capture(self, images: torch.Tensor, labels: torch.Tensor) -> str:
+        """As `_compile`, for the graph."""
+        if images.device.type != "cuda":
+            return "graph: a CUDA graph needs a GPU"
+        if self.spec.adversarial:
+            return "graph: batches of adversarial training are made between the steps"
+        try:
+            forward = self._compiled or self._eager
+            self._graph = Graph(
+                self.model, lambda i, t: self._run(forward, i, t), self.stepper, self.spec, images, labels
+            )
+        except Exception as error:  # as above
+            return f"graph: {type(error).__name__}: {line(error)}"
+        self.used = "graph"
+        return ""
+
+    def _fall(self, reason: str) -> None:
+        self._compiled, self.reason = None, "; ".join(filter(None, [self.reason, reason]))[:REASON_LENGTH]
+        if self.used == "compile":
+            self.used = "eager"
+
+
+@torch.no_grad()
+def age(model: nn.Module, shake: float = 0.0) -> None:
+    """Move the buffers to where they might be late in training, and every parameter by about the share `shake` of
+    itself; in the same way each time.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.mul_(1 + shake * torch.randn(parameter.shape, generator=generator).to(parameter))
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            buffer.mul_(10 ** (torch.rand(buffer.shape, generator=generator).to(buffer) * 1.8 - 1.5))
+        elif buffer.ndim == 0:
+            buffer.add_(1_000_000)
+
+
+def line(error: Exception) -> str:
+    """Its message in one line."""
+    return " ".join(str(error).split())

@@ -1,0 +1,319 @@
+"""Evaluation: clean accuracy, noise and attacks over the whole test set, in float32, one bit an image.
+
+An attack sees sizes in ascending order and only images that are still classified correctly: what falls at one size
+counts as fallen at every larger one, which the ball of the larger size contains. Whatever no ball contains (noise,
+corruptions) is applied to every image at every size. An image falls when the prediction on the perturbed image itself,
+made here and not by the attack, is wrong, and the perturbation is within its ball and [0, 1]. Attacks may climb the
+gradients of a faster model (`normbench.lab.engine.gradients`); images that have fallen for that model alone are
+attacked again without it. Random draws are seeded by trial and image, so that results do not depend on how images are
+batched (with a faster model: up to its rounding).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from normbench.attacks._gradient import GradientAttack
+from normbench.attacks.base import BALLS, Attack, Pool
+from normbench.lab.engine.gradients import Search
+from normbench.lab.train import Tensors
+from normbench.spec.outcome import AttackResult
+from normbench.spec.robustness import unpack
+
+__all__ = ["Clean", "EvaluationError", "attack", "clean", "frozen", "pack", "pixels", "predict", "unpack"]
+
+#: Rounding that a float32 step, projection and clip may add to a perturbation; for radii above 1 relative to the
+#: radius.
+SIZE_TOLERANCE = 1e-6
+
+
+class EvaluationError(RuntimeError):
+    """The model or the attack broke the rules under which a number would mean something."""
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Outcome on unperturbed images: `right` bool (N,) on the CPU, mean cross-entropy."""
+
+    right: torch.Tensor
+    loss: float
+
+
+def pack(right: torch.Tensor) -> bytes:
+    """Bool (N,) to packed bits, first image in the highest bit."""
+    return np.packbits(right.numpy()).tobytes()
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Eval mode, parameters without gradients, full float32 precision; raises `EvaluationError` if a buffer moved
+    meanwhile.
+    """
+    model.eval()
+    needs = {p: p.requires_grad for p in model.parameters()}
+    before = {name: b.clone() for name, b in model.named_buffers()}
+    matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        for parameter in needs:
+            parameter.requires_grad_(False)
+        yield
+        moved = [name for name, b in model.named_buffers() if not torch.equal(b, before[name])]
+        if moved:
+            raise EvaluationError(f"evaluation changed the model's state: {', '.join(moved[:3])}")
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
+        for parameter, value in needs.items():
+            parameter.requires_grad_(value)
+
+
+def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Logits without gradient, checked to be finite: a NaN must never count as a prediction."""
+    with torch.no_grad():
+        return _logits(model, images)
+
+
+def _logits(model: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    # Libraries multiply a single row by another kernel, which rounds differently: alone or in company, an image must
+    # get the same bits.
+    logits: torch.Tensor = model(images) if len(images) > 1 else model(images.expand(2, *images.shape[1:]))[:1]
+    if not torch.isfinite(logits).all():
+        raise EvaluationError("the logits are not finite")
+    return logits
+
+
+def pixels(images: torch.Tensor) -> torch.Tensor:
+    """uint8 (N, C, H, W) to float32 in [0, 1]."""
+    return images.float() / 255
+
+
+def clean(model: nn.Module, data: Tensors, batch_size: int) -> Clean:
+    """Predictions on every image of `data`."""
+    right, loss = [], 0.0
+    with frozen(model):
+        for start in range(0, len(data.labels), batch_size):
+            labels = data.labels[start : start + batch_size]
+            logits = predict(model, pixels(data.images[start : start + batch_size]))
+            right.append((logits.argmax(1) == labels).cpu())
+            loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
+    return Clean(torch.cat(right), loss / len(data.labels))
+
+
+class Counted(nn.Module):
+    """The model as attacks see it: counts the images that go through, and raises `EvaluationError` where logits are not
+    finite.
+
+    search: what answers where a gradient is asked for; None: the model itself.
+    """
+
+    def __init__(self, model: nn.Module, search: Search | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.search = search
+        self.images = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.images += len(images)
+        return _logits(self.search if self.search and images.requires_grad else self.model, images)
+
+
+def attack(
+    model: nn.Module,
+    method: Attack,
+    data: Tensors,
+    right: torch.Tensor,
+    *,
+    seed: int,
+    batch_size: int,
+    data_dir: str | None = None,
+    report: Callable[[float], None] = lambda _: None,
+    search: Search | None = None,
+) -> list[AttackResult]:
+    """Perturb with one method at all its sizes. `right`: bool (N,), which images are classified correctly as they are.
+
+    `data_dir`: where attacks that read stored images find them. `report` gets the share of the work that is done.
+    `search`: a faster model, whose gradients a `GradientAttack` climbs. Raises `EvaluationError` when logits are not
+    finite or a perturbation leaves its ball or [0, 1].
+    """
+    results: list[AttackResult] = []
+    pool = Pool(images=data.images, labels=data.labels, seed=seed, data_dir=data_dir)
+    parts = method.parts()
+    with frozen(model):
+        for position, part in enumerate(parts):
+            tell = partial(_tell_part, report, position, len(parts))
+            run = _Run(model, part, pool, right, batch_size, tell, search if isinstance(part, GradientAttack) else None)
+            results += run.minimal() if part.minimal else run.by_size()
+    return results
+
+
+def _tell_part(report: Callable[[float], None], position: int, parts: int, done: float) -> None:
+    report((position + done) / parts)
+
+
+@dataclass
+class _Run:
+    """One method over the test set."""
+
+    model: nn.Module
+    method: Attack
+    pool: Pool
+    right: torch.Tensor
+    batch_size: int
+    report: Callable[[float], None]
+    search: Search | None
+
+    def by_size(self) -> list[AttackResult]:
+        results, standing = [], self.right.clone()
+        for position, size in enumerate(self.method.sizes):
+            counted, started = Counted(self.model, self.search).eval(), time.perf_counter()
+            candidates = standing.nonzero().flatten() if self.method.threat in BALLS else torch.arange(len(self.right))
+            survived, largest = torch.zeros_like(self.right), None
+            for restart in range(self.method.attempts):
+                if not len(candidates):
+                    break
+                tell = partial(self._tell, position, restart)
+                pool = replace(self.pool, restart=restart)
+                largest, doubted = self._try(counted, pool, candidates, size, survived, largest, tell)
+                if len(doubted):
+                    counted.search = None
+                    largest, _ = self._try(counted, pool, doubted, size, survived, largest, tell)
+                    counted.search = self.search
+                candidates = survived.nonzero().flatten()
+            standing = survived
+            results.append(self._result(size, survived, started, counted, largest))
+        return results
+
+    def _tell(self, position: int, restart: int, done: float) -> None:
+        self.report((position + (restart + done) / self.method.attempts) / len(self.method.sizes))
+
+    def _try(
+        self,
+        counted: Counted,
+        pool: Pool,
+        candidates: torch.Tensor,
+        size: float,
+        survived: torch.Tensor,
+        largest: torch.Tensor | None,
+        tell: Callable[[float], None],
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Attack `candidates` once and note in `survived` (N,) which of them stand.
+
+        Returns the largest perturbation so far, and the candidates of which only the model that was searched thinks
+        that they have fallen.
+        """
+        done, doubted = 0, []
+        for index, perturbed in _together(
+            self.method.examples(counted, pool, candidates, size, self.batch_size), self.batch_size
+        ):
+            largest = _larger(largest, self._check(size, index, perturbed))
+            survived[index] = stands = self._right(counted, index, perturbed)
+            if counted.search and stands.any():
+                where = stands.to(perturbed.device)
+                counted.images += int(stands.sum())
+                thought = counted.search.thinks_wrong(
+                    perturbed[where], pool.labels[index[stands].to(pool.labels.device)]
+                )
+                doubted.append(index[stands][thought.cpu()])
+            done += len(index)
+            tell(done / len(candidates))
+        if done != len(candidates):
+            raise EvaluationError(f"{self.method.setting} at {size:g} returned {done} images of {len(candidates)}")
+        return largest, torch.cat(doubted) if doubted else candidates[:0]
+
+    def minimal(self) -> list[AttackResult]:
+        """One run; an image has fallen at every size that its perturbation is within. Seconds and model calls stand at
+        the smallest size.
+        """
+        counted, started = Counted(self.model).eval(), time.perf_counter()
+        candidates = self.right.nonzero().flatten()
+        reach = torch.where(self.right, torch.inf, 0.0).double()
+        done = 0
+        for index, perturbed in _together(
+            self.method.examples(counted, self.pool, candidates, self.method.sizes[-1], self.batch_size),
+            self.batch_size,
+        ):
+            distances = self._check(None, index, perturbed)
+            fooled = ~self._right(counted, index, perturbed)
+            reach[index[fooled]] = distances[fooled]
+            done += len(index)
+            self.report(done / len(candidates))
+        if done != len(candidates):
+            raise EvaluationError(f"{self.method.setting} returned {done} images of {len(candidates)}")
+        results = []
+        for size in self.method.sizes:
+            within = self.right & (reach <= size)
+            results.append(
+                self._result(size, self.right & ~within, started, counted, reach[within] if within.any() else None)
+            )
+            counted, started = Counted(self.model), time.perf_counter()
+        return results
+
+    def _right(self, counted: nn.Module, index: torch.Tensor, perturbed: torch.Tensor) -> torch.Tensor:
+        labels = self.pool.labels[index.to(self.pool.labels.device)]
+        return (predict(counted, perturbed).argmax(1) == labels).cpu()
+
+    def _check(self, size: float | None, index: torch.Tensor, perturbed: torch.Tensor) -> torch.Tensor:
+        """The size of each perturbation, float64 on the CPU; empty where the threat is no ball. `size`: its limit, None
+        where there is none.
+        """
+        name = self.method.setting if size is None else f"{self.method.setting} at {size:g}"
+        images, _ = self.pool.at(index)
+        if perturbed.shape != images.shape or not torch.isfinite(perturbed).all():
+            raise EvaluationError(f"{name} returned images of another shape or with non-finite pixels")
+        if self.method.threat != "standardised" and (float(perturbed.min()) < 0 or float(perturbed.max()) > 1):
+            raise EvaluationError(f"{name} left the pixel range [0, 1]")
+        if self.method.threat not in BALLS:
+            return torch.empty(0)
+        order = {"linf": float("inf"), "l2": 2.0, "l1": 1.0}[self.method.threat]
+        distances: torch.Tensor = torch.linalg.vector_norm(
+            (perturbed.double() - images.double()).flatten(1), order, dim=1
+        ).cpu()
+        if size is not None and float(distances.max()) > size + SIZE_TOLERANCE * max(1.0, size):
+            raise EvaluationError(f"{name} returned a perturbation of size {float(distances.max()):g}")
+        return distances
+
+    def _result(
+        self, size: float, survived: torch.Tensor, started: float, counted: Counted, distances: torch.Tensor | None
+    ) -> AttackResult:
+        return AttackResult(
+            attack=self.method.setting,
+            threat=self.method.threat,
+            size=size,
+            correct=int(survived.sum()),
+            total=len(survived),
+            outcomes=pack(survived),
+            seconds=time.perf_counter() - started,
+            model_calls=counted.images,
+            largest=None if distances is None or not len(distances) else float(distances.max()),
+        )
+
+
+def _larger(known: torch.Tensor | None, distances: torch.Tensor) -> torch.Tensor | None:
+    if not len(distances):
+        return known
+    return distances.max()[None] if known is None else torch.maximum(known, distances.max())
+
+
+def _together(
+    found: Iterable[tuple[torch.Tensor, torch.Tensor]], batch_size: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The same pairs of indices and images, gathered to batches worth a forward pass."""
+    indices: list[torch.Tensor] = []
+    images: list[torch.Tensor] = []
+    for index, perturbed in found:
+        indices.append(index)
+        images.append(perturbed.detach())
+        if sum(map(len, indices)) >= batch_size:
+            yield torch.cat(indices), torch.cat(images)
+            indices, images = [], []
+    if indices:
+        yield torch.cat(indices), torch.cat(images)

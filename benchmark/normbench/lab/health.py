@@ -1,0 +1,218 @@
+"""Can the robustness numbers of a network be trusted? Checks that raise a flag where gradients are masked or the
+network is no plain function.
+
+They look at the first images that are classified correctly, at the L-infinity size where the evaluation is most
+telling, and compare the evaluation's own worst case per image with attacks that masking does not stop. A flag is a
+finding with its evidence, not an error: it is stored and shown. The list follows Carlini et al. 2019, "On evaluating
+adversarial robustness", and Croce and Hein 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from normbench.attacks import registry
+from normbench.attacks.base import Pool
+from normbench.lab.evaluate import SIZE_TOLERANCE, Counted, frozen
+from normbench.lab.train import Tensors
+from normbench.spec.outcome import AttackResult, HealthCheck
+from normbench.spec.robustness import unpack
+
+#: Images that are looked at.
+SAMPLE = 64
+#: Sizes that are tried where the evaluation has no L-infinity attack.
+SIZES = tuple(k / 255 for k in (1, 2, 4, 8, 16, 32))
+STEPS = 20
+#: Queries of the Square attack an image: enough to show masking, far from its full strength.
+QUERIES = 100
+#: Grey images are within this distance of every image, so that nothing should stand.
+EVERYWHERE = 0.5
+#: Share of the sample that a black box may find beyond the evaluation, or a weaker attack beyond a stronger one, before
+#: the evaluation counts as weak. On 128 digits, eleven honest networks showed up to 2 % (images at the boundary),
+#: scaled logits and quantised inputs 6 to 7 %.
+SLACK = 0.04
+#: The same for DLR, which also finds what a few more steps of cross-entropy would: on 128 digits, eleven honest
+#: networks showed up to 5 %, scaled logits 18 %.
+DLR_SLACK = 0.08
+#: Share of the sample that may stand at `EVERYWHERE`.
+LEFT = 0.05
+#: Share of the sample whose gradient may be exactly zero.
+ZERO_GRADIENTS = 0.05
+#: Difference of logits between batches, relative to the largest logit: other kernels may round differently, other
+#: images may not matter.
+BATCH_MATES = 1e-4
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Correctly classified test images; `index` in the test set."""
+
+    index: torch.Tensor
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+def examine(
+    model: nn.Module, data: Tensors, right: torch.Tensor, results: Sequence[AttackResult], *, seed: int, batch_size: int
+) -> tuple[HealthCheck, ...]:
+    """All checks. `right`: bool (N,), which images of `data` are classified correctly; `results`: the evaluation that
+    is to be trusted.
+    """
+    index = right.nonzero().flatten()[:SAMPLE]
+    if not len(index):
+        return (HealthCheck(check="sample", passed=False, evidence="no test image is classified correctly"),)
+    pool = Pool(images=data.images, labels=data.labels, seed=seed)
+    sample = _Sample(index, *pool.at(index))
+    with frozen(model), torch.no_grad():
+        found = list(_plain_function(model, sample))
+        if found[0].passed:  # attacks on NaN mean nothing
+            found += _gradients(model, sample)
+            found += _attacks(Counted(model).eval(), pool, sample, results, min(batch_size, len(index)))
+    return tuple(found)
+
+
+def _plain_function(model: nn.Module, sample: _Sample) -> Iterator[HealthCheck]:
+    """Is the network one function of one image?"""
+    logits, again = model(sample.images), model(sample.images)
+    finite = bool(torch.isfinite(logits).all())
+    largest = float(logits.abs().max())
+    yield HealthCheck(
+        check="finite logits",
+        passed=finite,
+        evidence=f"largest absolute logit {largest:.4g} on {len(sample.index)} images",
+    )
+    probabilities = bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())
+    yield HealthCheck(
+        check="logits, not probabilities",
+        passed=not probabilities,
+        evidence=f"rows sum to {float(logits.sum(1).min()):.4g} to {float(logits.sum(1).max()):.4g}, smallest entry "
+        f"{float(logits.min()):.4g}",
+    )
+    training = [name or "the network" for name, module in model.named_modules() if module.training]
+    yield HealthCheck(
+        check="eval mode", passed=not training, evidence=f"in training mode: {', '.join(training[:3]) or 'no module'}"
+    )
+    moved = float((logits - again).abs().max())
+    yield HealthCheck(
+        check="deterministic", passed=moved == 0, evidence=f"two forward passes differ by {moved:.4g} at most; limit 0"
+    )
+    half = max(1, len(sample.images) // 2)
+    other = torch.cat([model(part) for part in torch.split(sample.images, half)])
+    apart = float((logits - other).abs().max())
+    yield HealthCheck(
+        check="independent of batch mates",
+        passed=apart <= BATCH_MATES * max(largest, 1e-12),
+        evidence=f"logits in half the batch differ by {apart:.4g} at most; limit {BATCH_MATES:g} of {largest:.4g}",
+    )
+
+
+def _gradients(model: nn.Module, sample: _Sample) -> Iterator[HealthCheck]:
+    zero = 0
+    for images, labels in zip(torch.split(sample.images, SAMPLE), torch.split(sample.labels, SAMPLE), strict=True):
+        x = images.clone().requires_grad_()
+        with torch.enable_grad():
+            loss = functional.cross_entropy(model(x), labels, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, x) if loss.requires_grad else (torch.zeros_like(x),)
+        zero += int((gradient.flatten(1) == 0).all(1).sum())
+    yield HealthCheck(
+        check="gradients",
+        passed=zero <= ZERO_GRADIENTS * len(sample.index),
+        evidence=f"{zero} of {len(sample.index)} images have a gradient that is exactly zero; limit "
+        f"{ZERO_GRADIENTS:.0%}",
+    )
+
+
+def _attacks(
+    model: Counted, pool: Pool, sample: _Sample, results: Sequence[AttackResult], batch_size: int
+) -> Iterator[HealthCheck]:
+    count = len(sample.index)
+
+    def stands(name: str, size: float, among: torch.Tensor, **params: object) -> torch.Tensor:
+        """Which images of the sample are right after an attack on those of `among`; the others count as fallen."""
+        left = among.clone()
+        places = among.nonzero().flatten()
+        for chosen, perturbed in (
+            registry.make(name, {"eps": [size], **params}).examples(model, pool, sample.index[places], size, batch_size)
+            if len(places)
+            else ()
+        ):
+            where = torch.searchsorted(sample.index, chosen)
+            left[where] = (model(perturbed).argmax(1) == sample.labels[where.to(sample.labels.device)]).cpu()
+        return left
+
+    everyone = torch.ones(count, dtype=torch.bool)
+    try:
+        size, claimed = _claim(results, sample.index) or _own_claim(stands, everyone)
+        weak = stands("fgsm", size, everyone)
+        strong = stands("bim", size, everyone, steps=STEPS)
+        larger = stands("bim", min(EVERYWHERE, 2 * size), everyone, steps=STEPS)
+        everywhere = stands("bim", EVERYWHERE, everyone, steps=STEPS)
+        blind = stands("pgd", size, claimed, steps=STEPS, loss="dlr")
+        black_box = stands("square", size, claimed, queries=QUERIES)
+    except RuntimeError as error:
+        yield HealthCheck(
+            check="attacks", passed=False, evidence=f"could not be run: {' '.join(str(error).split())[:200]}"
+        )
+        return
+    at = f"{size * 255:.3g}/255"
+
+    def beyond(check: str, more: torch.Tensor, less: torch.Tensor, text: str, share: float = SLACK) -> HealthCheck:
+        slack = share * count
+        return HealthCheck(
+            check=check,
+            passed=int(less.sum()) - int(more.sum()) <= slack,
+            evidence=f"{text}: {int(less.sum())} and {int(more.sum())} of {count} stand; the second may be lower by "
+            f"{slack:.3g}",
+        )
+
+    yield beyond(
+        "cross-entropy against DLR",
+        blind,
+        claimed,
+        f"at {at} the evaluation, then PGD-{STEPS} on the difference of logits ratio",
+        DLR_SLACK,
+    )
+    yield beyond(
+        "white box against black box", black_box, claimed, f"at {at} the evaluation, then Square with {QUERIES} queries"
+    )
+    yield beyond("iterative against single step", weak, strong, f"at {at} BIM-{STEPS} and FGSM")
+    yield beyond(
+        "monotone in eps", strong, larger, f"BIM-{STEPS} at {min(EVERYWHERE, 2 * size) * 255:.3g}/255 and at {at}"
+    )
+    yield HealthCheck(
+        check="nothing stands everywhere",
+        passed=int(everywhere.sum()) <= LEFT * count,
+        evidence=f"{int(everywhere.sum())} of {count} stand BIM-{STEPS} at eps {EVERYWHERE:g}, which contains grey; "
+        f"limit {LEFT:.0%}",
+    )
+    excess = max((r.largest - r.size * (1 + SIZE_TOLERANCE) for r in results if r.largest is not None), default=0.0)
+    yield HealthCheck(
+        check="within eps",
+        passed=excess <= SIZE_TOLERANCE,
+        evidence=f"perturbations exceed their size by {max(excess, 0.0):.2g} at most; limit {SIZE_TOLERANCE:g}",
+    )
+
+
+def _claim(results: Sequence[AttackResult], index: torch.Tensor) -> tuple[float, torch.Tensor] | None:
+    """The L-infinity size at which the worst case over the attacks is nearest to half of the sample (the largest of
+    several), and who stands there.
+    """
+    standing: dict[float, torch.Tensor] = {}
+    for result in results:
+        if result.threat == "linf":
+            right = torch.from_numpy(unpack(result.outcomes, result.total))[index]
+            standing[result.size] = standing.get(result.size, torch.ones_like(right)) & right
+    return min(standing.items(), key=lambda item: (abs(float(item[1].double().mean()) - 0.5), -item[0]), default=None)
+
+
+def _own_claim(stands, everyone: torch.Tensor) -> tuple[float, torch.Tensor]:  # type: ignore[no-untyped-def]
+    for size in SIZES:
+        left = stands("bim", size, everyone, steps=STEPS)
+        if float(left.double().mean()) <= 0.5:
+            break
+    return size, left

@@ -1,0 +1,184 @@
+"""What flows into and out of the norms of a network, seen by running an example through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+#: Modules that a norm with an activation of its own may take the place of, by class name along the inheritance.
+ACTIVATIONS = frozenset(
+    [
+        "ReLU",
+        "ReLU6",
+        "SiLU",
+        "Swish",
+        "GELU",
+        "GELUTanh",
+        "QuickGELU",
+        "Hardswish",
+        "HardSwish",
+        "LeakyReLU",
+        "ELU",
+        "CELU",
+        "SELU",
+        "PReLU",
+        "Mish",
+    ]
+)
+_ADDITIONS = frozenset(["add", "add_", "__add__", "__iadd__", "__radd__"])
+_PRODUCTS = frozenset(["mul", "mul_", "__mul__", "__imul__", "__rmul__"])
+_MIXING = ("conv", "linear", "matmul", "__matmul__", "bmm", "baddbmm", "einsum", "scaled_dot_product_attention")
+
+
+class FlowError(ValueError):
+    """A network cannot run an example."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """positions: of each norm, the values a channel and example that reach it. feeds: of each convolution or linear
+    layer, the norm that its output goes straight into. activations: of each norm, the activation module that its output
+    goes straight into and that nothing else goes into. branch_ends: the norms that end a residual branch.
+    """
+
+    positions: dict[str, int] = field(default_factory=dict)
+    feeds: dict[str, str] = field(default_factory=dict)
+    activations: dict[str, str] = field(default_factory=dict)
+    branch_ends: set[str] = field(default_factory=set)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode for a while; every module gets its own mode back."""
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+class _Origins:
+    """Which module an unwritten tensor came from, by address. Tensors are held, so that no address is used twice."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[str, torch.Tensor, int]] = {}
+
+    def add(self, name: str, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            self._known[output.data_ptr()] = (name, output, output._version)
+
+    def of(self, x: torch.Tensor) -> str | None:
+        """The module whose whole output `x` shows, in whatever shape or order of axes; None where something was
+        computed in between.
+        """
+        name, output, version = self._known.get(x.data_ptr(), ("", x, -1))
+        return name if version == output._version == x._version and output.numel() == x.numel() else None
+
+
+class _Depths(TorchFunctionMode):
+    """Carries along with each tensor how many convolutions and products made it, and the last norm since then; adds of
+    two such tensors of different depth show where residual branches end. Parameters carry nothing.
+    """
+
+    def __init__(self, ends: set[str]) -> None:
+        super().__init__()
+        self.ends = ends
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        inputs = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, torch.Tensor) and hasattr(t, "_depth")]
+        marks: list[tuple[int, str]] = [(t._depth, t._norm) for t in inputs]  # type: ignore[attr-defined]
+        out = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        if marks and name != "__get__":
+            depth, norm = max(marks, key=lambda mark: mark[0])
+            if (
+                name in _ADDITIONS
+                and len(marks) == 2
+                and norm
+                and marks[0][0] != marks[1][0]
+                and inputs[0].shape == inputs[1].shape
+            ):
+                self.ends.add(norm)
+            if name in _PRODUCTS:  # a gate (squeeze and excitation) is deeper than what it scales
+                norm = norm or next((n for _, n in marks if n), "")
+            if name.startswith(_MIXING):
+                depth, norm = depth + 1, ""
+            for tensor in tree_leaves(out):
+                if isinstance(tensor, torch.Tensor):
+                    tensor._depth, tensor._norm = depth, norm  # type: ignore[attr-defined]
+        return out
+
+
+def trace(model: nn.Module, norms: Mapping[str, int], example: torch.Tensor) -> Flow:
+    """Run `example` through `model` in eval mode and watch its `norms` (name to the axis of the channels). The model is
+    left as it was.
+
+    Raises `FlowError` where the network cannot run the example.
+
+    A layer feeds a norm, and a norm an activation, when one's input shares memory with the other's output, unwritten in
+    between: views and transpositions do not count as steps, sums and pooling do.
+    """
+    flow = Flow()
+    weighted, normed = _Origins(), _Origins()
+    calls: dict[str, list[str | None]] = {}
+
+    def weight_made(name: str) -> Any:
+        return lambda _module, _inputs, output: weighted.add(name, output)
+
+    def norm_took(name: str, axis: int) -> Any:
+        def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            x = inputs[0]
+            flow.positions.setdefault(name, x.numel() // (x.shape[0] * x.shape[axis]))
+            if source := weighted.of(x):
+                flow.feeds.setdefault(source, name)
+
+        return hook
+
+    def norm_made(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+            normed.add(name, output)
+            if hasattr(output, "_depth"):
+                output._norm = name  # type: ignore[attr-defined]
+
+        return hook
+
+    def activation_took(name: str) -> Any:
+        return lambda _module, inputs: calls.setdefault(name, []).append(normed.of(inputs[0]))
+
+    handles = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+            handles.append(module.register_forward_hook(weight_made(name)))
+        elif any(c.__name__ in ACTIVATIONS for c in type(module).__mro__) and name.rpartition(".")[0] not in norms:
+            handles.append(module.register_forward_pre_hook(activation_took(name)))
+    for name, axis in norms.items():
+        module = model.get_submodule(name)
+        handles += [
+            module.register_forward_pre_hook(norm_took(name, axis)),
+            module.register_forward_hook(norm_made(name)),
+        ]
+    try:
+        with evaluating(model), torch.no_grad(), _Depths(flow.branch_ends):
+            image = example.clone()
+            image._depth, image._norm = 0, ""  # type: ignore[attr-defined]
+            model(image)
+    except (RuntimeError, AssertionError, ValueError, IndexError, ArithmeticError) as error:
+        size = "x".join(str(n) for n in example.shape[1:])
+        raise FlowError(f"{type(model).__name__} cannot run {size} images: {type(error).__name__}: {error}") from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    sources = [s for origins in calls.values() for s in origins]
+    for activation, origins in calls.items():
+        if all(origins) and all(sources.count(s) == 1 for s in origins):
+            flow.activations.update({s: activation for s in origins if s})
+    return flow

@@ -1,0 +1,119 @@
+"""Which weights end up scale-invariant, and what a swap would do to an architecture (`bench audit MODEL NORM`)."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Literal
+
+import torch
+from torch import nn
+
+from normbench.lab.network import ModelError, Request, construct
+from normbench.lab.network.swap import Audit, swap
+from normbench.norms import resolve
+
+#: A weight whose cosine with its gradient is below this counts as scale-invariant: eps in the denominators leaves about
+#: 1e-5.
+COSINE = 1e-4
+#: Examples that the cosines are measured on.
+EXAMPLES = 4
+#: Gradients that each weight is compared with.
+PROJECTIONS = 3
+
+
+def audit(
+    model_name: str,
+    norm: str,
+    *,
+    stem: Literal["cifar", "native"] = "cifar",
+    width: float = 1.0,
+    image_size: int = 32,
+    channels: int = 3,
+    classes: int = 10,
+) -> Audit:
+    """What the swap to `norm` (as a suite writes it: `ws+gn[groups=8]`) does to an architecture, and which weights end
+    up scale-invariant.
+
+    Raises `ModelError`, `SwapError`, `NormSiteError` or `PluginError`.
+    """
+    _, components = resolve(norm)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = construct(
+            Request(name=model_name, stem=stem, width=width, channels=channels, image_size=image_size, classes=classes)
+        )
+        return audited(
+            network, swap(network, components, torch.zeros(2, channels, image_size, image_size)), channels, image_size
+        )
+
+
+def audited(network: nn.Module, done: Audit, channels: int, image_size: int) -> Audit:
+    """The audit with the scale-invariant weights of `network` filled in."""
+    cosines = weight_cosines(network, channels, image_size)
+    return done.model_copy(
+        update={
+            "scale_invariant": tuple(n for n, c in cosines.items() if c is not None and c < COSINE),
+            "weights": len(cosines),
+        }
+    )
+
+
+def weight_cosines(network: nn.Module, channels: int, image_size: int) -> dict[str, float | None]:
+    """|cos(w, gradient)| of every weight of a convolution or linear layer (the raw one where it is reparametrized), by
+    parameter name.
+
+    The largest of several, each with another random projection of the logits (in a large tensor any two directions may
+    be close to orthogonal once). Measured in training mode, on random images, on a copy whose zeros are undone (gammas,
+    heads and scalars that start at zero would hide what is behind them). None where the gradient is zero or not finite:
+    nothing can be said. Raises `ModelError` where the network gives no logits.
+    """
+    twin = copy.deepcopy(network).train()
+    cosines: dict[str, list[float | None]] = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _undo_zeros(twin)
+        weights = _weights(twin)
+        logits = twin(torch.randn(EXAMPLES, channels, image_size, image_size))
+        if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+            found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise ModelError(
+                f"{type(network).__name__} gives {found} for {EXAMPLES} images, not logits of shape ({EXAMPLES}, "
+                "classes)"
+            )
+        for _ in range(PROJECTIONS):
+            projected = (logits * torch.randn_like(logits)).sum()
+            gradients = torch.autograd.grad(projected, list(weights.values()), retain_graph=True, allow_unused=True)
+            for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+                cosines.setdefault(name, []).append(_cosine(weight, gradient))
+    return {name: None if None in each else max(c for c in each if c is not None) for name, each in cosines.items()}
+
+
+def _cosine(weight: torch.Tensor, gradient: torch.Tensor | None) -> float | None:
+    if gradient is None:
+        return None
+    w, g = weight.detach().double(), gradient.double()
+    product = float(w.norm() * g.norm())
+    return float((w * g).sum().abs()) / product if 0 < product < math.inf else None
+
+
+def _weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Matrices and kernels of convolutions and linear layers, raw ones where they are reparametrized."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        wrapped, _, _ = name.partition(".parametrizations.")
+        owner = model.get_submodule(wrapped if wrapped != name else name.rpartition(".")[0])
+        matrix = parameter.ndim > 1 and parameter.shape[0] > 1 and parameter[0].numel() > 1
+        if isinstance(owner, nn.modules.conv._ConvNd | nn.Linear) and matrix:
+            found[name] = parameter
+    return found
+
+
+@torch.no_grad()
+def _undo_zeros(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if not parameter.any() and not name.endswith("bias"):
+            if parameter.ndim < 2:
+                parameter.fill_(1)
+            else:
+                parameter.normal_(std=0.02)

@@ -1,0 +1,312 @@
+"""Replaces the normalization of a built network, module by module, and says what was done.
+
+The class of a layer decides which axis holds the channels. What stands around a norm stays: activations and drops that
+timm fuses into it, the affine values (residual branches that start at gamma = 0 still do), and, unless the method sets
+them, eps and momentum. Weight methods are registered on the convolutions and linear layers whose output goes straight
+into a norm, found by running an example through the network once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from normbench.lab.network.flow import Flow, trace
+from normbench.norms import Site, WeightNorm, split
+from normbench.spec.trial import Component, Frozen
+
+#: Classes of torch and timm by the axis that holds the channels; a class is looked up by the names along its
+#: inheritance.
+CHANNELS_FIRST = frozenset(
+    [
+        *("_BatchNorm", "FrozenBatchNormAct2d", "GroupNorm", "InplaceAbn", "_InstanceNorm"),
+        *("LayerNorm2d", "LayerNorm2dFp32", "LayerNormExp2d", "LayerNormAct2d", "LayerNormAct2dFp32"),
+        *("RmsNorm2d", "RmsNorm2dFp32", "RmsNormAct2d", "RmsNormAct2dFp32", "SimpleNorm2d", "SimpleNorm2dFp32"),
+        *("FilterResponseNormAct2d", "FilterResponseNormTlu2d"),
+        *(
+            "EvoNorm2dB0",
+            "EvoNorm2dB1",
+            "EvoNorm2dB2",
+            "EvoNorm2dS0",
+            "EvoNorm2dS0a",
+            "EvoNorm2dS1",
+            "EvoNorm2dS1a",
+            "EvoNorm2dS2",
+            "EvoNorm2dS2a",
+        ),
+    ]
+)
+CHANNELS_LAST = frozenset(
+    [
+        "LayerNorm",
+        "LayerNormFp32",
+        "LayerNormAct",
+        "LayerNormActFp32",
+        "RMSNorm",
+        "RmsNorm",
+        "RmsNormFp32",
+        "RmsNormAct",
+        "SimpleNorm",
+        "SimpleNormFp32",
+    ]
+)
+
+#: Norms that are an activation too, and what stands in for it: max(y, tau) starts as ReLU, x sigmoid(v x) starts as
+#: SiLU.
+BUILT_IN_ACTIVATION: dict[str, type[nn.Module]] = {"FilterResponseNormTlu2d": nn.ReLU, "EvoNorm2d": nn.SiLU}
+
+#: Modules with "norm" or "affine" in their name that normalize no activations, with the reason why they stay.
+NOT_NORMS = {
+    "GlobalResponseNorm": "competition between channels, not a normalization layer",
+    "Affine": "no statistics",
+    "LearnableAffineBlock": "no statistics",
+}
+
+
+class SwapError(ValueError):
+    """A swap would replace nothing, or a method is impossible at a place."""
+
+
+class Replaced(Frozen):
+    """A norm that was replaced."""
+
+    name: str
+    before: str
+    """Class of the layer that stood there."""
+    after: str
+    channels: int
+    axis: int
+    """Of the channels: 1 or -1."""
+    positions: int
+    """Values a channel and example at this image size (H*W or tokens); 0: not reached."""
+    eps: float | None
+    """Of the new layer; None where it has none."""
+    momentum: float | None
+    eps_before: float | None
+    momentum_before: float | None
+    activation: str
+    """Class of the activation that is fused into the layer; empty where none is."""
+    absorbed: str
+    """Class of the activation whose place the method's own took; empty where none did."""
+    ends_branch: bool
+    """The last norm of a residual branch."""
+
+
+class Wrapped(Frozen):
+    """A weight that was reparametrized."""
+
+    name: str
+    layer: str
+    shape: tuple[int, ...]
+    feeds: str
+    """The norm that the output went straight into; empty where none."""
+
+
+class Kept(Frozen):
+    """What was left alone, and why."""
+
+    name: str
+    layer: str
+    reason: str
+
+
+class Audit(Frozen):
+    """What a swap did."""
+
+    replaced: tuple[Replaced, ...]
+    wrapped: tuple[Wrapped, ...]
+    kept: tuple[Kept, ...]
+    parameters_before: int
+    parameters_after: int
+    scale_invariant: tuple[str, ...] | None = None
+    """Parameters w, convolutions and linear layers, with |cos(w, gradient)| < 1e-4 as measured at the start; None: not
+    measured.
+    """
+    weights: int = 0
+    """How many such parameters there are."""
+
+
+class ChannelsLast(nn.Module):
+    """Applies a layer for `(N, C, *)` to `(N, *, C)`."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.norm(x.movedim(-1, 1)).movedim(1, -1)
+        return y
+
+
+class NormAct(nn.Module):
+    """A norm with the drop and the activation that were fused into the one it replaces."""
+
+    def __init__(self, norm: nn.Module, drop: nn.Module, act: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+        self.drop = drop
+        self.act = act
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.act(self.drop(self.norm(x)))
+        return y
+
+
+def kind(module: nn.Module) -> str | None:
+    """The class name by which `module` is known as a norm, or None where it is none."""
+    return next(
+        (c.__name__ for c in type(module).__mro__ if c.__name__ in CHANNELS_FIRST or c.__name__ in CHANNELS_LAST), None
+    )
+
+
+def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> Audit:
+    """Replace every norm of `model` in place by the activation method of `norm`, as its modifier changes it, and
+    reparametrize weights by its weight method.
+
+    `example`: images `(N, C, H, W)` as the network takes them; they are run through it once, in eval mode, to see what
+    feeds what. Raises `SwapError` where nothing would be replaced, `FlowError` where the network cannot run the
+    example, `NormSiteError` where a method is impossible at a place.
+    """
+    weight, activation, modifier = split(tuple(norm))
+    before = sum(p.numel() for p in model.parameters())
+    sites = {name: module for name, module in model.named_modules() if kind(module)}
+    if not sites and weight is None:
+        raise SwapError(f"{type(model).__name__}: there is no normalization layer to replace")
+    flow = trace(model, {name: _axis(module) for name, module in sites.items()}, example)
+    named = [(name, type(module).__name__) for name, module in model.named_modules()]
+    others = tuple(Kept(name=name, layer=layer, reason=NOT_NORMS[layer]) for name, layer in named if layer in NOT_NORMS)
+    wrapped, kept = _wrap(model, weight, flow) if weight else ((), ())
+    if not sites and not wrapped:
+        raise SwapError(
+            f"{type(model).__name__}: no weight feeds a normalization layer, and there is none to replace; "
+            "where=all would wrap every weight"
+        )
+    if activation.own_branch_start and not flow.branch_ends:
+        raise SwapError(
+            f"{activation.name}: no residual branch of {type(model).__name__} ends in a normalization layer"
+        )
+    new: dict[int, nn.Module] = {}
+    replaced = []
+    for name, old in sites.items():
+        fused = _fused(old)
+        follower = flow.activations.get(name)
+        absorbed = (
+            (fused or (model.get_submodule(follower) if follower else None)) if activation.own_activation else None
+        )
+        site = Site(
+            name=name,
+            channels=_channels(old),
+            eps=float(getattr(old, "eps", None) or 1e-5),
+            momentum=float(getattr(old, "momentum", None) or 0.1),
+            affine=getattr(old, "weight", None) is not None,
+            positions=flow.positions.get(name),
+            activated=absorbed is not None,
+            ends_branch=name in flow.branch_ends,
+        )
+        layer = activation.layer(site)
+        _copy_affine(old, layer, one=activation.own_branch_start and site.ends_branch)
+        if absorbed is not None and not fused:
+            new[id(absorbed)] = nn.Identity()
+        placed = modifier.modify(layer) if modifier else layer
+        new[id(old)] = _dress(old, placed, None if absorbed is not None else fused).train(old.training)
+        replaced.append(
+            Replaced(
+                name=name,
+                before=type(old).__name__,
+                after=type(layer).__name__ + (f" + {type(placed).__name__}" if modifier else ""),
+                channels=site.channels,
+                axis=_axis(old),
+                positions=flow.positions.get(name, 0),
+                eps=getattr(layer, "eps", None),
+                momentum=getattr(layer, "momentum", None),
+                eps_before=getattr(old, "eps", None),
+                momentum_before=getattr(old, "momentum", None),
+                activation="" if absorbed is not None or fused is None else type(fused).__name__,
+                absorbed="" if absorbed is None else type(absorbed).__name__,
+                ends_branch=site.ends_branch,
+            )
+        )
+    for parent in list(model.modules()):
+        for key, child in parent._modules.items():
+            if id(child) in new:
+                parent._modules[key] = new[id(child)]
+    return Audit(
+        replaced=tuple(replaced),
+        wrapped=wrapped,
+        kept=kept + others,
+        parameters_before=before,
+        parameters_after=sum(p.numel() for p in model.parameters()),
+    )
+
+
+def _axis(norm: nn.Module) -> int:
+    return -1 if kind(norm) in CHANNELS_LAST else 1
+
+
+def _channels(old: nn.Module) -> int:
+    for attribute in ("num_features", "num_channels", "normalized_shape"):
+        value: Any = getattr(old, attribute, None)
+        if value is not None:
+            return int(value[-1]) if isinstance(value, tuple | list | torch.Size) else int(value)
+    weight = getattr(old, "weight", None)
+    if weight is None:
+        raise SwapError(f"{type(old).__name__} does not say how many channels it has")
+    return int(weight.numel())
+
+
+@torch.no_grad()
+def _copy_affine(old: nn.Module, layer: nn.Module, *, one: bool) -> None:
+    """`one`: a gamma that is zero everywhere becomes one."""
+    for attribute in ("weight", "bias"):
+        source, target = getattr(old, attribute, None), getattr(layer, attribute, None)
+        if source is not None and target is not None:
+            target.copy_(source.view_as(target))
+            if one and attribute == "weight" and not target.any():
+                target.fill_(1)
+
+
+def _fused(old: nn.Module) -> nn.Module | None:
+    """The activation that is part of `old`, or what stands for it where it has no module of its own."""
+    act = getattr(old, "act", None)
+    if isinstance(act, nn.Module):
+        return None if isinstance(act, nn.Identity) else act
+    built_in = next((a for prefix, a in BUILT_IN_ACTIVATION.items() if type(old).__name__.startswith(prefix)), None)
+    return built_in() if built_in and getattr(old, "apply_act", True) else None
+
+
+def _dress(old: nn.Module, layer: nn.Module, act: nn.Module | None) -> nn.Module:
+    """The layer on the old one's axis, with the drop that is part of it and the activation."""
+    if _axis(old) == -1:
+        layer = ChannelsLast(layer)
+    drop = getattr(old, "drop", None)
+    dropping = isinstance(drop, nn.Module) and not isinstance(drop, nn.Identity)
+    if act is None and not dropping:
+        return layer
+    return NormAct(layer, drop if isinstance(drop, nn.Module) and dropping else nn.Identity(), act or nn.Identity())
+
+
+def _wrap(model: nn.Module, method: WeightNorm, flow: Flow) -> tuple[tuple[Wrapped, ...], tuple[Kept, ...]]:
+    """Reparametrize the weights that `method` is for."""
+    wrapped, kept = [], []
+    for name, module in list(model.named_modules()):
+        weight = getattr(module, "weight", None)
+        if not isinstance(module, nn.modules.conv._ConvNd | nn.Linear) or not isinstance(weight, nn.Parameter):
+            continue
+        reason = None
+        if method.where == "fed" and name not in flow.feeds:
+            reason = "its output goes into no norm"
+        elif weight[0].numel() == 1:
+            reason = "one value a row"
+        elif not weight.detach().flatten(1).any(1).all():
+            reason = "a row of zeros has no direction"
+        if reason:
+            kept.append(Kept(name=name, layer=type(module).__name__, reason=reason))
+            continue
+        wrapped.append(
+            Wrapped(name=name, layer=type(module).__name__, shape=tuple(weight.shape), feeds=flow.feeds.get(name, ""))
+        )
+        method.wrap(module)  # type: ignore[arg-type]
+    return tuple(wrapped), tuple(kept)

@@ -1,0 +1,295 @@
+"""Training, in the plain: one loop, top to bottom.
+
+The order of the images and the draws of the augmentation depend on the trial's seed and the epoch alone, so that all
+methods see the same batches.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from torch import nn
+from torch.nn import functional
+
+from normbench.lab.adversarial import Adversary
+from normbench.lab.engine.steps import Engine, Kind
+from normbench.lab.observer import Observer
+from normbench.spec.outcome import Reading
+from normbench.spec.trial import TrainSpec, Trial
+
+#: Names under which timm's factory has what the suite's names mean ("sgd" there is Nesterov's).
+_TIMM_NAME = {"sgd": "momentum"}
+_PROGRESS_SECONDS = 1.0
+#: Optimizer steps, from the first on, whose losses are kept one by one: what a re-run of these steps alone is held
+#: against (`normbench.trust`).
+FIRST_STEPS = 10
+STEP_LOSS = "train.step-loss"
+
+
+class Diverged(RuntimeError):  # noqa: N818
+    """The training loss stopped being finite in `epoch` (counted from 1)."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"the training loss was not finite in epoch {epoch}")
+        self.epoch = epoch
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """A split on the device: `images` uint8 (N, C, H, W), `labels` int64 (N,)."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a running trial is; loss and accuracy are those of the epoch so far."""
+
+    epoch: float
+    epochs: int
+    loss: float
+    accuracy: float
+    images_per_second: float
+    phase: str = "train"
+    validation_accuracy: float | None = None
+    """After an epoch of a tuning candidate: what its scheduler goes by. Then these come with it, so that something is
+    left of one that is stopped:
+    """
+    readings: tuple[dict[str, Any], ...] = ()
+    """The `Reading`s of this epoch."""
+    train_seconds: float = 0.0
+    """Of all epochs so far."""
+
+
+@dataclass
+class Record:
+    """What training leaves besides the weights."""
+
+    curves: list[Reading] = field(default_factory=list)
+    epoch: int = 0
+    seconds: float = 0.0
+    images: int = 0
+    loss: float | None = None
+    engine: str = ""
+    """What computed the steps, see `normbench.lab.engine.steps`; empty before the first."""
+    engine_reason: str = ""
+    """Why it is not the engine that was wanted; empty where it is."""
+    compile_seconds: float = 0.0
+    """Not part of `seconds`."""
+    adversary: str = ""
+    """Of adversarial training under a compiled engine: what computes the gradients that its attack climbs, `compile` or
+    `eager`.
+    """
+    adversary_reason: str = ""
+    """Why that is not `compile`; empty where it is."""
+
+
+def parameter_groups(model: nn.Module, spec: TrainSpec) -> list[dict[str, object]]:
+    """Split parameters into decayed and not. With `decay: weights`, a tensor decays where it has more than one value an
+    output row.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in trained if spec.decay == "all" or (p.ndim > 1 and p.numel() > p.shape[0])]
+    rest = [p for p in trained if not any(p is d for d in decayed)]
+    groups: list[dict[str, object]] = [
+        {"params": decayed, "weight_decay": spec.weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    return [g for g in groups if g["params"]]
+
+
+def optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
+    made: torch.optim.Optimizer = create_optimizer_v2(
+        parameter_groups(model, spec),
+        opt=_TIMM_NAME.get(spec.optimizer, spec.optimizer),
+        lr=spec.lr,
+        weight_decay=0.0,
+        momentum=spec.momentum,
+    )
+    return made
+
+
+def learning_rate(step: int, total: int, spec: TrainSpec) -> float:
+    """Learning rate of optimizer step `step` (from 0) of `total`: linear warm-up to `spec.lr`, then the schedule down
+    to zero after the last step.
+    """
+    warm = round(total * spec.warmup)
+    if step < warm:
+        return spec.lr * (step + 1) / warm
+    done = (step - warm) / max(1, total - warm)
+    return (
+        spec.lr * {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[spec.schedule]
+    )
+
+
+def batches(count: int, size: int, *, drop_last: bool, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Index tensors of one shuffled epoch."""
+    order = torch.randperm(count, generator=generator)
+    for start in range(0, count, size):
+        if start + size <= count or not drop_last:
+            yield order[start : start + size]
+
+
+def augment(images: torch.Tensor, kinds: tuple[str, ...], generator: torch.Generator) -> torch.Tensor:
+    """Random crop (after zero padding by an eighth of the side) and horizontal flip, drawn an image. images: (N, C, H,
+    W).
+    """
+    count, _, side, _ = images.shape
+    device = images.device
+    if "crop" in kinds:
+        pad = side // 8
+        shifts = torch.randint(0, 2 * pad + 1, (2, count), generator=generator).to(device)
+        padded = functional.pad(images, (pad,) * 4)
+        span = torch.arange(side, device=device)
+        rows, columns = (span + shifts[0, :, None])[:, None, :, None], (span + shifts[1, :, None])[:, None, None, :]
+        samples, channels = (
+            torch.arange(count, device=device)[:, None, None, None],
+            torch.arange(images.shape[1], device=device)[None, :, None, None],
+        )
+        images = padded[samples, channels, rows, columns]
+    if "flip" in kinds:
+        flipped = (torch.rand(count, generator=generator) < 0.5).to(device)
+        images = torch.where(flipped[:, None, None, None], images.flip(3), images)
+    return images
+
+
+def train(
+    model: nn.Module,
+    trial: Trial,
+    data: Tensors,
+    *,
+    precision: str,
+    stepper: torch.optim.Optimizer,
+    observer: Observer,
+    report: Callable[[Progress], None],
+    record: Record,
+    stop: int | None = None,
+    after_epoch: Callable[[], None] = lambda: None,
+    engine: Kind = "eager",
+) -> None:
+    """Train in place, filling `record` as it goes, so that what was measured before a failure is kept.
+
+    `stepper`: see `optimizer`. `observer` looks before the first step and after every epoch, and is shown the steps
+    that it asks for. `stop`: steps after which to leave off, in the middle of whatever epoch, with the losses of the
+    first steps alone. A `record` that has epochs is that of a training which was interrupted; it goes on after them.
+    `after_epoch` is called where nothing is in progress. `engine`: the one that is wanted; `record` says which it was.
+    Raises `Diverged`.
+    """
+    spec, device = trial.train, data.images.device
+    count = len(data.labels)
+    steps_an_epoch = count // trial.batch_size if spec.drop_last else math.ceil(count / trial.batch_size)
+    if steps_an_epoch == 0:
+        raise ValueError(
+            f"batch_size {trial.batch_size} is larger than the {count} training images, and drop_last leaves no batch"
+        )
+    total = steps_an_epoch * spec.epochs
+    adversary = Adversary(spec.adversarial) if spec.adversarial else None
+    if not record.epoch:
+        record.curves += observer.look(0, 0)
+    steps = Engine(model, stepper, spec, precision=precision, wanted=engine)
+    images, labels = data.images[: trial.batch_size].float() / 255, data.labels[: trial.batch_size]
+    steps.prepare(images, labels)
+    record.compile_seconds += steps.compile_seconds
+    _tell(record, steps, adversary)
+    if adversary and engine != "eager":
+        adversary.prepare(model, images, labels)
+        record.compile_seconds += adversary.search.compile_seconds if adversary.search else 0.0
+        _tell(record, steps, adversary)
+    step = record.epoch * steps_an_epoch
+    for epoch in range(record.epoch + 1, spec.epochs + 1):
+        model.train()
+        generator = torch.Generator().manual_seed(trial.seed * 1_000_003 + epoch)
+        summed, right, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
+        first: list[torch.Tensor] = []
+        started = shown = time.perf_counter()
+        for chosen in batches(count, trial.batch_size, drop_last=spec.drop_last, generator=generator):
+            index = chosen.to(device)
+            images = augment(data.images[index].float() / 255, trial.data.augment, generator)
+            labels = data.labels[index]
+            if adversary:
+                images = adversary(model, images, labels, generator)
+            steps.rate(learning_rate(step, total, spec))
+            if observer.follows(step, epoch, steps_an_epoch):
+                logits, loss = steps.gradients(images, labels)
+                watched = observer.before(step, epoch, steps_an_epoch)
+                steps.update()
+            else:
+                (logits, loss), watched = steps.step(images, labels), None
+            step += 1
+            if step <= FIRST_STEPS:
+                first.append(loss)
+            if watched:
+                record.curves += observer.after(watched)
+            seen += len(labels)
+            summed += loss * len(labels)
+            right += (logits.argmax(1) == labels).sum()
+            if step == stop:
+                break
+            now = time.perf_counter()
+            if now - shown > _PROGRESS_SECONDS:
+                shown = now
+                report(
+                    Progress(
+                        epoch=epoch - 1 + seen / count,
+                        epochs=spec.epochs,
+                        loss=float(summed) / seen,
+                        accuracy=float(right) / seen,
+                        images_per_second=seen / (now - started),
+                    )
+                )
+        mean_loss, accuracy = float(summed) / seen, float(right) / seen
+        record.seconds += time.perf_counter() - started
+        record.images += seen
+        _tell(record, steps, adversary)
+        record.curves += _step_losses(first, epoch, steps_an_epoch)
+        if step == stop:
+            return
+        record.curves += [
+            Reading(
+                step=step, epoch=epoch, measure="train.loss", value=mean_loss if math.isfinite(mean_loss) else None
+            ),
+            Reading(step=step, epoch=epoch, measure="train.accuracy", value=accuracy),
+            Reading(step=step, epoch=epoch, measure="lr", value=learning_rate(step - 1, total, spec)),
+        ]
+        if not math.isfinite(mean_loss):
+            raise Diverged(epoch)
+        record.epoch, record.loss = epoch, mean_loss
+        record.curves += observer.look(step, epoch)
+        report(
+            Progress(
+                epoch=epoch,
+                epochs=spec.epochs,
+                loss=mean_loss,
+                accuracy=accuracy,
+                images_per_second=record.images / record.seconds,
+            )
+        )
+        after_epoch()
+
+
+def _tell(record: Record, steps: Engine, adversary: Adversary | None) -> None:
+    record.engine, record.engine_reason = steps.used, steps.reason
+    if adversary and adversary.search:
+        record.adversary, record.adversary_reason = adversary.search.engine, adversary.search.reason
+
+
+def _step_losses(losses: list[torch.Tensor], epoch: int, steps_an_epoch: int) -> list[Reading]:
+    """Losses of the first steps of an epoch, each before the step's update."""
+    values = torch.stack(losses).tolist() if losses else []
+    before = (epoch - 1) * steps_an_epoch
+    return [
+        Reading(
+            step=before + i,
+            epoch=epoch - 1 + i / steps_an_epoch,
+            measure=STEP_LOSS,
+            value=value if math.isfinite(value) else None,
+        )
+        for i, value in enumerate(values, 1)
+    ]

@@ -1,0 +1,384 @@
+"""The order of the day: data, model, training, measures, clean evaluation, attacks. Trial in, outcome out."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from normbench import attacks, measures
+from normbench.attacks._gradient import GradientAttack
+from normbench.lab import data as datasets
+from normbench.lab import evaluate, health
+from normbench.lab.checkpoint import Keeper, Training
+from normbench.lab.engine.gradients import Search
+from normbench.lab.engine.steps import chosen
+from normbench.lab.network.build import build
+from normbench.lab.observer import Observer, constraints, invariant_layers, norm_layers
+from normbench.lab.train import Diverged, Progress, Record, Tensors, optimizer, train
+from normbench.measures import Probe
+from normbench.paths import checkpoint_path
+from normbench.spec import robustness
+from normbench.spec.outcome import AttackResult, Outcome, Reading, Status
+from normbench.spec.trial import Trial
+
+#: Training images that measures look at; the first ones, which are balanced over the classes in the datasets that ship.
+PROBE_IMAGES = 256
+#: Test images that measures may judge a changed network by.
+PROBE_TEST_IMAGES = 1000
+#: Images an evaluation step; robust accuracies do not depend on it, but for the rounding of a compiled search.
+EVALUATION_BATCH = 500
+LOG_LINES = 30
+#: What torch says in a plain RuntimeError when a library of the GPU, or the host, has no memory left.
+_GPU_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+_HOST_MEMORY = ("can't allocate memory",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a trial needs to know about the machine; nothing in it changes what is computed, but for the device and what
+    a re-run asks for.
+    """
+
+    data_dir: str | None
+    fingerprint: str
+    device: str = "cpu"
+    threads: int = 1
+    engine: str = "auto"
+    """Of training and of what attacks search with, see `normbench.lab.engine.steps`; compiled code rounds otherwise, as
+    another number of threads does.
+    """
+    provenance: dict[str, Any] = field(default_factory=dict)
+    identity: str = ""
+    """Hash of the trial's identity, which a checkpoint must have in common with it."""
+    checkpoints: str | None = None
+    """Folder for checkpoints (see `normbench.paths.checkpoint_path`); None: none are kept."""
+    checkpoint_seconds: float = 120.0
+    """Least time between two of them."""
+    steps: int | None = None
+    """Optimizer steps after which a re-run leaves off, before anything is evaluated; None: the whole trial."""
+    shake: float = 0.0
+    """Every starting weight is moved by about this share of itself, at random: how much rounding alone decides in this
+    trial.
+    """
+
+
+def keeper(trial: Trial, context: Context) -> Keeper | None:
+    """What keeps the trial's checkpoints; None where the context has no place for them."""
+    path = checkpoint_path(context.checkpoints, trial.trial_id)
+    if path is None:
+        return None
+    owner = {
+        "identity": context.identity,
+        "device": context.device,
+        "precision": _precision(trial, context.device),
+        "threads": context.threads,
+    }
+    owner["engine"] = chosen(context.engine, context.device)
+    return Keeper(path, owner, context.checkpoint_seconds)
+
+
+def run(trial: Trial, context: Context, report: Callable[[Progress], None], kept: Keeper | None = None) -> Outcome:
+    """Run one trial to its end. Whatever happens inside it becomes the outcome's status and reason; only
+    KeyboardInterrupt passes through.
+
+    kept: see `keeper`; with it, training goes on from a checkpoint, and leaves some.
+    """
+    started, clock = time.time(), time.perf_counter()
+    record = Record()
+    found: dict[str, Any] = {}
+    status, reason, log = Status.OK, "", ""
+    facts: dict[str, Any] = {}
+    try:
+        _run(trial, context, report, record, found, kept)
+    except Diverged as error:
+        status, reason = Status.DIVERGED, str(error)
+    except Exception as error:  # any failure of a trial is a result with its reason
+        short = " ".join(str(error).split())
+        status, reason, log = Status.ERROR, f"{type(error).__name__}: {short}"[:500], _tail()
+        if memory := _out_of(error):
+            status, reason, facts = Status.OUT_OF_MEMORY, short[:300] or f"out of {memory}", {"out_of": memory}
+    if record.engine:
+        facts |= {
+            "engine": record.engine,
+            "engine_reason": record.engine_reason,
+            "compile_seconds": record.compile_seconds,
+        }
+    if record.adversary:
+        facts |= {"adversary": record.adversary, "adversary_reason": record.adversary_reason}
+    if kept:
+        facts |= {k: v for k, v in {"resumed_at": kept.resumed_at, "checkpoint": kept.problem}.items() if v}
+    found["provenance"] = found.get("provenance", context.provenance) | facts
+    return Outcome(
+        status=status,
+        reason=reason,
+        log=log,
+        epoch=record.epoch,
+        train_loss=record.loss,
+        curves=tuple(record.curves),
+        started=started,
+        wall_seconds=time.perf_counter() - clock + (kept.spent if kept else 0.0),
+        train_seconds=record.seconds,
+        images_per_second=record.images / record.seconds if record.seconds else None,
+        peak_memory=_peak_memory(context.device),
+        **found,
+    )
+
+
+def _precision(trial: Trial, device: str) -> str:
+    return {"auto": "bf16" if device.startswith("cuda") else "float32"}.get(
+        trial.train.precision, trial.train.precision
+    )
+
+
+def _run(
+    trial: Trial,
+    context: Context,
+    report: Callable[[Progress], None],
+    record: Record,
+    found: dict[str, Any],
+    kept: Keeper | None,
+) -> None:
+    device = torch.device(context.device)
+    precision = _precision(trial, context.device)
+    found["provenance"] = {**context.provenance, "precision": precision, **_machine(device, context.threads)}
+    _settle(device, context.threads)
+
+    final = trial.stage == "final"
+    here = (datasets.decoded(context.fingerprint, trial.data.image_size) / "done.json").is_file()
+    source = (
+        None
+        if here
+        else datasets.locate(
+            trial.data, Path(context.data_dir) if context.data_dir else None, download=True, test=final
+        )
+    )
+    dataset = datasets.load(trial.data, source, context.fingerprint)
+    training = _on_device(dataset.train, device)
+    test = _on_device(dataset.test, device) if dataset.test is not None else None
+
+    model, audit = build(
+        trial,
+        channels=dataset.channels,
+        image_size=dataset.image_size,
+        classes=len(dataset.classes),
+        mean=dataset.mean,
+        std=dataset.std,
+    )
+    found["audit"] = audit.model_dump(mode="json")
+    _shake(model, context.shake)
+    model = model.to(device)
+    if device.type == "cuda":
+        model = model.to(memory_format=torch.channels_last)
+
+    stepper = optimizer(model, trial.train)
+    probe = Probe(
+        model=model,
+        images=evaluate.pixels(training.images[:PROBE_IMAGES]),
+        labels=training.labels[:PROBE_IMAGES],
+        optimizer=stepper,
+        batch_size=min(trial.batch_size, PROBE_IMAGES, len(training.labels)),
+        seed=trial.seed,
+        norms=norm_layers(model, audit),
+        constraints=constraints(model, audit, trial.norm, trial.batch_size),
+        invariant=invariant_layers(audit),
+        test_images=None if test is None else evaluate.pixels(test.images[:PROBE_TEST_IMAGES]),
+        test_labels=None if test is None else test.labels[:PROBE_TEST_IMAGES],
+    )
+    validation = _on_device(dataset.validation, device) if dataset.validation is not None else None
+
+    def validate(step: int, epoch: int) -> list[Reading]:
+        if validation is None or not epoch:
+            return []
+        held_out = evaluate.clean(model, validation, EVALUATION_BATCH)
+        found["validation_accuracy"] = accuracy = float(held_out.right.double().mean())
+        reading = Reading(step=step, epoch=epoch, measure="validation.accuracy", value=accuracy)
+        if not final:
+            report(_validated(trial, record, reading))
+        return [reading]
+
+    observer = Observer([measures.registry.from_component(c) for c in trial.measures], probe, trial.train, validate)
+    found["measure_seconds"], found["provenance"]["measure_errors"] = observer.seconds, observer.errors
+    so_far = Training(model, stepper, observer, record)
+
+    def after_epoch() -> None:
+        if kept:
+            kept.save_when_due(so_far, last=record.epoch == trial.train.epochs)
+
+    if kept:
+        kept.resume(so_far)
+        for reading in record.curves:
+            if reading.measure == "validation.accuracy":
+                found["validation_accuracy"] = reading.value  # the last one stays
+    train(
+        model,
+        trial,
+        training,
+        precision=precision,
+        stepper=stepper,
+        observer=observer,
+        report=report,
+        record=record,
+        stop=context.steps,
+        after_epoch=after_epoch,
+        engine=chosen(context.engine, context.device),
+    )
+    if context.steps is not None:
+        return
+
+    if test is None:
+        return
+    result = evaluate.clean(model, test, EVALUATION_BATCH)
+    found |= {
+        "clean_correct": int(result.right.sum()),
+        "test_total": len(result.right),
+        "clean_outcomes": evaluate.pack(result.right),
+        "test_loss": result.loss,
+    }
+    results: list[AttackResult] = []
+    methods = [attacks.registry.from_component(c) for c in trial.attacks]
+    search = _search(model, test, precision, context) if any(isinstance(m, GradientAttack) for m in methods) else None
+    for method in methods:
+        results += evaluate.attack(
+            model,
+            method,
+            test,
+            result.right,
+            seed=trial.seed,
+            batch_size=EVALUATION_BATCH,
+            data_dir=context.data_dir,
+            report=_attack_progress(method.name, trial, record, report),
+            search=search,
+        )
+        found["attacks"] = tuple(results)
+        if search:  # which may have had to give up what it began with
+            facts = {
+                "search": search.engine,
+                "search_precision": search.precision,
+                "search_reason": search.reason,
+                "search_seconds": search.compile_seconds,
+            }
+            found["provenance"] |= facts
+    found["robustness"] = robustness.curves(found["clean_outcomes"], results)
+    if found["robustness"]:
+        found["health"] = health.examine(
+            model, test, result.right, results, seed=trial.seed, batch_size=EVALUATION_BATCH
+        )
+
+
+def _search(model: torch.nn.Module, test: Tensors, precision: str, context: Context) -> Search | None:
+    """What attacks climb the gradients of, under engines other than `eager`."""
+    if chosen(context.engine, context.device) == "eager":
+        return None
+    search = Search(model, precision)
+    with evaluate.frozen(model):
+        search.prepare(evaluate.pixels(test.images[:EVALUATION_BATCH]), test.labels[:EVALUATION_BATCH])
+    return search
+
+
+def _validated(trial: Trial, record: Record, reading: Reading) -> Progress:
+    """What is known after an epoch of a candidate. `reading`: of its validation accuracy, which `record` does not hold
+    yet.
+    """
+    readings = [r for r in record.curves if r.epoch > reading.epoch - 1] + [reading]
+    return Progress(
+        epoch=reading.epoch,
+        epochs=trial.train.epochs,
+        loss=record.loss or 0.0,
+        accuracy=next((r.value for r in readings if r.measure == "train.accuracy"), None) or 0.0,
+        images_per_second=record.images / record.seconds if record.seconds else 0.0,
+        phase="validation",
+        validation_accuracy=reading.value,
+        readings=tuple(r.model_dump() for r in readings),
+        train_seconds=record.seconds,
+    )
+
+
+def _attack_progress(
+    name: str, trial: Trial, record: Record, report: Callable[[Progress], None]
+) -> Callable[[float], None]:
+    accuracy = next((r.value for r in reversed(record.curves) if r.measure == "train.accuracy"), None) or 0.0
+    rate = record.images / record.seconds if record.seconds else 0.0
+
+    def tell(done: float) -> None:
+        report(
+            Progress(
+                epoch=record.epoch,
+                epochs=trial.train.epochs,
+                loss=record.loss or 0.0,
+                accuracy=accuracy,
+                images_per_second=rate,
+                phase=f"{name} {done:.0%}",
+            )
+        )
+
+    return tell
+
+
+def _shake(model: torch.nn.Module, share: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters() if share else ():
+            parameter.mul_(1 + share * torch.randn(parameter.shape, generator=generator))
+
+
+def _settle(device: torch.device, threads: int) -> None:
+    """Deterministic kernels and a fixed number of threads: on a CPU two runs of one trial agree to the last bit."""
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(device.type == "cpu")
+
+
+def _on_device(split: datasets.Split, device: torch.device) -> Tensors:
+    images = torch.from_numpy(split.images.transpose(0, 3, 1, 2).copy())  # a copy: mapped arrays cannot be written to
+    return Tensors(images.to(device), torch.tensor(split.labels).to(device))
+
+
+def _machine(device: torch.device, threads: int) -> dict[str, Any]:
+    machine: dict[str, Any] = {
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "threads": threads,
+        "device": "cpu",
+    }
+    if device.type == "cuda":
+        machine |= {"device": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    else:
+        machine["cpu"] = _cpu_name()
+    return machine
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _peak_memory(device: str) -> int:
+    if device.startswith("cuda"):
+        return int(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _out_of(error: Exception) -> str | None:
+    """Which memory ran out, if that is what the error says."""
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    if isinstance(error, torch.cuda.OutOfMemoryError) or any(t in text for t in _GPU_MEMORY):
+        return "GPU memory"
+    return "host memory" if isinstance(error, MemoryError) or any(t in text for t in _HOST_MEMORY) else None
+
+
+def _tail() -> str:
+    """The last lines of the traceback being handled."""
+    return "\n".join(traceback.format_exc().splitlines()[-LOG_LINES:])

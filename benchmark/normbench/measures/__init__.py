@@ -1,0 +1,10 @@
+"""Measures: `registry` finds them."""
+
+from __future__ import annotations
+
+from normbench.measures.base import Constraints, EndMeasure, Measure, NormLayer, Probe, Step, StepMeasure, Value
+from normbench.spec.plugins import Registry
+
+__all__ = ["Constraints", "EndMeasure", "Measure", "NormLayer", "Probe", "Step", "StepMeasure", "Value", "registry"]
+
+registry: Registry[Measure] = Registry("measure", "normbench.measures", Measure, "normbench.measures")  # type: ignore[type-abstract]

@@ -1,0 +1,111 @@
+"""The site: boards and results as static pages that work from `file://`, without a network and without JavaScript."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import normbench
+from normbench import norms
+from normbench.pages import (
+    boards_pages,
+    compare_page,
+    data_page,
+    drawings,
+    method_pages,
+    runs_page,
+    study_pages,
+    trial_pages,
+    tuning_page,
+)
+from normbench.pages.context import Context
+from normbench.pages.figures import chart_library, colours_script
+from normbench.pages.press import Press
+from normbench.pages.results import Results, load
+from normbench.pages.writer import SiteError, Writer, environment, replacing
+from normbench.paths import shipped
+from normbench.store.store import Store
+
+__all__ = ["SiteError", "build"]
+
+#: Pages of the navigation: file and text. The one on tuning is there when a suite has tuned.
+NAVIGATION = (
+    ("index.html", "Overview"),
+    ("accuracy.html", "Accuracy"),
+    ("robustness.html", "Robustness"),
+    ("weight-norm.html", "Weight norms"),
+    ("studies.html", "Studies"),
+    ("compare.html", "Compare"),
+    ("methods.html", "Methods"),
+    ("tuning.html", "Tuning"),
+    ("runs.html", "All runs"),
+    ("data.html", "Data"),
+    ("contribute.html", "Contribute"),
+)
+
+#: The method whose source the page for contributors shows.
+EXAMPLE = "gn.py"
+
+
+def _example() -> str:
+    return (Path(norms.__file__).parent / EXAMPLE).read_text().strip()
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Millions of objects live through a build and hardly any of them in cycles: looking for those took a fifth of the
+    time, and freed nothing.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
+    """Build all pages from the results of `suites` (default: all) into the folder `out`, and return the path of its
+    index.html.
+
+    The same results give the same bytes. A site that stands in `out` is replaced when the new one is whole. Raises
+    `SiteError` where `out` holds something else.
+    """
+    with _no_garbage():
+        return _build(load(store, suites), out)
+
+
+def _build(results: Results, out: Path) -> Path:
+    studies = study_pages.studies(results)
+    hidden = {page for page, there in (("studies.html", studies), ("tuning.html", results.sweeps)) if not there}
+    with replacing(out) as folder, Press() as press:
+        shared = {
+            "site": {
+                "nav": [page for page in NAVIGATION if page[0] not in hidden],
+                "trials": f"{results.table.num_rows:,}",
+                "version": results.version,
+                "date": results.date,
+                "problems": len(results.problems),
+                "normbench": normbench.__version__,
+            }
+        }
+        writer = Writer(folder, shared, environment())
+        shutil.copytree(shipped("site", "assets"), folder / "assets", ignore=shutil.ignore_patterns(".*"))
+        writer.text("assets/vega.js", chart_library())
+        writer.text("assets/colours.js", colours_script())
+        context = Context(results, writer, press)
+        boards_pages.write(context)
+        trial_pages.write(context)
+        study_pages.write(context, studies)
+        method_pages.write(context)
+        tuning_page.write(context)
+        compare_page.write(context)
+        runs_page.write(context)
+        data_page.write(context)
+        writer.page("contribute.html", "contribute.html", title="Contribute", example_file=EXAMPLE, example=_example())
+    drawings.clean()
+    return out.resolve() / "index.html"

@@ -1,0 +1,229 @@
+"""The overview and the boards: accuracy, robustness, weight norms."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from normbench.board import Board, Metric
+from normbench.board.types import Group
+from normbench.pages import figures
+from normbench.pages.context import Context
+from normbench.pages.figures import Chart
+from normbench.pages.methods import key_of
+from normbench.pages.tables import BoardTable, board_table
+
+#: Boards that the overview lists; the rest stand on the pages of their dataset and architecture.
+OVERVIEW_BOARDS = 12
+#: Boards that have charts, of the whole site: those with most trials, one of every dataset and architecture first.
+DRAWN = 4
+#: Members of a top group that the overview names.
+SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Topic:
+    name: str
+    heading: str
+    lede: str
+    caption: str
+    group: Group
+    """Of the numbers that it is about."""
+
+
+TOPICS = (
+    Topic(
+        "accuracy",
+        "Accuracy",
+        "Clean accuracy on the whole test set. Ranks are intervals: the best rank is 1 + the number of methods "
+        "whose 95 % interval lies wholly above; "
+        "the worst counts those not wholly below. A heavier line starts a group that lies wholly below the head of "
+        "the one above it.",
+        "clean accuracy",
+        "clean",
+    ),
+    Topic(
+        "robustness",
+        "Robustness",
+        "Accuracy on perturbed test images; an image counts when it is right before and after. The column with the "
+        "interval is the one that the ranks are of: "
+        "the worst case over all attacks of one size where there are several, at the size at which the methods "
+        "differ most. "
+        "Against the clean rank: ▲ n and ▼ n say that a method rises or falls by at least n ranks, ≈ that the rank "
+        "intervals do not tell.",
+        "robust accuracy",
+        "robust",
+    ),
+    Topic(
+        "weight-norm",
+        "Weight norms",
+        "How the weights grow in training: L2 norm of all weights at the end, divided by that at the start. Raw is "
+        "what the optimizer moves, effective is "
+        "what the layer multiplies with. Growth is neither good nor bad, so there are no ranks; accuracy stands "
+        "beside it. A weight "
+        "is scale-invariant where rescaling it changes nothing (measured before training: |cos(w, gradient)| < "
+        "1e-4): only of these does theory say "
+        "that they grow.",
+        "growth of the weights",
+        "weight-norm",
+    ),
+)
+
+
+def write(context: Context) -> None:
+    """Write index.html and the pages of every topic, one for each dataset and architecture."""
+    drawn = _drawn(context)
+    for topic in TOPICS:
+        if not context.combinations:
+            _topic_page(context, topic, f"{topic.name}.html", [], {})
+        for key, boards in context.combinations.items():
+            tables = [(b, _table(context, topic, b)) for b in _of(topic, boards)]
+            charts = {b.id: [c for c in _charts(context, topic, b) if c] for b in boards if b.id in drawn}
+            _topic_page(context, topic, f"{topic.name}{context.suffixes[key]}.html", tables, charts)
+    _index(context)
+
+
+def _of(topic: Topic, boards: Sequence[Board]) -> Sequence[Board]:
+    """Those that have something to say of a topic: numbers, or failures. All of them where none does, so that the page
+    says so.
+    """
+    return [b for b in boards if b.of(topic.group) or any(e.failed for e in b.entries)] or boards
+
+
+def _drawn(context: Context) -> set[str]:
+    ranked = [sorted(boards, key=lambda b: b.prominence, reverse=True) for boards in context.combinations.values()]
+    in_turn = [b.id for row in itertools.zip_longest(*ranked) for b in row if b is not None]
+    return set(in_turn[:DRAWN])
+
+
+def _topic_page(
+    context: Context, topic: Topic, path: str, tables: Sequence[tuple[Board, BoardTable]], charts: dict[str, Any]
+) -> None:
+    rows = [row for _, t in tables for row in t.rows]
+    context.writer.page(
+        "topic.html",
+        path,
+        title=topic.heading,
+        heading=topic.heading
+        if len(context.combinations) < 2
+        else f"{topic.heading}: {tables[0][0].dataset}, {tables[0][0].model}",
+        lede=topic.lede,
+        caption=topic.caption,
+        tables=[t for _, t in tables],
+        combinations=[
+            (f"{dataset} · {model}", f"{topic.name}{suffix}.html", f"{topic.name}{suffix}.html" == path)
+            for (dataset, model), suffix in context.suffixes.items()
+        ],
+        families=sorted({row.method.family for row in rows}),
+        decays=[f"{v:g}" for v in sorted({row.entry.spec["train"]["weight_decay"] for row in rows})],
+        charts=charts,
+    )
+
+
+def _table(context: Context, topic: Topic, board: Board) -> BoardTable:
+    clean, robust = board.headline("clean"), board.headline("robust")
+    if topic.name == "accuracy":
+        return board_table(board, clean, [clean] if clean else [], context)
+    if topic.name == "robustness":
+        others = [m for m in board.of("robust") if m != robust]
+        return board_table(board, robust, [robust, *others] if robust else [], context, against=clean)
+    weights = board.growth
+    beside = [m for m in (clean, robust) if m]
+    return board_table(board, weights[0] if weights else None, [*weights, *beside], context)
+
+
+def _charts(context: Context, topic: Topic, board: Board) -> Iterator[Chart | None]:
+    clean, robust = board.headline("clean"), board.headline("robust")
+    weights = next(iter(board.of("weight-norm")), None)
+    name = f"{topic.name}-{board.slug}"
+    if topic.name == "accuracy" and clean:
+        if reference := figures.reference(board, clean):
+            yield figures.differences(
+                context,
+                board,
+                clean,
+                reference,
+                f"{name}-differences",
+                f"Clean accuracy compared with {reference.label}, seed by seed",
+            )
+        yield figures.loss_curves(context, board, f"{name}-loss")
+    if topic.name == "robustness" and clean and robust:
+        yield figures.against_each_other(
+            context, board, clean, robust, f"{name}-front", "Clean against robust accuracy", front=True
+        )
+        if reference := figures.reference(board, robust):
+            yield figures.differences(
+                context,
+                board,
+                robust,
+                reference,
+                f"{name}-differences",
+                f"Robust accuracy compared with {reference.label}, seed by seed",
+            )
+        yield figures.robustness_curves(context, board, f"{name}-sizes")
+    if topic.name == "weight-norm" and weights:
+        yield figures.growth_curves(context, board, f"{name}-curves")
+        if robust:
+            yield figures.against_each_other(
+                context,
+                board,
+                weights,
+                robust,
+                f"{name}-robust",
+                "Growth of the weights and robust accuracy",
+                front=False,
+            )
+        if clean:
+            yield figures.against_each_other(
+                context, board, weights, clean, f"{name}-clean", "Growth of the weights and clean accuracy", front=False
+            )
+
+
+def _index(context: Context) -> None:
+    boards = sorted(context.results.boards, key=lambda b: b.prominence, reverse=True)
+    context.writer.page(
+        "index.html",
+        "index.html",
+        title="Overview",
+        method_count=len({key_of(e) for b in boards for e in b.entries}),
+        datasets=sorted({b.dataset for b in boards}),
+        boards=[
+            {
+                "title": b.title,
+                "href": context.topic_href("accuracy", b),
+                "clean": _top(context, b, b.headline("clean")),
+                "robust": _top(context, b, b.headline("robust")),
+                "entries": len(b.entries),
+                "trials": sum(len(e.runs) for e in b.entries),
+                "failed": sum(len(e.failed) for e in b.entries),
+            }
+            for b in boards[:OVERVIEW_BOARDS]
+        ],
+        hidden=max(0, len(boards) - OVERVIEW_BOARDS),
+        charts=_overview_charts(context),
+    )
+
+
+def _top(context: Context, board: Board, metric: Metric | None) -> dict[str, Any] | None:
+    if metric is None:
+        return None
+    tied = board.tied_for_first(metric)
+    shown = [(e.label, e.cells[metric.key].display, context.methods[key_of(e)].css) for e in tied[:SHOWN]]
+    return {
+        "metric": metric.label if metric.group == "robust" else "",
+        "shown": shown,
+        "more": max(0, len(tied) - SHOWN),
+    }
+
+
+def _overview_charts(context: Context) -> list[Chart]:
+    lead = context.results.lead()
+    clean, robust = (lead.headline("clean"), lead.headline("robust")) if lead else (None, None)
+    if lead is None or clean is None or robust is None:
+        return []
+    chart = figures.against_each_other(
+        context, lead, clean, robust, "overview-front", "Clean against robust accuracy", front=True, width=900
+    )
+    return [chart] if chart else []

@@ -1,0 +1,498 @@
+"""Charts as Vega-Lite specifications: plain dictionaries with literal colours, from plain values.
+
+One specification serves all: drawn to SVG when the site is built, to PDF and PNG for download, and live in the page
+behind "Explore". Scales are explicit, so that labels can be placed here, where they do not overlap, and stay there in
+every rendering.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PAPER, INK, SOFT, GRID, GHOST = "#ffffff", "#14181d", "#55606c", "#e3e8ed", "#c3cad1"
+#: Family -> colour and shape. After Okabe and Ito (2008), darkened to at least 3:1 on white; shapes carry the same
+#: information.
+FAMILY = {
+    "batch statistics": ("#0072b2", "circle"),
+    "sample statistics": ("#b35c00", "square"),
+    "weight": ("#00805e", "triangle-up"),
+    "whitening": ("#b0478c", "diamond"),
+    "no statistics": ("#454d56", "cross"),
+}
+OTHER = ("#454d56", "triangle-down")
+#: Literal colour -> variable of the style sheet, for the SVG that stands in a page and follows its theme.
+VARIABLES = {
+    PAPER: "--paper",
+    INK: "--ink",
+    SOFT: "--soft",
+    GRID: "--grid",
+    GHOST: "--ghost",
+    "#0072b2": "--batch",
+    "#b35c00": "--sample",
+    "#00805e": "--weight",
+    "#b0478c": "--whitening",
+    "#454d56": "--plain",
+}
+#: Pixels a character of a label takes at 11 px, on the safe side.
+CHARACTER, LINE = 6.3, 13
+LABEL_LIMIT = 34
+
+
+def colour(family: str) -> str:
+    return FAMILY.get(family, OTHER)[0]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A quantitative axis: title with unit, domain, logarithmic or not."""
+
+    title: str
+    low: float
+    high: float
+    log: bool = False
+    ticks: tuple[float, ...] = ()
+    """Where ticks stand; chosen by Vega when empty."""
+
+    def pixel(self, value: float, length: float) -> float:
+        low, high, v = (math.log(x) if self.log else x for x in (self.low, self.high, value))
+        return (v - low) / (high - low) * length
+
+    def value(self, pixel: float, length: float) -> float:
+        low, high = (math.log(x) if self.log else x for x in (self.low, self.high))
+        found = low + pixel / length * (high - low)
+        return math.exp(found) if self.log else found
+
+    def encode(self, field: str, **axis: Any) -> dict[str, Any]:
+        scale: dict[str, Any] = {"domain": [self.low, self.high], "nice": False, "zero": False}
+        if self.log:
+            scale["type"] = "log"
+        return {
+            "field": field,
+            "type": "quantitative",
+            "scale": scale,
+            "axis": {"title": self.title, **({"values": list(self.ticks)} if self.ticks else {"tickCount": 5})} | axis,
+        }
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One entry in a scatter or forest plot; x and y with optional interval ends."""
+
+    label: str
+    family: str
+    x: float
+    y: float
+    x_low: float | None = None
+    x_high: float | None = None
+    y_low: float | None = None
+    y_high: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One entry's curve: (x, y, low, high), with the band left out where low is None."""
+
+    label: str
+    family: str
+    points: tuple[tuple[float, float, float | None, float | None], ...]
+    dashed: bool = False
+
+
+def fit(
+    values: Iterable[float],
+    title: str,
+    *,
+    log: bool = False,
+    margin: float = 0.06,
+    floor: float | None = None,
+    ceiling: float | None = None,
+) -> Axis:
+    """An axis around values, with a margin on both sides."""
+    found = list(values)
+    low, high = min(found), max(found)
+    if log:
+        ratio = max(high / low, 1.05) ** margin
+        return Axis(title, low / ratio, high * ratio, log=True)
+    span = (high - low) or max(abs(high), 1.0) * 0.1
+    bottom, top = low - margin * span, high + margin * span
+    return Axis(
+        title,
+        bottom if floor is None else max(floor - 0.01 * span, bottom),
+        top if ceiling is None else min(ceiling + 0.01 * span, top),
+    )
+
+
+def _base(**parts: Any) -> dict[str, Any]:
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "background": PAPER,
+        "padding": {"left": 4, "right": 8, "top": 8, "bottom": 4},
+        "config": {
+            "aria": False,
+            "font": "Helvetica, Arial, sans-serif",
+            "view": {"stroke": None},
+            "axis": {
+                "domainColor": GHOST,
+                "gridColor": GRID,
+                "tickColor": GHOST,
+                "labelColor": SOFT,
+                "titleColor": INK,
+                "labelFontSize": 11,
+                "titleFontSize": 12,
+                "titleFontWeight": "normal",
+                "titlePadding": 8,
+            },
+            "title": {"color": INK, "fontSize": 12, "fontWeight": "bold", "anchor": "start", "offset": 6},
+        },
+        **parts,
+    }
+
+
+def _families(present: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    there = set(present)
+    names = [f for f in FAMILY if f in there] + sorted(there - FAMILY.keys())
+    colours = {"domain": names, "range": [FAMILY.get(n, OTHER)[0] for n in names]}
+    shapes = {"domain": names, "range": [FAMILY.get(n, OTHER)[1] for n in names]}
+    return {"field": "family", "type": "nominal", "scale": colours, "legend": None}, {
+        "field": "family",
+        "type": "nominal",
+        "scale": shapes,
+        "legend": None,
+    }
+
+
+def short(label: str) -> str:
+    """A label cut to what a chart has room for."""
+    return label if len(label) <= LABEL_LIMIT else label[: LABEL_LIMIT - 1] + "…"
+
+
+def scatter(
+    marks: Sequence[Mark], x: Axis, y: Axis, *, front: bool, width: int = 490, height: int = 360
+) -> dict[str, Any]:
+    """Points with intervals on both axes; `front`: joins the points that no other beats in both."""
+    colours, shapes = _families(m.family for m in marks)
+    data = [vars(m) | {"label": m.label} for m in marks]
+    tooltip = [
+        {"field": "label", "title": "Method"},
+        {"field": "x", "title": x.title, "format": ".2f"},
+        {"field": "y", "title": y.title, "format": ".2f"},
+    ]
+    layers: list[dict[str, Any]] = []
+    steps = _steps(pareto(marks)) if front else []
+    if front:
+        layers.append(
+            {
+                "data": {"values": [{"x": sx, "y": sy, "order": i} for i, (sx, sy) in enumerate(steps)]},
+                "mark": {"type": "line", "color": SOFT, "strokeDash": [3, 3], "strokeWidth": 1.2},
+                "encoding": {"x": x.encode("x"), "y": y.encode("y"), "order": {"field": "order"}},
+            }
+        )
+    for a, b in (("x", "y"), ("y", "x")):
+        spread = [d for d in data if d[f"{a}_low"] is not None]
+        if spread:
+            axis, other = (x, y) if a == "x" else (y, x)
+            layers.append(
+                {
+                    "data": {"values": spread},
+                    "mark": {"type": "rule", "strokeWidth": 1.3, "opacity": 0.55, "clip": True},
+                    "encoding": {
+                        a: axis.encode(f"{a}_low"),
+                        f"{a}2": {"field": f"{a}_high"},
+                        b: other.encode(b),
+                        "color": colours,
+                    },
+                }
+            )
+    layers.append(
+        {
+            "data": {"values": data},
+            "mark": {"type": "point", "filled": True, "size": 75, "opacity": 1, "stroke": PAPER, "strokeWidth": 0.8},
+            "encoding": {"x": x.encode("x"), "y": y.encode("y"), "color": colours, "shape": shapes, "tooltip": tooltip},
+            "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
+        }
+    )
+    layers.append(_labels(place(marks, x, y, width, height, steps), x, y))
+    return _base(width=width, height=height, layer=layers)
+
+
+def pareto(marks: Sequence[Mark]) -> list[Mark]:
+    """The marks that no other beats in both x and y, by x."""
+    best: list[Mark] = []
+    for mark in sorted(marks, key=lambda m: (-m.x, -m.y)):
+        if not best or mark.y > best[-1].y:
+            best.append(mark)
+    return best[::-1]
+
+
+def _steps(best: Sequence[Mark]) -> list[tuple[float, float]]:
+    """Corners of the staircase through these marks."""
+    corners: list[tuple[float, float]] = []
+    for mark in best:
+        if corners:
+            corners.append((corners[-1][0], mark.y))
+        corners.append((mark.x, mark.y))
+    return corners
+
+
+def place(
+    marks: Sequence[Mark], x: Axis, y: Axis, width: int, height: int, steps: Sequence[tuple[float, float]] = ()
+) -> list[dict[str, Any]]:
+    """Where labels go, in data units: beside, above or below their point, where they meet no point, no bar, no step of
+    the front and no other label.
+
+    A label is left out where there is no room for it; its name is in the table and in the tooltip.
+    """
+    points = [(x.pixel(m.x, width), y.pixel(m.y, height)) for m in marks]
+    taken = [(px - 5, py - 5, px + 5, py + 5) for px, py in points]
+    for (px, py), m in zip(points, marks, strict=True):
+        if m.x_low is not None and m.x_high is not None:
+            taken.append((x.pixel(m.x_low, width), py - 1, x.pixel(m.x_high, width), py + 1))
+        if m.y_low is not None and m.y_high is not None:
+            taken.append((px - 1, y.pixel(m.y_low, height), px + 1, y.pixel(m.y_high, height)))
+    corners = [(x.pixel(sx, width), y.pixel(sy, height)) for sx, sy in steps]
+    taken += [
+        (min(a[0], b[0]) - 1, min(a[1], b[1]) - 1, max(a[0], b[0]) + 1, max(a[1], b[1]) + 1)
+        for a, b in itertools.pairwise(corners)
+    ]
+    first = {id(m) for m in pareto(marks)}
+    placed = []
+    for index in sorted(range(len(marks)), key=lambda i: (id(marks[i]) not in first, i)):
+        px, py = points[index]
+        text = short(marks[index].label)
+        w = len(text) * CHARACTER
+        far = (
+            x.pixel(marks[index].x_high or marks[index].x, width) + 6,
+            x.pixel(marks[index].x_low or marks[index].x, width) - 6 - w,
+        )
+        places = (
+            (px + 6, py + 9),
+            (px + 6, py - 9),
+            (px - 6 - w, py + 9),
+            (px - 6 - w, py - 9),
+            (far[0], py),
+            (far[1], py),
+            (px - w / 2, py + 16),
+            (px - w / 2, py - 16),
+        )
+        for left, middle in places:
+            box = (left, middle - LINE / 2, left + w, middle + LINE / 2)
+            inside = left >= 0 and left + w <= width and box[1] >= 0 and box[3] <= height
+            if inside and not any(_meet(box, other) for other in taken):
+                taken.append(box)
+                placed.append({"label": text, "x": x.value(left, width), "y": y.value(middle, height)})
+                break
+    return placed
+
+
+def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _labels(values: Sequence[dict[str, Any]], x: Axis, y: Axis) -> dict[str, Any]:
+    return {
+        "data": {"values": list(values)},
+        "mark": {"type": "text", "align": "left", "baseline": "middle", "fontSize": 11, "color": INK},
+        "encoding": {"x": x.encode("x"), "y": y.encode("y"), "text": {"field": "label"}},
+    }
+
+
+def forest(marks: Sequence[Mark], x: Axis, *, width: int = 400) -> dict[str, Any]:
+    """One row an entry, in the order given, its x with interval, and a line at zero. `y` of the marks is not used."""
+    colours, shapes = _families(m.family for m in marks)
+    names = [f"{i} {m.label}" for i, m in enumerate(marks)]
+    data = [vars(m) | {"row": n} for m, n in zip(marks, names, strict=True)]
+    rows = {
+        "field": "row",
+        "type": "nominal",
+        "sort": names,
+        "axis": {
+            "title": None,
+            "labelExpr": "slice(datum.label, indexof(datum.label, ' ') + 1, indexof(datum.label, ' ') + "
+            f"{1 + LABEL_LIMIT})",
+            "labelLimit": 280,
+            "grid": False,
+            "labelColor": INK,
+            "ticks": False,
+            "domain": False,
+        },
+    }
+    layers: list[dict[str, Any]] = [
+        {
+            "data": {"values": [{"x": 0}]},
+            "mark": {"type": "rule", "color": SOFT, "strokeDash": [4, 3]},
+            "encoding": {"x": x.encode("x")},
+        }
+    ]
+    spread = [d for d in data if d["x_low"] is not None]
+    if spread:
+        layers.append(
+            {
+                "data": {"values": spread},
+                "mark": {"type": "rule", "strokeWidth": 2, "clip": True},
+                "encoding": {"x": x.encode("x_low"), "x2": {"field": "x_high"}, "y": rows, "color": colours},
+            }
+        )
+    layers.append(
+        {
+            "data": {"values": data},
+            "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
+            "encoding": {
+                "x": x.encode("x"),
+                "y": rows,
+                "color": colours,
+                "shape": shapes,
+                "tooltip": [{"field": "label", "title": "Method"}, {"field": "x", "title": x.title, "format": ".2f"}],
+            },
+        }
+    )
+    return _base(width=width, height={"step": 22}, layer=layers)
+
+
+def facets(lines: Sequence[Line], x: Axis, y: Axis, *, width: int = 200, height: int = 210) -> dict[str, Any]:
+    """One panel a family with its lines in colour and all others in grey; names at the ends of lines."""
+    names = [f for f in FAMILY if any(line.family == f for line in lines)] + sorted(
+        {line.family for line in lines} - FAMILY.keys()
+    )
+    panels = []
+    for position, family in enumerate(names):
+        own = [line for line in lines if line.family == family]
+        others = [line for line in lines if line.family != family]
+        yaxis = {} if position == 0 else {"title": None, "labels": False, "ticks": False}
+        layers = []
+        if others:
+            layers.append(_lines(others, x, y, yaxis, GHOST, 1.0, band=False))
+        layers.append(_lines(own, x, y, yaxis, colour(family), 2.0, band=True))
+        ends = _dodged([(short(line.label), y.pixel(line.points[-1][1], height)) for line in own], height)
+        layers.append(
+            {
+                "data": {"values": [{"label": text, "x": x.high, "y": y.value(pixel, height)} for text, pixel in ends]},
+                "mark": {"type": "text", "align": "left", "baseline": "middle", "dx": 6, "fontSize": 11, "color": INK},
+                "encoding": {"x": x.encode("x"), "y": y.encode("y", **yaxis), "text": {"field": "label"}},
+            }
+        )
+        panels.append(
+            {
+                "width": width,
+                "height": height,
+                "title": {"text": family[:1].upper() + family[1:]},
+                "layer": _flatten(layers),
+            }
+        )
+    return _base(hconcat=panels, spacing=14)
+
+
+def _lines(
+    lines: Sequence[Line], x: Axis, y: Axis, yaxis: dict[str, Any], stroke: str, width: float, *, band: bool
+) -> dict[str, Any]:
+    data = [
+        {"label": line.label, "x": px, "y": py, "low": low, "high": high, "dash": line.dashed}
+        for line in lines
+        for px, py, low, high in line.points
+    ]
+    dash = {
+        "field": "dash",
+        "type": "nominal",
+        "scale": {"domain": [False, True], "range": [[1, 0], [5, 3]]},
+        "legend": None,
+    }
+    layers: list[dict[str, Any]] = []
+    if band and any(d["low"] is not None for d in data):
+        layers.append(
+            {
+                "data": {"values": [d for d in data if d["low"] is not None]},
+                "mark": {"type": "area", "color": stroke, "opacity": 0.16, "clip": True},
+                "encoding": {
+                    "x": x.encode("x"),
+                    "y": y.encode("low", **yaxis),
+                    "y2": {"field": "high"},
+                    "detail": {"field": "label"},
+                },
+            }
+        )
+    layers.append(
+        {
+            "data": {"values": data},
+            "mark": {"type": "line", "color": stroke, "strokeWidth": width, "clip": True},
+            "encoding": {
+                "x": x.encode("x"),
+                "y": y.encode("y", **yaxis),
+                "detail": {"field": "label"},
+                "strokeDash": dash,
+            }
+            | (
+                {
+                    "tooltip": [
+                        {"field": "label", "title": "Method"},
+                        {"field": "x", "title": x.title},
+                        {"field": "y", "title": y.title, "format": ".3f"},
+                    ]
+                }
+                if band
+                else {}
+            ),
+        }
+    )
+    return {"layer": layers}
+
+
+def _flatten(layers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [inner for layer in layers for inner in layer.get("layer", [layer])]
+
+
+def _dodged(ends: Sequence[tuple[str, float]], height: float) -> list[tuple[str, float]]:
+    """Labels at heights (pixels upwards) moved apart so that none overlaps, within the panel as far as they fit."""
+    placed: list[tuple[str, float]] = []
+    for text, pixel in sorted(ends, key=lambda e: e[1]):
+        low = placed[-1][1] + LINE if placed else 0.0
+        placed.append((text, max(pixel, low)))
+    excess = placed[-1][1] - height if placed else 0.0
+    for i in range(len(placed) - 1, -1, -1):
+        if excess > 0:
+            ceiling = placed[i + 1][1] - LINE if i + 1 < len(placed) else height
+            placed[i] = (placed[i][0], min(placed[i][1], ceiling))
+    return placed
+
+
+def panels(
+    groups: Sequence[tuple[str, Sequence[tuple[str, str, Sequence[tuple[float, float]]]], Axis, Axis]],
+    *,
+    width: int = 250,
+    height: int = 180,
+) -> dict[str, Any]:
+    """Panels side by side: title, series of (label, colour, points), and both axes. A series without a label stays in
+    the background.
+    """
+    made = []
+    for title, series, x, y in groups:
+        layers: list[dict[str, Any]] = []
+        for label, stroke, points in series:
+            layers.append(
+                {
+                    "data": {"values": [{"x": px, "y": py} for px, py in points]},
+                    "mark": {
+                        "type": "line",
+                        "color": stroke,
+                        "strokeWidth": 2 if label else 1,
+                        "clip": True,
+                        "point": {"size": 14, "filled": True, "color": stroke} if label else False,
+                    },
+                    "encoding": {"x": x.encode("x"), "y": y.encode("y")},
+                }
+            )
+        ends = _dodged(
+            [(short(label), y.pixel(points[-1][1], height)) for label, _, points in series if label and points], height
+        )
+        values = [{"label": text, "x": x.high, "y": y.value(pixel, height)} for text, pixel in ends]
+        layers.append(
+            {
+                "data": {"values": values},
+                "mark": {"type": "text", "align": "left", "baseline": "middle", "dx": 6, "fontSize": 11, "color": INK},
+                "encoding": {"x": x.encode("x"), "y": y.encode("y"), "text": {"field": "label"}},
+            }
+        )
+        made.append({"width": width, "height": height, "title": {"text": title}, "layer": layers})
+    return _base(hconcat=made, spacing=24)

@@ -1,0 +1,432 @@
+"""From boards and trials to charts, and from charts to files: SVG in the page, SVG, PDF and PNG for download, the
+specification for "Explore".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import vl_convert
+from markupsafe import Markup
+
+from normbench.board import Board, Comparison, Entry, Metric, against
+from normbench.pages import drawings
+from normbench.pages.charts import FAMILY, GHOST, VARIABLES, Axis, Line, Mark, facets, fit, forest, panels, scatter
+from normbench.pages.context import Context
+from normbench.pages.methods import FAMILIES, UNKNOWN_STYLE, key_of
+from normbench.pages.results import Results
+from normbench.pages.writer import printable
+
+#: Growth is drawn on a logarithmic axis where it spans more than this factor.
+LOG_FROM = 3.0
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawn chart as templates print it."""
+
+    id: str
+    title: str
+    caption: str
+    downloads: tuple[str, ...]
+    size: str
+    """`narrow`, `medium` or `wide`."""
+    svg: Markup
+    legend: tuple[tuple[str, str, str], ...]
+    """Family, its class in the style sheet, its shape."""
+
+
+def draw(
+    context: Context,
+    chart_id: str,
+    title: str,
+    caption: str,
+    spec: dict[str, Any],
+    families: Iterable[str] = (),
+    *,
+    png: bool = True,
+) -> Chart:
+    """Draw `spec` and write its downloads under `charts/`. A PNG takes three times as long as all the rest."""
+    spec = printable(spec)  # one control character would abort the process inside vl-convert
+    svg = _renumbered(drawings.svg(spec))
+    base = f"charts/{chart_id}"
+    context.writer.text(f"{base}.svg", svg)
+    context.writer.bytes(f"{base}.pdf", drawings.pdf(flattened(svg)))
+    if png:
+        context.press.draw(context.writer.folder / f"{base}.svg")
+    text = json.dumps(spec, sort_keys=True, allow_nan=False).replace("</", "<\\/")
+    context.writer.text(f"{base}.js", f'NB.chart("{chart_id}", {text});\n')
+    return Chart(
+        chart_id,
+        title,
+        caption,
+        ("svg", "pdf", "png") if png else ("svg", "pdf"),
+        size_of(svg),
+        Markup(inline(svg, chart_id)),  # noqa: S704
+        tuple(
+            (f[:1].upper() + f[1:], FAMILIES.get(f, UNKNOWN_STYLE)[0], FAMILIES.get(f, UNKNOWN_STYLE)[1])
+            for f in _ordered(families)
+        ),
+    )
+
+
+def _renumbered(svg: str) -> str:
+    """Ids counted from 0: Vega counts them over all charts that a process draws."""
+    ids = {
+        name: f"{name.rstrip('0123456789')}{i}"
+        for i, name in enumerate(dict.fromkeys(re.findall(r' id="([^"]+)"', svg)))
+    }
+    return re.sub(r'( id="|url\(#|href="#)([\w-]+)', lambda m: m[1] + ids.get(m[2], m[2]), svg)
+
+
+def flattened(svg: str) -> str:
+    """Without transparency and bold type, for PDF: svg2pdf writes several groups or fonts in an order that differs from
+    call to call.
+
+    A translucent colour becomes the one that it makes on paper.
+    """
+
+    def opaque(tag: re.Match[str]) -> str:
+        share = float(tag[2])
+        return re.sub(
+            r'(fill|stroke)="(#[0-9a-f]{6})"',
+            lambda m: f'{m[1]}="{mixed(m[2], share)}"',
+            tag[0].replace(f' opacity="{tag[2]}"', ""),
+        )
+
+    return re.sub(r'<(\w+)[^<>]* opacity="(0\.\d+)"[^<>]*>', opaque, svg).replace(' font-weight="bold"', "")
+
+
+def mixed(colour: str, share: float) -> str:
+    """`share` of a colour on white paper."""
+    return "#" + "".join(f"{round(255 + share * (int(colour[i : i + 2], 16) - 255)):02x}" for i in (1, 3, 5))
+
+
+def inline(svg: str, chart_id: str) -> str:
+    """An SVG to stand in a page: colours follow the page's theme, ids are its own, and it is one image to a screen
+    reader.
+    """
+    for literal, variable in VARIABLES.items():
+        svg = svg.replace(f'"{literal}"', f'"var({variable})"')
+    svg = svg.replace('fill="white"', 'fill="var(--paper)"')
+    svg = re.sub(r'(id="|url\(#|href="#)([\w-]+)', rf"\1{chart_id}-\2", svg)
+    svg = re.sub(r' (?:role|aria-[a-z]+)="[^"]*"', "", svg)
+    width = _width(svg)
+    return re.sub(
+        r"<svg[^>]*?(viewBox=\"[^\"]*\")[^>]*>",
+        rf'<svg class="{size_of(svg)}" width="{width:g}" \1 role="img" aria-labelledby="{chart_id}-title">',
+        svg,
+        count=1,
+    )
+
+
+def _width(svg: str) -> float:
+    return float(re.search(r'width="([\d.]+)"', svg)[1])  # type: ignore[index]
+
+
+def size_of(svg: str) -> str:
+    """How much room a chart wants in a page."""
+    width = _width(svg)
+    return "narrow" if width < 480 else "medium" if width < 660 else "wide"
+
+
+@cache
+def chart_library() -> str:
+    """Vega, Vega-Lite and Vega-Embed (all BSD-3-Clause, University of Washington Interactive Data Lab and contributors)
+    as one script, from vl-convert.
+    """
+    versions = (
+        f"Vega {vl_convert.get_vega_version()}, Vega-Lite {vl_convert.get_vegalite_versions()[-1]}, "
+        f"Vega-Embed {vl_convert.get_vega_embed_version()}"
+    )
+    owner = "University of Washington Interactive Data Lab and contributors"
+    head = f"/* {versions}. BSD-3-Clause, (c) {owner}; bundled by vl-convert {version('vl-convert-python')}. */"
+    return f"{head}\n(function () {{\n{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n}})();\n"
+
+
+def colours_script() -> str:
+    """Which literal colour of a specification is which of the style sheet."""
+    return f"var NB = window.NB || {{}};\nNB.colours = {json.dumps(VARIABLES)};\n"
+
+
+def _ordered(families: Iterable[str]) -> list[str]:
+    present = set(families)
+    return [f for f in FAMILIES if f in present] + sorted(present - FAMILIES.keys())
+
+
+def _family(context: Context, entry: Entry) -> str:
+    return context.methods[key_of(entry)].family
+
+
+def _mark(context: Context, entry: Entry, x: Metric, y: Metric) -> Mark:
+    cx, cy = entry.cells[x.key], entry.cells[y.key]
+    fx, fy = (100 if m.share else 1 for m in (x, y))
+    return Mark(
+        entry.label,
+        _family(context, entry),
+        cx.value * fx,
+        cy.value * fy,
+        cx.interval.low * fx if cx.interval else None,
+        cx.interval.high * fx if cx.interval else None,
+        cy.interval.low * fy if cy.interval else None,
+        cy.interval.high * fy if cy.interval else None,
+    )
+
+
+def _axis(marks: Sequence[Mark], which: str, metric: Metric) -> Axis:
+    ends = [
+        v
+        for m in marks
+        for v in (getattr(m, which), getattr(m, f"{which}_low"), getattr(m, f"{which}_high"))
+        if v is not None
+    ]
+    title = f"{metric.heading} ({metric.unit if metric.share else 'end / start'})"
+    return fit(
+        ends,
+        title,
+        log=not metric.share and max(ends) / max(min(ends), 1e-9) > LOG_FROM,
+        floor=0.0 if metric.share else None,
+        ceiling=100.0 if metric.share else None,
+    )
+
+
+def against_each_other(
+    context: Context, board: Board, x: Metric, y: Metric, chart_id: str, title: str, *, front: bool, width: int = 490
+) -> Chart | None:
+    """A scatter of two metrics; None with fewer than two entries that have both."""
+    both = [e for e in board.entries if x.key in e.cells and y.key in e.cells]
+    if len(both) < 2:
+        return None
+    marks = [_mark(context, e, x, y) for e in both]
+    caption = (
+        f"{board.title}. One point is one method with its settings; bars are 95 % t-intervals over seeds, "
+        "missing under three."
+    )
+    if front:
+        caption += " Dashed: the Pareto front of the means, whose members no other method beats in both."
+    return draw(
+        context,
+        chart_id,
+        title,
+        caption,
+        scatter(marks, _axis(marks, "x", x), _axis(marks, "y", y), front=front, width=width),
+        [m.family for m in marks],
+    )
+
+
+def differences(
+    context: Context, board: Board, metric: Metric, reference: Entry, chart_id: str, title: str
+) -> Chart | None:
+    """Paired differences of every entry to a reference, as a forest plot."""
+    made: list[tuple[Entry, Comparison]] = [(e, c) for e, c in against(board, reference, metric) if c.mean is not None]
+    if not made:
+        return None
+    made.sort(key=lambda pair: -(pair[1].mean or 0.0))
+    marks = [
+        Mark(
+            e.label,
+            _family(context, e),
+            100 * (c.mean or 0.0),
+            0.0,
+            100 * c.interval.low if c.interval else None,
+            100 * c.interval.high if c.interval else None,
+        )
+        for e, c in made
+    ]
+    ends = [0.0, *(v for m in marks for v in (m.x, m.x_low, m.x_high) if v is not None)]
+    apart = [e.label for e, c in made if c.verdict in {"higher", "lower"}]
+    verdict = f"these can be told apart from it: {', '.join(apart)}" if apart else "none can be told apart from it"
+    caption = (
+        f"{board.title}. Mean over seeds of the difference to {reference.label} with the same seed; bars are paired "
+        "95 % t-intervals, missing under "
+        f"three common seeds. After Holm's correction for {len(made)} comparisons {verdict}."
+    )
+    axis = fit(ends, f"Difference in {metric.label} to {reference.label} (percentage points)")
+    return draw(context, chart_id, title, caption, forest(marks, axis), [m.family for m in marks])
+
+
+def reference(board: Board, metric: Metric) -> Entry | None:
+    """What others are compared with: batch norm without further settings' doing where it is there, else the best
+    mean.
+    """
+    there = [e for e in board.standings(metric) if metric.key in e.cells]
+    return next((e for e in there if e.norm == "bn"), there[0] if there else None)
+
+
+def robustness_curves(context: Context, board: Board, chart_id: str) -> Chart | None:
+    """Accuracy against the size of one attack, from clean on; the attack that was run at most sizes."""
+    sized: dict[tuple[str, str], list[Metric]] = {}
+    for metric in board.of("robust"):
+        sized.setdefault((metric.attack, metric.threat), []).append(metric)
+    balls = {k: v for k, v in sized.items() if k[1] != "noise" and len(v) > 1}
+    clean = board.headline("clean")
+    if not balls or clean is None:
+        return None
+    (attack, threat), metrics = max(balls.items(), key=lambda item: (item[0][0] == "worst case", len(item[1])))
+    lines = []
+    for entry in board.entries:
+        cells = [(0.0, entry.cells.get(clean.key)), *((255 * (m.size or 0.0), entry.cells.get(m.key)) for m in metrics)]
+        points = tuple(
+            (
+                size,
+                100 * c.value,
+                100 * c.interval.low if c.interval else None,
+                100 * c.interval.high if c.interval else None,
+            )
+            for size, c in cells
+            if c
+        )
+        if len(points) == len(cells):
+            lines.append(Line(entry.label, _family(context, entry), points, dashed=_decayed(entry)))
+    if not lines:
+        return None
+    largest = max(p[0] for line in lines for p in line.points)
+    ticks = tuple(dict.fromkeys(p[0] for p in lines[0].points))
+    spec = facets(
+        lines,
+        Axis("eps (1/255)", 0.0, largest, ticks=ticks if len(ticks) < 7 else ()),
+        Axis("Accuracy (%)", 0.0, 100.0),
+    )
+    caption = (
+        f"{board.title}. Mean over seeds under {attack} ({threat}) against its size, 0 being clean; bands are 95 % "
+        "intervals. "
+        f"Grey: all other families.{_dash_note(lines)}"
+    )
+    return draw(context, chart_id, "Accuracy against the size of the attack", caption, spec)
+
+
+def growth_curves(context: Context, board: Board, chart_id: str) -> Chart | None:
+    """Norm of all weights over training, relative to the start, with a band over seeds."""
+    return _curves(
+        context,
+        board,
+        chart_id,
+        "weight-norm.raw",
+        "Weight norm over training",
+        "Norm / norm at the start",
+        relative=True,
+    )
+
+
+def loss_curves(context: Context, board: Board, chart_id: str) -> Chart | None:
+    """Training loss over training."""
+    return _curves(context, board, chart_id, "train.loss", "Training loss", "Training loss", relative=False)
+
+
+def _curves(
+    context: Context, board: Board, chart_id: str, measure: str, title: str, axis: str, *, relative: bool
+) -> Chart | None:
+    lines = []
+    for entry in board.entries:
+        points = _mean_curve(context.results, entry, measure, relative=relative)
+        if len(points) > 1:
+            lines.append(Line(entry.label, _family(context, entry), points, dashed=_decayed(entry)))
+    values = [v for line in lines for _, y, low, high in line.points for v in (y, low, high) if v is not None]
+    if not lines or min(values) <= 0:
+        return None
+    log = max(values) / min(values) > LOG_FROM
+    epochs = [p[0] for line in lines for p in line.points]
+    spec = facets(
+        lines, Axis("Epoch", min(epochs), max(epochs)), fit(values, axis + (" (log)" if log else ""), log=log)
+    )
+    caption = (
+        f"{board.title}. Mean over seeds; bands from the smallest to the largest seed. Grey: all other "
+        f"families.{_dash_note(lines)}"
+    )
+    return draw(context, chart_id, title, caption, spec)
+
+
+def _mean_curve(
+    results: Results, entry: Entry, measure: str, *, relative: bool
+) -> tuple[tuple[float, float, float | None, float | None], ...]:
+    by_epoch: dict[float, list[float]] = {}
+    finished = [r for r in entry.runs if r.ok]
+    for run in finished:
+        curve = results.curve(run.trial_id, measure)
+        start = curve[0][1] if curve and relative else 1.0
+        for epoch, value in curve:
+            by_epoch.setdefault(epoch, []).append(value / start if start else 0.0)
+    whole = {epoch: v for epoch, v in by_epoch.items() if len(v) == len(finished)}
+    return tuple(
+        (epoch, sum(v) / len(v), min(v) if len(v) > 1 else None, max(v) if len(v) > 1 else None)
+        for epoch, v in sorted(whole.items())
+    )
+
+
+def _decayed(entry: Entry) -> bool:
+    return bool(entry.spec["train"]["weight_decay"])
+
+
+def _dash_note(lines: Sequence[Line]) -> str:
+    return " Dashed: with weight decay." if len({line.dashed for line in lines}) > 1 else ""
+
+
+def trial_curves(context: Context, row: Mapping[str, Any], family: str, chart_id: str) -> Chart | None:
+    """One trial's loss, accuracy and weight norms over its epochs; single layers in grey."""
+    series: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for reading in row["curves"] or []:
+        if reading["value"] is not None:
+            series.setdefault((reading["measure"], reading["layer"]), []).append((reading["epoch"], reading["value"]))
+    main, second = FAMILY.get(family, ("#454d56", ""))[0], "#14181d"
+    groups = []
+    wanted: list[tuple[str, str, list[tuple[str, str]], Callable[[float], float], bool]] = [
+        ("Loss", "Training loss", [("train.loss", "training")], lambda v: v, False),
+        (
+            "Accuracy",
+            "Accuracy (%)",
+            [("train.accuracy", "training"), ("validation.accuracy", "held out")],
+            lambda v: 100 * v,
+            False,
+        ),
+        (
+            "Weight norm",
+            "L2 norm",
+            [("weight-norm.raw", "raw"), ("weight-norm.effective", "effective")],
+            lambda v: v,
+            True,
+        ),
+    ]
+    for title, axis, names, scaled, layers in wanted:
+        background = [
+            ("", GHOST, _scaled(v, scaled))
+            for (measure, layer), v in sorted(series.items())
+            if layers and layer and measure == names[0][0] and len(v) > 1
+        ]
+        front = [
+            (label, (main, second)[i], _scaled(series[measure, ""], scaled))
+            for i, (measure, label) in enumerate(names)
+            if (measure, "") in series
+        ]
+        if len(front) == 2 and front[0][2] == front[1][2]:
+            front = [(" = ".join(label for label, _, _ in front), *front[0][1:])]
+        points = [p for _, _, curve in [*background, *front] for p in curve]
+        if not front:
+            continue
+        log = (
+            layers
+            and min(y for _, y in points) > 0
+            and max(y for _, y in points) / min(y for _, y in points) > LOG_FROM
+        )
+        x = Axis("Epoch", min(x for x, _ in points), max(max(x for x, _ in points), 1.0))
+        y = fit((y for _, y in points), axis + (" (log)" if log else ""), log=log, floor=None if layers else 0.0)
+        groups.append((title, [*background, *front], Axis(x.title, x.low - (0.5 if x.low == x.high else 0), x.high), y))
+    if not groups:
+        return None
+    return draw(
+        context,
+        chart_id,
+        "Over training",
+        "One trial, one value an epoch. Grey: the weights of single layers.",
+        panels(groups),
+        png=False,
+    )
+
+
+def _scaled(curve: Sequence[tuple[float, float]], scaled: Callable[[float], float]) -> list[tuple[float, float]]:
+    return [(x, scaled(y)) for x, y in curve]

@@ -1,0 +1,118 @@
+"""Studies: an index of the questions that the results answer, and a page for each question and suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from normbench.board import slugify
+from normbench.pages.context import Context
+from normbench.pages.figures import draw
+from normbench.pages.results import Results
+from normbench.studies import Cell, Section, Study, Table, asked
+from normbench.studies.base import gather
+
+#: Sections that have charts, of the whole site: the first of every study come first.
+DRAWN = 12
+#: Trials of a suite above which curves are not read: studies then rest on the numbers of its boards.
+CURVES = 5000
+LIGHT = ("suite", "trial_id", "stage", "validation_accuracy", "audit")
+
+
+def studies(results: Results) -> list[Study]:
+    """What every suite's trials say to the questions that they have the shape for, by question and suite."""
+    return sorted(
+        (
+            s
+            for suite in sorted(pc.unique(results.table.column("suite")).to_pylist())
+            for s in _of_suite(results, suite)
+        ),
+        key=lambda s: (s.name, s.suite),
+    )
+
+
+def _of_suite(results: Results, suite: str) -> Iterator[Study]:
+    boards = [b for b in results.boards if suite in b.suites]
+    table = results.table.filter(pc.equal(results.table.column("suite"), suite))
+    light = table.select(LIGHT)
+    found = gather(suite, boards, light.to_pylist())
+    questions = asked(found)
+    prefixes = tuple(p for q in questions for p in q.reads)
+    if prefixes and table.num_rows <= CURVES:
+        curves = [_starting(c, prefixes) for c in table.column("curves").chunks]
+        found = gather(
+            suite,
+            boards,
+            light.append_column("curves", pa.chunked_array(curves, table.schema.field("curves").type)).to_pylist(),
+            prefixes,
+        )
+    for question in questions:
+        if study := question.study(found):
+            yield study
+
+
+def _starting(curves: pa.ListArray, prefixes: Sequence[str]) -> pa.ListArray:
+    """Of each list of readings, those of quantities that start with one of `prefixes`."""
+    readings = curves.flatten()
+    keep = pa.array([False] * len(readings), pa.bool_())
+    for prefix in prefixes:
+        keep = pc.or_(keep, pc.starts_with(readings.field("measure"), prefix))
+    kept = pc.cumulative_sum(pc.cast(keep, pa.int32())).to_pylist()
+    ends = pc.cumulative_sum(pc.fill_null(pc.list_value_length(curves), 0)).to_pylist()
+    return pa.ListArray.from_arrays(
+        pa.array([0, *(kept[end - 1] if end else 0 for end in ends)], pa.int32()), readings.filter(keep)
+    )
+
+
+def write(context: Context, made: Sequence[Study]) -> None:
+    """Write studies.html and a page for each study; nothing where no results answer any question."""
+    if not made:
+        return
+    paths: dict[int, str] = {}
+    for study in made:
+        path = f"study-{slugify(study.name)}-{slugify(study.suite, 40)}"
+        while f"{path}.html" in paths.values():
+            path += "-x"
+        paths[id(study)] = f"{path}.html"
+    in_turn = sorted((i, number) for number, study in enumerate(made) for i in range(len(study.sections)))
+    drawn = set(in_turn[:DRAWN])
+    for number, study in enumerate(made):
+        base = paths[id(study)].removesuffix(".html")
+        sections = [
+            _section(context, section, f"{base}-{i}", drawn=(i, number) in drawn)
+            for i, section in enumerate(study.sections)
+        ]
+        others = [(s.suite, paths[id(s)], s is study) for s in made if s.name == study.name]
+        context.writer.page(
+            "study.html", paths[id(study)], title=study.title, study=study, sections=sections, suites=others
+        )
+    context.writer.page("studies.html", "studies.html", title="Studies", studies=[(s, paths[id(s)]) for s in made])
+
+
+def _section(context: Context, section: Section, base: str, *, drawn: bool) -> dict[str, Any]:
+    figures = section.figures if drawn else ()
+    return {
+        "id": base,
+        "section": section,
+        "tables": [_table(context, t) for t in section.tables],
+        "charts": [draw(context, f"{base}-{f.name}", f.title, f.caption, f.spec, f.families) for f in figures],
+        "undrawn": bool(section.figures) and not drawn,
+    }
+
+
+def _table(context: Context, table: Table) -> dict[str, Any]:
+    rows = [[_cell(context, c) for c in row] for row in table.rows]
+    return {"title": table.title, "caption": table.caption, "head": table.head, "rows": rows, "numbers": table.numbers}
+
+
+def _cell(context: Context, cell: Cell | str) -> dict[str, Any]:
+    made = cell if isinstance(cell, Cell) else Cell(cell)
+    return {
+        "text": made.text,
+        "note": made.note,
+        "failed": made.failed,
+        "links": [context.trial_href(t) for t in made.trials],
+    }

@@ -1,0 +1,49 @@
+"""Where the files that belong to the project lie: beside the package in a checkout, inside it in an installed wheel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def checkout() -> Path | None:
+    """The root of the checkout that this package is imported from, or None when it is an installed wheel."""
+    root = _PACKAGE.parents[1]
+    return root if (root / "pyproject.toml").is_file() and (root / "suites").is_dir() else None
+
+
+def shipped(*parts: str) -> Path:
+    """A file or folder that ships with the package, e.g. `shipped("suites", "digits.yaml")`."""
+    return (checkout() or _PACKAGE / "_shipped").joinpath(*parts)
+
+
+def default_results() -> Path | str:
+    """`BENCH_RESULTS` (a folder or an address such as `s3://bucket/prefix`), else `results/` of the checkout, else
+    `results/` in the working directory.
+    """
+    if chosen := os.environ.get("BENCH_RESULTS"):
+        return chosen
+    return (checkout() or Path.cwd()) / "results"
+
+
+def default_site() -> Path:
+    """Where `bench site` builds: `site/build` of the checkout, else in the working directory."""
+    return (checkout() or Path.cwd()) / "site" / "build"
+
+
+def cache_dir() -> Path:
+    """Decoded datasets: `BENCH_CACHE`, else `normbench` under `XDG_CACHE_HOME` or `~/.cache`."""
+    if chosen := os.environ.get("BENCH_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "normbench"
+
+
+def checkpoint_path(folder: str | None, trial_id: str) -> Path | None:
+    """Where a trial's checkpoint lies: in `folder` where this machine has it (the driver's machine, or shared storage),
+    else in this machine's cache.
+    """
+    if folder is None:
+        return None
+    return (Path(folder) if Path(folder).is_dir() else cache_dir() / "checkpoints") / f"{trial_id}.safetensors"

@@ -1,0 +1,1 @@
+"""What is to be run: identities, and which stored results still stand."""

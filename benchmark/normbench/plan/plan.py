@@ -1,0 +1,328 @@
+"""What a suite still has to run: each planned trial is cached, stale or missing, with the reason.
+
+A suite with `tune` is planned twice: the final trials of a search are known once each of its candidates has a row that
+stands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from normbench.lab import data as datasets
+from normbench.plan.identity import Identity, identity
+from normbench.spec.outcome import Status
+from normbench.spec.trial import Trial
+from normbench.spec.tuning import Choice, Search
+from normbench.store.schema import BRIEF
+from normbench.store.store import Store
+
+
+class State(StrEnum):
+    CACHED = "cached"
+    STALE = "stale"
+    MISSING = "missing"
+
+
+#: Ends that say nothing about the method; such a trial is run again by itself.
+UNFINISHED = {Status.KILLED}
+#: Ends that another try may change, run again on request (`--retry`).
+RETRIABLE = {Status.ERROR, Status.OUT_OF_MEMORY, Status.TIMED_OUT, Status.KILLED}
+
+#: Stored trials of one norm, seed and model that a missing one is compared with at most: a hint need not cost more than
+#: the plan.
+_CANDIDATES = 200
+_NONE = "not set"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A planned trial. `stored` is the row on disk (columns `store.BRIEF`), if any; `reasons` say why it is not
+    cached.
+    """
+
+    trial: Trial
+    identity: Identity
+    state: State
+    reasons: tuple[str, ...]
+    stored: dict[str, Any] | None
+    estimate: float | None
+    """Seconds that it should take, from earlier trials; None when there is none to go by."""
+    forgone: Choice | None = None
+    """Of a final trial that is not run but recorded at once, as tuning chose no settings for it: the choice that
+    failed.
+    """
+    search: Search | None = None
+    """Of a candidate: the search that it belongs to."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A search and where it stands. `choice` is None until all of its candidates have rows; `waiting`: seconds that
+    each final trial should take then.
+    """
+
+    search: Search
+    choice: Choice | None
+    waiting: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    suite: str
+    items: tuple[Item, ...]
+    """Candidates first; of final trials those that are known."""
+    tuning: tuple[Tuning, ...] = ()
+
+    def count(self, state: State) -> int:
+        return sum(i.state is state for i in self.items)
+
+    @property
+    def todo(self) -> list[Item]:
+        return [i for i in self.items if i.state is not State.CACHED]
+
+    @property
+    def estimate(self) -> float | None:
+        """Seconds of trial time still to run, one trial after the other; None when no earlier trial tells."""
+        times = [i.estimate for i in self.todo if not i.forgone] + [
+            seconds for t in self.tuning for seconds in t.waiting
+        ]
+        known = [seconds for seconds in times if seconds is not None]
+        if not times:
+            return 0.0
+        return sum(known) / len(known) * len(times) if known else None
+
+    @property
+    def waiting(self) -> int:
+        """Final trials whose settings are not chosen yet."""
+        return sum(len(t.waiting) for t in self.tuning)
+
+    @property
+    def final(self) -> int:
+        """All final trials, known or waiting."""
+        return sum(i.trial.stage == "final" for i in self.items) + self.waiting
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "suite": self.suite,
+            "total": len(self.items) + self.waiting,
+            "cached": self.count(State.CACHED),
+            "stale": self.count(State.STALE),
+            "missing": self.count(State.MISSING),
+            "waiting": self.waiting,
+            "estimate_seconds": self.estimate,
+            "tuning": [
+                {
+                    "for": t.search.label,
+                    "scheduler": t.search.scheduler,
+                    "candidates": [c.trial_id for c in t.search.candidates],
+                    "final": len(t.search.finals),
+                    "chosen": dict(t.choice.settings) if t.choice and t.choice.settings else None,
+                    "validation_accuracy": t.choice.accuracy if t.choice else None,
+                    "reason": t.choice.reason if t.choice else "not all candidates have ended",
+                }
+                for t in self.tuning
+            ],
+            "trials": [
+                {
+                    "trial_id": i.trial.trial_id,
+                    "stage": i.trial.stage,
+                    "title": i.trial.title,
+                    "state": i.state.value,
+                    "reasons": list(i.reasons),
+                    "status": i.stored["status"] if i.stored else None,
+                    "estimate_seconds": i.estimate,
+                }
+                for i in self.items
+            ],
+        }
+
+
+def make(
+    suite: str,
+    trials: Sequence[Trial],
+    store: Store,
+    data_dir: Path | None,
+    *,
+    searches: Sequence[Search] = (),
+    ended: Collection[str] = (),
+    retry: bool = False,
+    download: bool = False,
+    accept_versions: bool = False,
+) -> Plan:
+    """Compare the trials of a suite with what is stored. Raises `DataError` when a dataset cannot exist.
+
+    searches: of a suite with `tune`, in the place of `trials`. ended: ids of trials that this very command has run:
+    they are not run again, whatever their end. retry: count failed trials as missing. download: fetch datasets that are
+    not on this machine, so that their content is known. accept_versions: results of other versions of the libraries
+    count.
+    """
+    planner = _Planner(
+        store, suite, Fingerprints(data_dir, download=download), ended, retry=retry, accept_versions=accept_versions
+    )
+    items = [planner.item(trial) for trial in trials]
+    tuning: list[Tuning] = []
+    finals: list[tuple[int, Item]] = []
+    for search in searches:
+        candidates = [planner.item(trial, search=search) for trial in search.candidates]
+        items += candidates
+        if all(i.state is State.CACHED for i in candidates):
+            choice = search.choose({i.trial.trial_id: i.stored for i in candidates if i.stored})
+            finals += [
+                (place, planner.item(trial, None if choice.settings else choice))
+                for place, trial in search.settled(choice)
+            ]
+            tuning.append(Tuning(search, choice))
+        else:
+            tuning.append(Tuning(search, None, tuple(planner.wait(trial) for _, trial in search.finals)))
+    items += [item for _, item in sorted(finals, key=lambda found: found[0])]
+    return Plan(suite, tuple(items), tuple(tuning))
+
+
+class _Planner:
+    """Holds trials against the rows of one suite."""
+
+    def __init__(
+        self,
+        store: Store,
+        suite: str,
+        fingerprints: Fingerprints,
+        ended: Collection[str],
+        *,
+        retry: bool,
+        accept_versions: bool,
+    ) -> None:
+        self._rows = {r["trial_id"]: r for r in store.rows([suite], BRIEF)}
+        self._fingerprints, self._ended, self._retry, self._accept = fingerprints, ended, retry, accept_versions
+        self._paces, self._nearest = _Paces(self._rows.values()), _Nearest(self._rows.values())
+
+    def item(self, trial: Trial, forgone: Choice | None = None, *, search: Search | None = None) -> Item:
+        now = identity(trial, self._fingerprints.of(trial))
+        if forgone:
+            now = replace(now, untuned=forgone.reason)
+        state, reasons = self._judge(trial, now, whole=search is not None and search.scheduler == "none")
+        return Item(
+            trial,
+            now,
+            state,
+            tuple(reasons),
+            self._rows.get(trial.trial_id),
+            self._paces.estimate(trial),
+            forgone,
+            search,
+        )
+
+    def wait(self, trial: Trial) -> float | None:
+        """The estimate of a final trial that is not known yet. That its data are there, test split and all, shows now
+        and not after hours of tuning.
+        """
+        self._fingerprints.of(trial)
+        return self._paces.estimate(trial)
+
+    def _judge(self, trial: Trial, now: Identity, *, whole: bool) -> tuple[State, list[str]]:
+        """`whole`: a candidate that was stopped early does not count."""
+        row = self._rows.get(trial.trial_id)
+        if row is None:
+            return State.MISSING, [self._nearest.why(trial)]
+        if changes := now.changes_since(json.loads(row["identity_parts"]), accept_versions=self._accept):
+            return State.STALE, changes
+        if trial.trial_id in self._ended:
+            return State.CACHED, []
+        if row["status"] in UNFINISHED:
+            return State.MISSING, [f"it was killed ({row['reason']})"]
+        if whole and row["status"] == Status.STOPPED:
+            return State.MISSING, [
+                f"it was stopped early, and all candidates are to run to their end ({row['reason']})"
+            ]
+        if self._retry and row["status"] in RETRIABLE:
+            return State.MISSING, [f"it ended as {row['status']} and is to be tried again ({row['reason']})"]
+        return State.CACHED, []
+
+
+class Fingerprints:
+    """Content fingerprints of datasets, each computed once; of the training split alone for trials that see no
+    other.
+    """
+
+    def __init__(self, data_dir: Path | None, *, download: bool) -> None:
+        self._data_dir, self._download = data_dir, download
+        self._known: dict[tuple[Any, ...], str | None] = {}
+
+    def of(self, trial: Trial) -> str | None:
+        """None when the dataset is not on this machine and may not be fetched."""
+        spec, test = trial.data, trial.stage == "final"
+        key = (spec.dataset, spec.train_split, spec.test_split if test else None, spec.image_column, spec.label_column)
+        if key not in self._known:
+            source = datasets.locate(spec, self._data_dir, download=self._download, test=test)
+            self._known[key] = datasets.fingerprint(source) if source else None
+        return self._known[key]
+
+
+class _Nearest:
+    """What the most similar stored trial did otherwise. Each stored specification is read once, and not before it is
+    asked for.
+    """
+
+    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+        self._texts: dict[tuple[Any, ...], list[str]] = {}
+        self._specs: dict[tuple[Any, ...], list[frozenset[tuple[str, str]]]] = {}
+        for row in rows:
+            self._texts.setdefault((row["norm"], row["seed"], row["model"], row["stage"]), []).append(row["spec"])
+
+    def why(self, trial: Trial) -> str:
+        key = (trial.norm_label, trial.seed, trial.model.name, trial.stage)
+        if key not in self._specs:
+            self._specs[key] = [frozenset(_flat(json.loads(t)).items()) for t in self._texts.get(key, [])[:_CANDIDATES]]
+        spec = _flat(trial.model_dump(mode="json")) if self._specs[key] else {}
+        own = frozenset(spec.items())
+        other = dict(min(self._specs[key], key=lambda o: len(own ^ o), default=()))
+        differing = sorted(k for k in {*spec, *other} if spec.get(k) != other.get(k))
+        if not 0 < len(differing) <= 3:
+            return "it was never run"
+        return (
+            "it was never run with these settings: "
+            f"{'; '.join(f'{k} is {spec.get(k, _NONE)}, stored with {other.get(k, _NONE)}' for k in differing)}"
+        )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {
+            k: v
+            for key, inner in value.items()
+            for k, v in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()
+        }
+    return (
+        {prefix: json.dumps(value)}
+        if not (isinstance(value, list) and value and isinstance(value[0], dict))
+        else _flat(dict(enumerate(value)), prefix)
+    )
+
+
+class _Paces:
+    """Seconds a trial, learnt from rows: scaled by epochs, among trials of the same stage, model, width and norm, else
+    of the same model and width.
+    """
+
+    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+        by: dict[tuple[Any, ...], list[float]] = {}
+        for row in rows:
+            if row["status"] != Status.OK or not row["wall_seconds"]:
+                continue
+            pace = row["wall_seconds"] / row["epochs"]
+            shape = (row["dataset"], row["model"], row["width"])
+            for key in ((*shape, row["stage"], row["norm"]), (*shape, row["stage"]), shape):
+                by.setdefault(key, []).append(pace)
+        self._by = {key: median(paces) for key, paces in by.items()}
+
+    def estimate(self, trial: Trial) -> float | None:
+        shape = (trial.data.dataset, trial.model.name, trial.model.width)
+        for key in ((*shape, trial.stage, trial.norm_label), (*shape, trial.stage), shape):
+            if key in self._by:
+                return self._by[key] * trial.train.epochs
+        return None

@@ -1,0 +1,324 @@
+"""Ray: a closed one on this machine, or a cluster whose nodes are looked at before anything runs on them.
+
+On this machine everything that Ray opens listens on loopback alone. On a cluster connections carry a token
+(`RAY_AUTH_MODE=token`). Either way usage statistics are off. The code of this package and of every plug-in package
+travels to the nodes; libraries do not, and a node whose versions differ is refused, since they decide numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import normbench
+from normbench.errors import BenchError
+from normbench.lab import data as datasets
+from normbench.paths import cache_dir
+from normbench.plan.identity import library_versions
+from normbench.plan.plan import Item
+from normbench.runner.retry import Need, fits
+from normbench.spec.trial import DataSpec, Limits
+
+#: Set before Ray is imported, and on the nodes of a cluster. `RAY_memory_monitor_refresh_ms`: Ray's own monitor would
+#: end the whole run, where the kernel ends one process.
+SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+}
+#: The first makes a local Ray listen on loopback only (and refuse further nodes). The second: of its own accord Ray
+#: starts a worker a core, none of which Tune uses, because Tune's have an environment of their own.
+LOCAL_SETTINGS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_prestart_worker_first_driver": "0"}
+#: Even without usage statistics Ray asks the metadata services of three clouds, by HTTP, which of them it is in
+#: (`get_cloud_from_metadata_requests`, 2.60). Its own processes get a proxy that does not exist, so that the question
+#: stays on this machine.
+NOBODY_TO_ASK = {"HTTP_PROXY": "http://127.0.0.1:9"}
+#: `RAY_OVERRIDE_JOB_RUNTIME_ENV`: the code that is shipped stands even where `ray job submit` brought some of its own.
+CLUSTER_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"}
+#: Seconds for a cluster's address to answer at all; Ray itself would try for minutes.
+REACH_LIMIT = 10.0
+#: How often Ray is started on this machine before a run gives up.
+START_TRIES = 3
+_GROUPS = ("normbench.norms", "normbench.attacks", "normbench.measures")
+
+
+class ClusterError(BenchError):
+    """A cluster cannot be reached, or one of its nodes is not fit to run trials; the message says which and what to
+    do.
+    """
+
+
+class ResourceError(BenchError):
+    """A trial asks for what no machine offers; the message says what was asked and what there is."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A connected Ray. `packs`: decoded datasets in its object store, by the folder's name, for nodes that lack
+    them.
+    """
+
+    ray: Any
+    nodes: tuple[Need, ...]
+    """What each living node offers in all."""
+    client: bool
+    """Connected through Ray's client (`ray://`): this process is no part of the cluster."""
+    packs: dict[str, list[Any]] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def connected(address: str | None, variables: Mapping[str, str]) -> Iterator[Cluster]:
+    """Ray on this machine (`address` None; its workers have `variables`) or of the cluster at `address`: `auto`,
+    `host:port` or `ray://host:port`.
+
+    Raises `ClusterError`.
+    """
+    chosen = SETTINGS | (CLUSTER_SETTINGS if address else LOCAL_SETTINGS)
+    os.environ.update({k: os.environ.get(k, v) for k, v in chosen.items()})
+    if address:
+        _reach(address)
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    with tempfile.TemporaryDirectory(prefix="normbench-code-") as code:
+        import ray
+
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        try:
+            if address:
+                stage(Path(code))
+                environment = {"working_dir": code, "env_vars": {k: os.environ[k] for k in SETTINGS}}
+                ray.init(address, runtime_env=environment, **quiet)
+            else:
+                with _environment({**variables, **NOBODY_TO_ASK}):
+                    start_here(ray, quiet)
+        except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
+            if not address:
+                raise
+            raise ClusterError(f"--address {address}: {_advice(error)}") from error
+        try:
+            nodes = tuple(dict(n["Resources"]) for n in ray.nodes() if n["Alive"])
+            yield Cluster(ray, nodes, client=bool(ray.util.client.ray.is_connected()))
+        finally:
+            ray.shutdown()
+
+
+def start_here(ray: Any, quiet: dict[str, Any]) -> None:
+    """Ray gives its own processes 30 s to start, which is not always enough on a busy machine: it is tried again before
+    it counts. Raises `ClusterError`.
+    """
+    for left in reversed(range(START_TRIES)):
+        try:
+            # "local": with no address Ray would join whatever cluster someone has started on this machine
+            ray.init("local", include_dashboard=False, configure_logging=False, _node_ip_address="127.0.0.1", **quiet)
+        except Exception as error:  # Ray raises a bare Exception there
+            ray.shutdown()
+            if "timed out during startup" not in str(error):
+                raise
+            if not left:
+                raise ClusterError(
+                    f"Ray did not start in {START_TRIES} tries of 30 s each: this machine seems to be overloaded; "
+                    "try again later"
+                ) from error
+        else:
+            return
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """What this process starts meanwhile has these variables too."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _reach(address: str) -> None:
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not colon or not port.isdigit():
+        raise ClusterError(f"--address {address}: expected auto, host:port or ray://host:port")
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_LIMIT).close()
+    except OSError as error:
+        raise ClusterError(
+            f"--address {address}: nothing answers there ({error}); is the head node up (ray start --head), and is "
+            "the port open?"
+        ) from error
+
+
+def _advice(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, ImportError):
+        return f"ray:// needs Ray's client: pip install 'normbench[client]' ({text[:120]})"
+    return (
+        f"cannot join the cluster: {text[:300]}. If it is up, do both have the same token? Set RAY_AUTH_TOKEN to "
+        "the cluster's "
+        "(ray get-auth-token on its head node), or RAY_AUTH_MODE=disabled for a cluster without one"
+    )
+
+
+def needed(nodes: Sequence[Need], limits: Limits) -> Need:
+    """The resources of one trial. Raises `ResourceError` where no node has them at once."""
+    gpu = (1.0 if any(n.get("GPU", 0) for n in nodes) else 0.0) if limits.gpu == "auto" else float(limits.gpu)
+    need = {"CPU": float(limits.cpu), "GPU": gpu}
+    if not any(fits(need, n) for n in nodes):
+        offered = "; ".join(f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes)
+        raise ResourceError(
+            f"each trial asks for {need['CPU']:g} CPUs and {need['GPU']:g} GPUs (limits in the suite file), and no "
+            f"machine offers both at once: found {offered}"
+        )
+    return need
+
+
+def slots(nodes: Sequence[Need], need: Need) -> int:
+    """How many trials fit at once."""
+    return sum(int(min(n.get(k, 0) // v for k, v in need.items() if v)) for n in nodes)
+
+
+def stage(folder: Path) -> None:
+    """Copy this package and the plug-in packages that are installed here into `folder`, as they are to be imported on
+    the nodes.
+    """
+    _copy(Path(normbench.__file__).parent, folder / "normbench")
+    for entry in {e for group in _GROUPS for e in entry_points(group=group)}:
+        top = entry.module.partition(".")[0]
+        spec = find_spec(top)
+        if spec is None or spec.origin is None or (folder / top).exists() or (folder / f"{top}.py").exists():
+            continue  # what cannot be imported is reported where it is asked for
+        origin = Path(spec.origin)
+        _copy(
+            origin.parent if spec.submodule_search_locations else origin,
+            folder / (top if spec.submodule_search_locations else origin.name),
+        )
+        if (
+            entry.dist is not None
+        ):  # under its own name, so that a copy that is installed on a node does not register it twice
+            about = folder / f"{entry.dist.name.replace('-', '_')}-{entry.dist.version}.dist-info"
+            about.mkdir(exist_ok=True)
+            for name in ("METADATA", "entry_points.txt"):
+                (about / name).write_text(entry.dist.read_text(name) or "")
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    else:
+        shutil.copyfile(source, target)
+
+
+def prepare(cluster: Cluster, need: Need, items: Sequence[Item], data_dir: Path | None) -> Cluster:
+    """Look at every node that trials fit on, and put those datasets into the object store that one of them lacks.
+    Raises `ClusterError`.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    wanted = {datasets.decoded(i.identity.data or "", i.trial.data.image_size).name: i for i in items}
+    specs = {
+        name: (i.trial.data.model_dump_json(), i.identity.data, i.trial.stage == "final") for name, i in wanted.items()
+    }
+    look = ray.remote(num_cpus=0, max_retries=2)(examine)
+    fit = [n for n in ray.nodes() if n["Alive"] and fits(need, n["Resources"])]
+    asked = {
+        f"{n['NodeManagerHostname']} ({n['NodeManagerAddress']})": look.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(n["NodeID"], soft=False)
+        ).remote(specs, str(data_dir) if data_dir else None)
+        for n in fit
+    }
+    missing: set[str] = set()
+    gone = ""
+    for node, reference in asked.items():
+        try:
+            found = ray.get(reference)
+        except (ray.exceptions.RayTaskError, ray.exceptions.RuntimeEnvSetupError) as error:
+            raise ClusterError(f"node {node} cannot run this package: {' '.join(str(error).split())[-300:]}") from error
+        except (
+            ray.exceptions.RayError
+        ) as error:  # it is gone, and the cluster has not noticed yet: nothing will run there
+            gone += f"; {node}: {' '.join(str(error).split())[:200]}"
+            if gone.count(";") == len(asked):
+                raise ClusterError(f"no node answers{gone}") from error
+            continue
+        if differing := disagreement(found["versions"], library_versions()):
+            raise ClusterError(
+                f"node {node} has {differing}: these libraries decide numbers, install the same versions on all nodes"
+            )
+        missing |= set(found["missing"])
+    return Cluster(
+        cluster.ray,
+        cluster.nodes,
+        cluster.client,
+        {name: [ray.put(pack(wanted[name], data_dir))] for name in sorted(missing)},
+    )
+
+
+def examine(specs: Mapping[str, tuple[str, str, bool]], data_dir: str | None) -> dict[str, Any]:
+    """On a node: versions of the libraries, and which of the datasets it can neither find nor has decoded.
+
+    specs: JSON of the `DataSpec`, fingerprint, and whether the test split belongs to it.
+    """
+    missing = []
+    for name, (text, content, test) in specs.items():
+        spec = DataSpec.model_validate_json(text)
+        if (datasets.decoded(content, spec.image_size) / "done.json").is_file():
+            continue
+        try:
+            source = datasets.locate(spec, Path(data_dir) if data_dir else None, download=False, test=test)
+        except BenchError:
+            source = None
+        if source is None:
+            missing.append(name)
+    return {"versions": library_versions(), "missing": missing}
+
+
+def disagreement(there: Mapping[str, str], here: Mapping[str, str]) -> str:
+    """`torch 2.10 (here 2.11)`; empty where all versions are the same."""
+    return ", ".join(
+        f"{name} {there.get(name, 'absent')} (here {here[name]})" for name in here if there.get(name) != here[name]
+    )
+
+
+def pack(item: Item, data_dir: Path | None) -> dict[str, Any]:
+    """The decoded dataset of a trial as it travels: file names and what is in them."""
+    spec, content = item.trial.data, item.identity.data
+    datasets.load(spec, datasets.locate(spec, data_dir, download=True, test=item.trial.stage == "final"), content)
+    folder = datasets.decoded(content or "", spec.image_size)
+    return {p.name: np.load(p) if p.suffix == ".npy" else p.read_text() for p in sorted(folder.iterdir())}
+
+
+def unpack(name: str, reference: list[Any]) -> None:
+    """On a node: fill this machine's cache from the object store, once for all workers of the node."""
+    import ray
+
+    with datasets.made_once(cache_dir() / "data" / name) as empty:
+        if empty:
+            for file, content in ray.get(reference[0]).items():
+                if isinstance(content, str):
+                    (empty / file).write_text(content)
+                else:
+                    np.save(empty / file, content)

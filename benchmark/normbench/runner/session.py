@@ -1,0 +1,235 @@
+"""`bench run`: run what a plan has not cached, store each outcome as it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from normbench.paths import cache_dir
+from normbench.plan.plan import Item, Plan, State
+from normbench.plan.provenance import provenance
+from normbench.runner.progress import Display, display, duration
+from normbench.runner.retry import GOES_ON
+from normbench.runner.sharing import shares
+from normbench.runner.tune import Events, Options, execute
+from normbench.spec.outcome import Outcome, Status
+from normbench.spec.trial import Limits, digest
+from normbench.store.store import Store, StoreError
+
+#: Ends that make `bench run` exit non-zero: they say nothing about a method.
+BROKEN = {Status.ERROR, Status.KILLED}
+#: Least seconds between two checkpoints of a trial (`NORMBENCH_CHECKPOINT_SECONDS` sets another number).
+CHECKPOINT_SECONDS = 120.0
+
+
+class _CannotStoreError(BaseException):
+    """A result could not be written. No `Exception`, which Tune takes for a failure of the trial, and goes on
+    training.
+    """
+
+    def __init__(self, error: StoreError) -> None:
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How the trials of one run ended, in the order in which they did."""
+
+    ended: tuple[tuple[Item, Status, str], ...]
+
+    def __add__(self, other: Summary) -> Summary:
+        return Summary(self.ended + other.ended)
+
+    @property
+    def counts(self) -> Counter[Status]:
+        return Counter(status for _, status, _ in self.ended)
+
+    @property
+    def broken(self) -> list[tuple[Item, Status, str]]:
+        return [e for e in self.ended if e[1] in BROKEN]
+
+
+def announce(plan: Plan) -> str:
+    """One line about what a run will do."""
+    counts = ", ".join(f"{plan.count(s)} {s.value}" for s in State if plan.count(s))
+    if plan.tuning:
+        counts += f", {plan.waiting} waiting" if plan.waiting else ""
+        head = (
+            f"{len(plan.items) + plan.waiting - plan.final} candidates, {plan.final} final "
+            f"trial{'s' if plan.final != 1 else ''} after tuning"
+        )
+    else:
+        head = f"{len(plan.items)} trials"
+    estimate = f"; about {duration(plan.estimate)} of trial time" if plan.todo and plan.estimate is not None else ""
+    return f"{plan.suite}: {head} ({counts}){estimate}"
+
+
+def run(
+    plan: Plan,
+    store: Store,
+    limits: Limits,
+    *,
+    console: Console,
+    data_dir: Path | None,
+    jobs: int | None,
+    address: str | None,
+    variables: Mapping[str, str],
+) -> Summary:
+    """Run everything in `plan.todo`. Each outcome is on disk before the next event is looked at.
+
+    variables: see `normbench.runner.zygote.running`. Raises `KeyboardInterrupt`, and `StoreError` at the first outcome
+    that cannot be written.
+    """
+    if not plan.todo:
+        return Summary(())
+    checkpoints = Checkpoints(_checkpoint_folder(store))
+    ended: list[tuple[Item, Status, str]] = []
+
+    def done(item: Item, outcome: Outcome, shown: Display) -> None:
+        if item.search:  # what a candidate was to decide, so that its row tells without the suite file
+            outcome = outcome.model_copy(
+                update={"provenance": outcome.provenance | {"tuned": list(item.search.settings)}}
+            )
+        try:
+            store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
+        except StoreError as error:
+            raise _CannotStoreError(error) from error
+        checkpoints.settled(item, outcome.status)
+        ended.append((item, outcome.status, outcome.reason))
+        shown.done(item, outcome)
+        if said := outcome.provenance.get("checkpoint"):
+            shown.note(f"{item.trial.title}: {said}")
+
+    todo = [item for item in plan.todo if not item.forgone]
+    try:
+        _forgo([item for item in plan.todo if item.forgone], console, done)
+        checkpoints.open(plan)
+        with closing(
+            shares(store, plan.suite, todo, lambda text: console.print(text, highlight=False, soft_wrap=True))
+        ) as parts:
+            for mine in parts:
+                _prepare(mine, data_dir, console)
+                with interruptible(), display(console, len(mine)) as shown:
+                    options = Options(
+                        data_dir=data_dir,
+                        provenance=provenance(),
+                        jobs=jobs,
+                        address=address,
+                        variables=variables,
+                        checkpoints=checkpoints.folder,
+                        checkpoint_seconds=float(os.environ.get("NORMBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)),
+                    )
+                    execute(
+                        mine,
+                        limits,
+                        options,
+                        Events(shown.started, shown.progress, partial(done, shown=shown), shown.placed, shown.again),
+                    )
+    except _CannotStoreError as stop:
+        raise stop.error from None
+    checkpoints.close()
+    return Summary(tuple(ended))
+
+
+def _forgo(items: Sequence[Item], console: Console, done: Callable[[Item, Outcome, Display], None]) -> None:
+    """Rows of trials that cannot be run, because no candidate of their search was left to choose."""
+    if not items:
+        return
+    with display(console, len(items)) as shown:
+        for item in items:
+            assert item.forgone is not None  # noqa: S101
+            done(
+                item,
+                Outcome(
+                    status=item.forgone.status, reason=item.forgone.reason, started=time.time(), provenance=provenance()
+                ),
+                shown,
+            )
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The folder of checkpoints beside the results: those of trials whose row is stored are taken away."""
+
+    folder: Path
+
+    def open(self, plan: Plan) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to the results folder {self.folder.parent}: {error.strerror or error}"
+            ) from error
+        for item in plan.items:
+            if item.state is State.CACHED and item.stored:
+                self.settled(item, Status(item.stored["status"]))
+
+    def settled(self, item: Item, status: Status) -> None:
+        if status not in GOES_ON:
+            (self.folder / f"{item.trial.trial_id}.safetensors").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # some are left
+            self.folder.rmdir()
+
+
+def _checkpoint_folder(store: Store) -> Path:
+    """Beside the results where they lie on this machine."""
+    if isinstance(store.root, Path):
+        return store.root / ".checkpoints"
+    return cache_dir() / "checkpoints" / digest(store.root)[:16]
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """The first Ctrl-C raises `KeyboardInterrupt`, and what runs is brought to its end; a second one ends this process
+    at once.
+    """
+
+    def first(number: int, frame: object) -> None:  # noqa: ARG001
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if sys.stdout.isatty():
+            sys.stdout.write("\x1b[?25h")  # the live table hides the cursor, and a second Ctrl-C would leave it so
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _prepare(items: Sequence[Item], data_dir: Path | None, console: Console) -> None:
+    """Decode each dataset once here, before trials that share it start side by side."""
+    from normbench.lab import data
+
+    seen = set()
+    for item in items:
+        spec, test = item.trial.data, item.trial.stage == "final"
+        key = (item.identity.data, spec.image_size)
+        if key in seen:
+            continue
+        seen.add(key)
+        source = data.locate(spec, data_dir, download=True, test=test)
+        if source is not None:
+            with console.status(f"preparing {spec.dataset}"):
+                loaded = data.load(spec, source, item.identity.data)
+            held = f", {len(loaded.validation.labels):,} held out" if loaded.validation else ""
+            tested = f"{len(loaded.test.labels):,} test images" if loaded.test else "tuning sees no test images"
+            console.print(
+                f"[dim]{spec.dataset}: {len(loaded.train.labels):,} training images{held}, {tested}, "
+                f"{loaded.image_size}x{loaded.image_size}x{loaded.channels}, {len(loaded.classes)} classes[/dim]",
+                highlight=False,
+                soft_wrap=True,
+            )

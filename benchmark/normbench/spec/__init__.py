@@ -1,0 +1,1 @@
+"""What every stage agrees on: trials, their outcomes, plug-ins, names and numbers as plain values."""

@@ -1,0 +1,46 @@
+"""Numbers as people write them, read and shown."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BeforeValidator
+
+
+def show(value: Any) -> str:
+    """A parameter as a person writes it: 0.00784... as `2/255`, 0.25 as itself, a list as `a;b`, the rest as `str`
+    does.
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        pixels = value * 255
+        if 0 < value < 1 and float(f"{value:.3g}") != value and abs(pixels - round(pixels)) < 1e-9:
+            return f"{round(pixels)}/255"
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ";".join(show(v) for v in value)
+    return str(value)
+
+
+_FRACTION = re.compile(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*/\s*([\d.]+(?:[eE][-+]?\d+)?)\s*")
+
+
+def number(value: Any) -> Any:
+    """Read `8/255` and `5e-4` (a string in YAML 1.1) as numbers; anything else is left to the validator behind."""
+    if isinstance(value, str):
+        if match := _FRACTION.fullmatch(value):
+            try:
+                return float(match[1]) / float(match[2])
+            except (ValueError, ZeroDivisionError):
+                return value
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+#: Put into `Annotated[float, Number, Field(...)]`: a float that may be written as a fraction.
+Number = BeforeValidator(number, json_schema_input_type=float | str)

@@ -1,0 +1,154 @@
+"""`Trial`: the frozen specification of one training run, and `Outcome`: what became of it.
+
+Plain values only (no tensors, no callables), so that a trial can be hashed, stored, shipped to a worker and shown on a
+page. Every field is resolved: what a suite file leaves to a default stands here explicitly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+#: Version of the numeric protocol (order of random draws, evaluation, loss). Raised by hand whenever `normbench.lab`
+#: changes a number; `tests/lab/test_protocol.py` holds recorded numbers and fails when one moves without it.
+PROTOCOL = 1
+
+Scalar = bool | int | float | str
+
+
+class Frozen(BaseModel):
+    """Base of all values passed between stages: immutable, no unknown fields, no NaN or infinity."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64"
+    )
+
+
+class Component(Frozen):
+    """A plug-in and its resolved parameters, e.g. `gn` with `{"groups": 8}`."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+
+class DataSpec(Frozen):
+    """Which images, how many, and how they are augmented. Images are RGB or grey in pixel space [0, 1]."""
+
+    dataset: str
+    """`digits`, `cifar10`, `cifar100`, the name of a folder under the data directory, `hub:owner/name`, or a path."""
+    image_column: str | None = None
+    label_column: str | None = None
+    train_split: str = "train"
+    test_split: str = "test"
+    train_examples: PositiveInt | None = None
+    """First so many training images; None for all."""
+    test_examples: PositiveInt | None = None
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the training images held out (the last ones); they are evaluated, never trained on."""
+    image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
+    """Side in pixels after bilinear resizing; None keeps the stored size."""
+    augment: tuple[Literal["crop", "flip"], ...] = ()
+    mean: tuple[float, ...] | None = None
+    """Per-channel pixel mean for standardisation; None: measured on the training images."""
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+
+
+class ModelSpec(Frozen):
+    """A timm architecture, its stem and its width."""
+
+    name: str
+    stem: Literal["cifar", "native"] = "cifar"
+    width: Annotated[float, Field(gt=0, le=64)] = 1.0
+    """Multiplier of the channel numbers."""
+    kwargs: dict[str, Any] = {}
+    """Passed on to `timm.create_model`."""
+
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "nadamw", "rmsprop", "lamb", "lars", "lion", "adafactor")
+
+
+class TrainSpec(Frozen):
+    """How a network is trained. Steps are optimizer steps; the schedule spans all of them."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
+    optimizer: Literal["sgd", "adam", "adamw", "nadamw", "rmsprop", "lamb", "lars", "lion", "adafactor"] = "sgd"
+    lr: Annotated[float, Field(gt=0, le=1000)] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of SGD-like optimizers (beta_1 of the others is timm's default)."""
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
+    decay: Literal["weights", "all"] = "weights"
+    """`weights`: tensors with a fan-in above one (no biases, no affine parameters, no gain of weight norm)."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of all steps over which the learning rate rises linearly from zero."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip_grad: Annotated[float, Field(gt=0)] | None = None
+    """Largest global L2 norm of the gradient; None: not clipped."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """`auto`: bf16 autocast on a GPU, float32 on a CPU; the row records which."""
+    drop_last: bool = True
+    """Whether the last, smaller batch of an epoch is left out."""
+    adversarial: Component | None = None
+    """An attack at one size, such as `{pgd: {eps: 8/255, steps: 7}}`: every training batch is replaced by what it makes
+    of it.
+    """
+
+
+class Trial(Frozen):
+    """One network, trained, measured and attacked once."""
+
+    data: DataSpec
+    model: ModelSpec
+    norm: tuple[Component, ...]
+    """At most one weight method, then exactly one activation method, then at most one modifier."""
+    norm_label: str
+    """As people write it: `ws+gn[groups=8]`."""
+    batch_size: PositiveInt
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    train: TrainSpec
+    stage: Literal["final", "tuning"] = "final"
+    """`tuning`: one candidate of a search over settings; it is judged on held-out training images alone and never sees
+    a test image.
+    """
+    attacks: tuple[Component, ...] = ()
+    measures: tuple[Component, ...] = ()
+
+    @cached_property
+    def trial_id(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of the resolved specification."""
+        return digest(self.model_dump(mode="json"))[:16]
+
+    @property
+    def title(self) -> str:
+        """One line for progress displays and messages."""
+        width = "" if self.model.width == 1 else f" x{self.model.width:g}"
+        stage = " · tuning" if self.stage == "tuning" else ""
+        return (
+            f"{self.norm_label} · {self.model.name}{width} · batch {self.batch_size} · lr {self.train.lr:g} · wd "
+            f"{self.train.weight_decay:g} · seed {self.seed}"
+            f"{stage}"
+        )
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of `value` as canonical JSON (sorted keys, no spaces, no NaN)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Limits(Frozen):
+    """Where and how long a trial may run; not part of its identity."""
+
+    cpu: Annotated[int, Field(ge=1, le=4096)] = 1
+    gpu: Annotated[float, Field(ge=0, le=64)] | Literal["auto"] = "auto"
+    """Number or fraction of GPUs; `auto`: one where there is one."""
+    time: Annotated[float, Field(gt=0)] = 3600.0
+    """Seconds before the trial is stopped and recorded as `timed_out`."""
+    engine: Literal["auto", "graph", "compile", "eager"] = "auto"
+    """What computes training steps; what a method cannot do falls to the next. `auto`: `graph` on a GPU, `eager` on a
+    CPU; the row records which it was.
+    """

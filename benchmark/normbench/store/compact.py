@@ -1,0 +1,125 @@
+"""Upkeep of a results folder: many shards into one file, and out with what nothing refers to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from normbench.store.leases import ALL, Claims
+from normbench.store.schema import SCHEMA
+from normbench.store.store import ASIDE, Store, StoreError, compact_name, is_compact, to_bytes
+
+#: Seconds after which a temporary file belongs to no living write: the longest that a write may take, many times over.
+LEFT_OVER = 600.0
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What compaction did to a suite. `file` is None where there was nothing to do."""
+
+    suite: str
+    file: str | None
+    rows: int
+    removed: int
+
+
+def compact(store: Store, suite: str) -> Compacted:
+    """Bring all readable rows of a suite into one file, sorted by trial_id, then remove the files that they came from.
+
+    The same rows give the same bytes and the same name. A crash at any moment leaves each row readable, once or twice;
+    the next compaction goes on. Files that cannot be read stay where they are. Raises `ClaimError` while a run works on
+    the suite.
+    """
+    with Claims(store.files, suite, "bench results compact") as claims:
+        claims.hold([ALL])
+        before = {f"{suite}/{e.name}": e for e in store.entries(suite)}
+        table = store.table([suite])
+        used = [n for n in store.shards(suite) if n in before and store.files.where(n) not in store.problems]
+        if not table.num_rows or (len(used) == 1 and is_compact(used[0])):
+            return Compacted(suite, None, table.num_rows, 0)
+        content = to_bytes(table)
+        target = f"{suite}/{compact_name(content)}"
+        store.put(target, content)
+        _check(store, target, table)
+        now = {f"{suite}/{e.name}": e for e in store.entries(suite)}
+        removed = 0
+        for name in sorted(
+            (n for n in used if n != target), key=lambda n: not is_compact(n)
+        ):  # older compact files first: while shards stand, they count
+            if (
+                now.get(name) == before[name]
+            ):  # a shard that was written again meanwhile is newer than the row that was compacted
+                store.drop(name)
+                removed += 1
+        return Compacted(suite, target, table.num_rows, removed)
+
+
+def _check(store: Store, name: str, table: pa.Table) -> None:
+    """Read back what was written before anything is removed."""
+    kept = store.read(name)
+    if kept is None or not kept.equals(table):
+        raise StoreError(f"{store.files.where(name)} does not read back as it was written; nothing was removed")
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A file, or rows of these trials in one, that nothing refers to."""
+
+    name: str
+    reason: str
+    trials: tuple[str, ...] = ()
+
+
+def garbage(store: Store, *, broken: bool = False, unplanned: tuple[str, Iterable[str]] | None = None) -> list[Garbage]:
+    """What may go: left-over temporary files; with `broken`, shards that were set aside; with `unplanned` (a suite and
+    the ids that it plans), results of trials that it plans no longer.
+    """
+    found = []
+    now = time.time()
+    for folder in ["", *(e.name for e in store.entries() if e.is_folder)]:
+        for entry in store.entries(folder):
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if (
+                entry.name.startswith(".")
+                and entry.name.endswith(".tmp")
+                and not entry.is_folder
+                and now - entry.modified > LEFT_OVER
+            ):
+                found.append(Garbage(name, "left over from a write that did not end"))
+            elif broken and entry.name == ASIDE and entry.is_folder:
+                found += [Garbage(f"{name}/{e.name}", "set aside") for e in store.entries(name)]
+    if unplanned:
+        suite, planned = unplanned[0], set(unplanned[1])
+        for name in store.shards(suite):
+            table = store.read(name, pa.schema([SCHEMA.field("trial_id")]))
+            within = (
+                tuple(t for t in table.column("trial_id").to_pylist() if t not in planned) if table is not None else ()
+            )
+            if within:
+                found.append(Garbage(name, "of trials that the suite does not plan any more", within))
+    return found
+
+
+def collect(store: Store, found: Iterable[Garbage]) -> None:
+    """Remove what `garbage` found. Rows go by writing their file anew without them. Raises `ClaimError` while a run
+    works on a suite with such rows.
+    """
+    for item in sorted(found, key=lambda g: not is_compact(g.name)):  # a shard hides the row in a compact file
+        if not item.trials:
+            store.drop(item.name)
+            continue
+        suite = item.name.partition("/")[0]
+        with Claims(store.files, suite, "bench results gc") as claims:
+            claims.hold([ALL])
+            table = store.read(item.name)
+            if table is None:
+                continue
+            gone = set(item.trials)
+            kept = table.filter(pa.array([t not in gone for t in table.column("trial_id").to_pylist()]))
+            if kept.num_rows:
+                content = to_bytes(kept)
+                store.put(f"{suite}/{compact_name(content)}", content)
+            store.drop(item.name)

@@ -1,0 +1,65 @@
+"""Pick results out of a folder, and bring two folders together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from normbench.errors import BenchError
+from normbench.store import marks
+from normbench.store.leases import Claims
+from normbench.store.store import SUITE, Store, shard_name
+
+
+def export(store: Store, target: Store, *, norms: Sequence[str] = (), suites: Sequence[str] = ()) -> list[str]:
+    """Copy the shards of the given methods (labels, or bare method names) and suites to another folder: what a pull
+    request adds.
+
+    Returns their names. Raises `BenchError` when none fits.
+    """
+    chosen: dict[str, list[str]] = {}
+    for row in store.rows(suites or None, ["suite", "trial_id", "norm"]):
+        parts = [p.partition("[")[0] for p in row["norm"].split("+")]
+        if not norms or row["norm"] in norms or any(p in norms for p in parts):
+            chosen.setdefault(row["suite"], []).append(row["trial_id"])
+    if not chosen:
+        raise BenchError(
+            f"nothing to export: {store.root} has no results of {', '.join([*norms, *suites]) or 'any suite'}"
+        )
+    copied = []
+    for suite, trial_ids in chosen.items():
+        for trial_id, content in store.extract(suite, trial_ids):
+            name = shard_name(suite, trial_id)
+            target.put(name, content)
+            copied.append(name)
+    return copied
+
+
+def merge(source: Store, target: Store) -> dict[str, int]:
+    """Bring the readable rows of `source` into `target`. Where both have a trial, the one that started later stays.
+    Marks come along where they are about a shard that `target` then has. Returns counts.
+
+    Raises `ClaimError` while a run on `target` works on one of them.
+    """
+    counts = {"added": 0, "replaced": 0, "kept": 0, "marks": 0}
+    columns = ["suite", "trial_id", "started"]
+    here = {(r["suite"], r["trial_id"]): r["started"] for r in target.rows(columns=columns)}
+    chosen: dict[str, list[str]] = {}
+    for row in source.rows(columns=columns):
+        key = (row["suite"], row["trial_id"])
+        if key in here and here[key] >= row["started"]:
+            counts["kept"] += 1
+        else:
+            chosen.setdefault(row["suite"], []).append(row["trial_id"])
+    for suite, trial_ids in chosen.items():
+        with Claims(target.files, suite, "bench results merge") as claims:
+            claims.hold(trial_ids)
+            for trial_id, content in source.extract(suite, trial_ids):
+                target.put(shard_name(suite, trial_id), content)
+                counts["replaced" if (suite, trial_id) in here else "added"] += 1
+    for suite in sorted(
+        e.name for e in source.entries() if e.is_folder and SUITE.fullmatch(e.name)
+    ):  # marks come without shards too
+        counts["marks"] += marks.add(
+            target.files, suite, marks.about(target, suite, marks.read(source.files, suite)[0])
+        )
+    return counts

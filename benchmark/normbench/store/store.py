@@ -1,0 +1,390 @@
+"""Results as Parquet: one atomic shard a trial, `results/<suite>/<trial_id>.parquet`, or many of them in one
+`compact-<digest>.parquet`.
+
+A shard holds one row with everything about a trial. It is written in one step, so that a reader meets a whole shard or
+none, and a trial that is run again replaces its row. Every file carries the schema's version and a checksum of its
+bytes. Where a trial has a shard of its own and a row in a compact file, the shard counts: compaction writes the compact
+file first and removes shards after.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from normbench.errors import BenchError
+from normbench.spec.outcome import Outcome
+from normbench.spec.trial import Trial
+from normbench.store.files import Entry, Files, open_files
+from normbench.store.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY, to_row
+
+_SEAL_KEY = b"normbench.sha256"
+_NO_SEAL = b"0" * 64
+
+#: Names of suites, shards and compact files. Nothing else in a results folder is read, so that no text in a row becomes
+#: a path.
+SUITE = re.compile(r"[a-z0-9_-]{1,64}")
+TRIAL_ID = re.compile(r"[0-9a-f]{16}")
+COMPACT = re.compile(r"compact-[0-9a-f]{16}\.parquet")
+#: Folder of a suite's set-aside shards: files that could not be read when their trial was run again.
+ASIDE = ".set-aside"
+#: Rows of a compact file that are compressed together.
+ROW_GROUP = 2000
+#: How often a folder is listed again because files went while it was read, as they do when it is compacted.
+_TRIES = 5
+_READERS = 8
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class StoreError(BenchError):
+    """A results folder or shard cannot be used; the message names it and says what to do."""
+
+
+class VersionError(StoreError):
+    """A file of another version of the schema."""
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+        if version > SCHEMA_VERSION:
+            text = (
+                f"is of a newer normbench: upgrade to read it (schema {version}, this version reads {SCHEMA_VERSION})"
+            )
+        elif version:
+            text = (
+                f"is of an older normbench: `bench results migrate` brings it to schema {SCHEMA_VERSION} (found "
+                f"{version})"
+            )
+        else:
+            text = f"has no known schema version (this version reads {SCHEMA_VERSION})"
+        super().__init__(text)
+
+
+#: What reading a file that is no whole shard of this version raises.
+_BROKEN = (pa.ArrowException, StoreError, ValueError, OSError)
+
+
+@dataclass
+class Store:
+    """The results folder `root`: a path, or an address that pyarrow opens.
+
+    `problems` collects files that could not be read, by path, instead of hiding them; `versions` those of them that
+    another version of the schema wrote.
+    """
+
+    root: Path | str
+    problems: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def files(self) -> Files:
+        return open_files(self.root)
+
+    def write(self, suite: str, trial: Trial, identity: dict[str, Any], outcome: Outcome) -> Path:
+        """Store one outcome; when this returns, it is on disk. `identity`: see `normbench.plan.identity.Identity`.
+
+        A file of that name which cannot be read is set aside, not overwritten.
+        """
+        table = pa.Table.from_pylist([to_row(suite, trial, identity, outcome)], schema=SCHEMA)
+        name = shard_name(suite, trial.trial_id)
+        try:
+            self._set_aside_if_broken(suite, name)
+            self.files.write(name, to_bytes(table))
+        except OSError as error:
+            raise StoreError(
+                f"cannot write the result of a trial to {self.files.where(name)}: {error.strerror or error}"
+            ) from error
+        return self.path(suite, trial.trial_id)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file in one step. Raises `StoreError`."""
+        try:
+            self.files.write(name, content)
+        except OSError as error:
+            raise StoreError(f"cannot write {self.files.where(name)}: {error.strerror or error}") from error
+
+    def drop(self, name: str) -> None:
+        """Remove a file. Raises `StoreError`."""
+        try:
+            self.files.remove(name)
+        except OSError as error:
+            raise StoreError(f"cannot remove {self.files.where(name)}: {error.strerror or error}") from error
+
+    def path(self, suite: str, trial_id: str) -> Path:
+        """Where the shard of a trial lies, or would, in a folder of this machine."""
+        return Path(self.root, shard_name(suite, trial_id))
+
+    def suites(self) -> list[str]:
+        """Names of the suites that have results, sorted."""
+        folders = [e.name for e in self.entries() if e.is_folder and not e.name.startswith(".")]
+        found = []
+        for name in folders:
+            if not any(e.name.endswith(".parquet") for e in self.entries(name)):
+                continue
+            if SUITE.fullmatch(name):
+                found.append(name)
+            else:
+                self.problems[self.files.where(name)] = "is not a suite's name (lower-case letters, digits, - and _)"
+        return found
+
+    def entries(self, folder: str = "") -> list[Entry]:
+        """What lies in the results folder, or in one of its folders. Raises `StoreError` where it cannot be listed."""
+        try:
+            return self.files.list(folder)
+        except OSError as error:
+            raise StoreError(
+                f"cannot list the results folder {self.files.where(folder)}: {error.strerror or error}"
+            ) from error
+
+    def shards(self, suite: str) -> list[str]:
+        """Names of a suite's Parquet files relative to the results folder, sorted."""
+        return [
+            f"{suite}/{e.name}"
+            for e in self.entries(_suite(suite))
+            if e.name.endswith(".parquet") and not e.is_folder and not e.name.startswith(".")
+        ]
+
+    def table(self, suites: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """All readable rows of the given suites (default: all), ordered by suite and trial_id, restricted to
+        `columns`.
+        """
+        wanted = pa.schema(
+            [SCHEMA.field(c) for c in (SCHEMA.names if columns is None else columns)], metadata=SCHEMA.metadata
+        )
+        tables = [self._rows_of(s, wanted) for s in (self.suites() if suites is None else suites)]
+        return pa.concat_tables([_none(wanted), *(t for t in tables if t.num_rows)])
+
+    def rows(
+        self, suites: Iterable[str] | None = None, columns: Sequence[str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of `table` as dictionaries."""
+        table = self.table(suites, columns)
+        if "started" not in table.column_names:
+            yield from table.to_pylist()
+            return
+        at = table.column_names.index("started")
+        for row in table.set_column(
+            at, "started", table.column(at).cast(pa.int64())
+        ).to_pylist():  # pyarrow imports pandas for times, which takes a second
+            yield row | {
+                "started": _EPOCH + timedelta(milliseconds=row["started"]) if row["started"] is not None else None
+            }
+
+    def extract(self, suite: str, trial_ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Each trial's shard as bytes: as it lies there, or cut out of a compact file."""
+        loose = {n for n in self.shards(suite) if not is_compact(n)}
+        compact: dict[str, int] = {}
+        table: pa.Table | None = None
+        for trial_id in trial_ids:
+            name = shard_name(suite, trial_id)
+            if name in loose:
+                yield trial_id, self.files.read(name)
+                continue
+            if table is None:
+                table = self._rows_of(suite, SCHEMA)
+                compact = {t: i for i, t in enumerate(table.column("trial_id").to_pylist())}
+            yield trial_id, to_bytes(table.slice(compact[trial_id], 1))
+
+    def read(self, name: str, wanted: pa.Schema = SCHEMA) -> pa.Table | None:
+        """The rows of one file; None when it cannot be read, with the reason in `problems`. Raises
+        `FileNotFoundError`.
+        """
+        where = self.files.where(name)
+        self.problems.pop(where, None)
+        self.versions.pop(where, None)
+        try:
+            content = self.files.read(name)
+            table = _parse(content, wanted)
+            if is_compact(name) and name.rpartition("/")[2] != compact_name(content):
+                raise StoreError(f"it should be called {compact_name(content)}: it is another file's content")
+            return table
+        except FileNotFoundError:
+            raise
+        except _BROKEN as error:
+            self.problems[where] = " ".join(str(error).split())[:300]
+            if isinstance(error, VersionError):
+                self.versions[where] = error.version
+            return None
+
+    def _rows_of(self, suite: str, wanted: pa.Schema) -> pa.Table:
+        needed = pa.schema(
+            [*wanted, *(SCHEMA.field(n) for n in ("suite", "trial_id", "started") if n not in wanted.names)],
+            metadata=SCHEMA.metadata,
+        )
+        for _ in range(_TRIES):
+            names = self.shards(suite)
+            with ThreadPoolExecutor(max_workers=_READERS) as pool:
+                read = list(pool.map(lambda n: self._read_placed(n, needed), names))
+            if not any(gone for _, gone in read):
+                break
+        if any(e.name == ASIDE for e in self.entries(suite)):
+            for entry in self.entries(f"{suite}/{ASIDE}"):
+                self.problems[self.files.where(f"{suite}/{ASIDE}/{entry.name}")] = (
+                    "was set aside: it could not be read when its trial was run again"
+                )
+        found = [(n, t) for n, (t, _) in zip(names, read, strict=True) if t is not None]
+        tables = [t for _, t in found]
+        if not tables:
+            return _none(wanted)
+        table = pa.concat_tables(tables)
+        if len(tables) > 1 and any(is_compact(n) for n, _ in found):
+            loose = [not is_compact(n) for n, t in found for _ in range(t.num_rows)]
+            table = _latest(table, loose)
+        return table.select(wanted.names)
+
+    def _read_placed(self, name: str, wanted: pa.Schema) -> tuple[pa.Table | None, bool]:
+        """The rows of a file if they belong where it lies, and whether the file went before it was read."""
+        try:
+            table = self.read(name, wanted)
+        except FileNotFoundError:
+            return None, True
+        if table is None:
+            return None, False
+        if problem := _misplaced(name, table):
+            self.problems[self.files.where(name)] = problem
+            return None, False
+        return table, False
+
+    def _set_aside_if_broken(self, suite: str, name: str) -> None:
+        try:
+            content = self.files.read(name)
+        except FileNotFoundError:
+            return
+        try:
+            if not _misplaced(name, _parse(content, pa.schema([SCHEMA.field("suite"), SCHEMA.field("trial_id")]))):
+                return
+        except _BROKEN:
+            pass
+        last = name.partition("/")[2]
+        taken = {e.name for e in self.entries(f"{suite}/{ASIDE}")}
+        free = next(n for n in (last, *(f"{last}.{i}" for i in range(1, len(taken) + 2))) if n not in taken)
+        self.files.move(name, f"{suite}/{ASIDE}/{free}")
+
+
+def _parse(content: bytes, wanted: pa.Schema) -> pa.Table:
+    """The rows in the bytes of a file. Raises one of `_BROKEN`."""
+    file = pq.ParquetFile(pa.BufferReader(content))
+    version = version_of(file)
+    if version != SCHEMA_VERSION:
+        raise VersionError(version)
+    if not is_sealed(content):
+        raise StoreError("its checksum does not fit its content: it was damaged or changed after it was written")
+    if missing := [n for n in wanted.names if n not in file.schema_arrow.names]:
+        raise StoreError(f"it lacks the columns {', '.join(missing)}")
+    return file.read(columns=wanted.names).cast(wanted)
+
+
+def _misplaced(name: str, table: pa.Table) -> str:
+    """Why the rows of a file do not belong where it lies; empty when they do."""
+    suite, _, last = name.partition("/")
+    ids = table.column("trial_id").to_pylist()
+    says = table.column("suite").unique().to_pylist()
+    if says != [suite]:
+        return f"it is of suite {', '.join(map(repr, says))} but lies in {suite!r}"
+    if not all(isinstance(i, str) and TRIAL_ID.fullmatch(i) for i in ids):
+        return "its trial_id is none (16 hexadecimal digits)"
+    if is_compact(name):
+        return "" if ids == sorted(set(ids)) else "its rows are not sorted by trial_id, each once"
+    if len(ids) != 1:
+        return f"it holds {len(ids)} rows; a shard holds one"
+    return "" if last == f"{ids[0]}.parquet" else f"it should be called {ids[0]}.parquet"
+
+
+def _latest(table: pa.Table, loose: Sequence[bool]) -> pa.Table:
+    """One row a trial, sorted by trial_id: its own shard's, else the latest of compact files."""
+    started = table.column("started").cast(pa.int64()).to_pylist()
+    best: dict[str, tuple[bool, int, int]] = {}
+    for i, trial_id in enumerate(table.column("trial_id").to_pylist()):
+        best[trial_id] = max(best.get(trial_id, (False, -(2**63), -1)), (loose[i], started[i] or 0, i))
+    chosen = array("q", [best[t][2] for t in sorted(best)])
+    return table.take(
+        pa.Array.from_buffers(pa.int64(), len(chosen), [None, pa.py_buffer(chosen)])
+    )  # pa.array would import pandas, which takes a second
+
+
+def _none(schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_batches([], schema=schema)  # unlike empty_table, without importing pandas
+
+
+def _suite(name: str) -> str:
+    if not SUITE.fullmatch(name):
+        raise StoreError(f"{name!r} is no name of a suite (lower-case letters, digits, - and _)")
+    return name
+
+
+def shard_name(suite: str, trial_id: str) -> str:
+    """`suite/trial_id.parquet`. Raises `StoreError` for texts that are no such names: a row from elsewhere may carry
+    anything.
+    """
+    if not TRIAL_ID.fullmatch(trial_id):
+        raise StoreError(f"{trial_id!r} is no id of a trial (16 hexadecimal digits)")
+    return f"{_suite(suite)}/{trial_id}.parquet"
+
+
+def compact_name(content: bytes) -> str:
+    """What a compact file of these bytes is called."""
+    return f"compact-{seal(content)[:16]}.parquet"
+
+
+def is_compact(name: str) -> bool:
+    return COMPACT.fullmatch(name.rpartition("/")[2]) is not None
+
+
+def version_of(file: pq.ParquetFile) -> int:
+    """The schema's version that a file says, 0 where it says none."""
+    text = (file.schema_arrow.metadata or {}).get(VERSION_KEY, b"0")
+    return int(text) if text.isdigit() else 0
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """A table of `SCHEMA` as a Parquet file that carries the SHA-256 of its own bytes (see `is_sealed`). The same rows
+    give the same bytes.
+    """
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, SCHEMA, compression="zstd") as writer:
+        writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP)
+        writer.add_key_value_metadata({_SEAL_KEY.decode(): _NO_SEAL.decode()})
+    content = buffer.getvalue()
+    start = _seal_start(content)
+    return content[:start] + _digest(content, start) + content[start + len(_NO_SEAL) :]
+
+
+def is_sealed(content: bytes) -> bool:
+    """Does a file still have the bytes that were written?
+
+    Parquet's own page checksums leave out the footer, where one flipped bit turns a number into a null. So the footer's
+    metadata hold the SHA-256 of the whole file, computed with zeros in the place of the digest itself.
+    """
+    start = _seal_start(content)
+    return content[start : start + len(_NO_SEAL)] == _digest(content, start)
+
+
+def seal(content: bytes) -> str:
+    """The SHA-256 that a file carries."""
+    start = _seal_start(content)
+    return content[start : start + len(_NO_SEAL)].decode("ascii", "replace")
+
+
+def _digest(content: bytes, start: int) -> bytes:
+    found = hashlib.sha256()
+    view = memoryview(content)
+    for part in (view[:start], _NO_SEAL, view[start + len(_NO_SEAL) :]):
+        found.update(part)
+    return found.hexdigest().encode()
+
+
+def _seal_start(content: bytes) -> int:
+    return (
+        content.rfind(_SEAL_KEY) + len(_SEAL_KEY) + 2
+    )  # Thrift: the key, then a field header and a length, a byte each

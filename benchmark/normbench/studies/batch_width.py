@@ -1,0 +1,380 @@
+"""Should the batch size match the width?
+
+The claim: with B images a batch, the covariance of a layer's n inputs has rank min(n, B - 1) at most, so that a batch
+well below the width leaves most directions of a weight without effect, and one well above costs generalisation; hence B
+should be close to n. Batch size is confounded with the learning rate, so there are two designs: the optimizer's batch
+varies and the rate is tuned in every cell, or the optimizer's batch is fixed and only the norm's varies.
+
+Source: Sun et al. 2020, section 2.2 and conclusion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from normbench.board import Metric
+from normbench.pages.charts import Axis, Mark, fit, forest
+from normbench.studies._charts import Series, Tile, around, beside, curves, heat
+from normbench.studies._grid import Grid, Readings, grids, norm_batch, read
+from normbench.studies._stats import Estimate, resample
+from normbench.studies.base import (
+    Cell,
+    Evidence,
+    Figure,
+    Question,
+    Record,
+    Row,
+    Section,
+    Table,
+    Verdict,
+    failures,
+    points,
+)
+
+#: How a width is counted. The first decides; the second shows whether the answer hangs on it.
+SENSES = {"first": "channels of the first stage", "widest": "channels of the widest stage"}
+#: Methods that get a heat map and a panel of curves; the others are in the tables.
+DRAWN = 6
+#: Recorded quantities that stand beside accuracy and robustness.
+BESIDE = ("disturbance", "rank")
+
+
+class BatchWidth(Question):
+    name: ClassVar[str] = "batch-width"
+    summary: ClassVar[str] = "Should the batch size match the width of the network?"
+    source: ClassVar[str] = "Sun et al. 2020, New Interpretations of Normalization Methods in Deep Learning, AAAI 2020"
+    title: ClassVar[str] = "Batch size and width"
+    reads: ClassVar[tuple[str, ...]] = BESIDE
+    method: ClassVar[str] = (
+        "A width is the number of channels of the network's first stage; the matching batch is the one of the grid "
+        "nearest to it, within half an octave. "
+        "Three numbers are read off each method's grid. Next to neighbours: accuracy at the matching batch less the "
+        "mean at the next smaller and the next "
+        "larger batch, which is above zero on every curve that has a hump there. Matched: accuracy at a width's own "
+        "matching batch less that at the batches "
+        "that match the other widths, in which whatever a batch size or a width does by itself cancels. Slope: of "
+        "log2(best batch) on log2(width), 1 if the "
+        "best batch follows the width, 0 if it does not. Intervals are 95 % bootstrap intervals over seeds, drawn "
+        "within cells. The answer is yes only where "
+        "all three say so, and no where the slope's interval leaves out 1 or the neighbours are better."
+    )
+
+    def fits(self, found: Evidence) -> bool:
+        return any(_shaped(records) for records in found.settings.values())
+
+    def sections(self, found: Evidence) -> Iterator[Section]:
+        for heading, records in found.settings.items():
+            if _shaped(records) and (made := grids(records)):
+                yield _section(found, heading, records, made)
+
+
+def _shaped(records: Sequence[Record]) -> bool:
+    """At least two widths, and three batches of the optimizer or of the norm."""
+    if len({r.spec["model"]["width"] for r in records}) < 2:
+        return False
+    return len({r.spec["batch_size"] for r in records}) >= 3 or len({b for r in records if (b := norm_batch(r))}) >= 3
+
+
+def _clean(record: Record) -> float | None:
+    return record.run.values.get("clean")
+
+
+def verdict(readings: Readings) -> Verdict:
+    """Yes, no, or neither: see `BatchWidth.method`."""
+    slope, neighbours, matched = readings.slope, readings.neighbours, readings.matched
+    follows = (
+        slope is not None and slope.low is not None and slope.holds(1) and not slope.holds(0) and not readings.censored
+    )
+    if follows and neighbours is not None and neighbours.above_zero and matched is not None and matched.above_zero:
+        return "yes"
+    refuted = slope is not None and not slope.holds(1) and not readings.censored
+    return "no" if refuted or (neighbours is not None and neighbours.below_zero) else "cannot be told"
+
+
+def _section(found: Evidence, heading: str, records: Sequence[Record], made: Sequence[Grid]) -> Section:
+    robust = found.robust(records)
+    resampled = [resample(g.values(_clean)) for g in made]
+    clean = {sense: [read(g, r, sense) for g, r in zip(made, resampled, strict=True)] for sense in SENSES}
+    decided = [(g, r, verdict(r)) for g, r in zip(made, clean["first"], strict=True)]
+    claims = [d for d in decided if not d[0].control] or decided
+    controls = [g.label for g, _, v in decided if v == "yes" and g.control]
+    drawn = sorted(zip(made, clean["first"], strict=True), key=lambda pair: (pair[0].control, pair[0].design))[:DRAWN]
+    tables = [_answers(decided), *_best_batches(decided)]
+    tables += [t for t in (_others(found, made, robust), _widest(made, clean["widest"]), _rates(made)) if t]
+    tables += failures(
+        records, lambda r: (f"×{r.spec['model']['width']:g}", str(r.spec["batch_size"])), ("Width", "Batch")
+    )
+    return Section(
+        heading,
+        _overall([v for *_, v in claims]),
+        _answer(claims, controls),
+        tuple(tables),
+        tuple(_figures(drawn, decided)),
+        tuple(_notes(decided)),
+    )
+
+
+def _overall(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of several methods: what all say, or that it cannot be told."""
+    return verdicts[0] if len(set(verdicts)) == 1 else "cannot be told"
+
+
+def _answer(claims: Sequence[tuple[Grid, Readings, Verdict]], controls: Sequence[str]) -> str:
+    said = []
+    for grid, readings, decided in claims:
+        parts = []
+        if readings.neighbours:
+            parts.append(f"matching batch against its neighbours {points(readings.neighbours)} points")
+        if readings.matched:
+            parts.append(f"matched against swapped {points(readings.matched)} points")
+        if readings.slope:
+            parts.append(
+                f"slope {readings.slope.text()}{' (best batch at an end of the grid)' if readings.censored else ''}"
+            )
+        said.append(f"{grid.label}: {decided} ({'; '.join(parts) or 'the grid holds no matching batch'})")
+    if controls:
+        named = ", ".join(controls)
+        said.append(
+            f"The best batch follows the width for {named} too, whose norm sees no other batch: a match is not the "
+            "norm's doing"
+        )
+    return ". ".join(said) + "."
+
+
+def _answers(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> Table:
+    rows: list[Row] = [
+        (
+            Cell(
+                g.label,
+                f"control: {g.control}" if g.control else "the norm's batch varies" if g.design == "norm" else "",
+            ),
+            points(r.neighbours),
+            points(r.matched),
+            r.slope.text() if r.slope else "–",
+            Cell(v, "best batch at an end of the grid" if r.censored and r.slope else ""),
+        )
+        for g, r, v in decided
+    ]
+    return Table(
+        "The answer in numbers: clean accuracy",
+        "Differences in percentage points. – : the grid does not hold what is needed (three widths for a slope, "
+        "both neighbours of a matching batch).",
+        ("Method", "Next to neighbours", "Matched", "Slope", "Verdict"),
+        tuple(rows),
+        frozenset({1, 2, 3}),
+    )
+
+
+def _best_batches(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> list[Table]:
+    widths = sorted({n for _, r, _ in decided for n, *_ in r.best})
+    if not widths:
+        return []
+    rows: list[Row] = []
+    for g, r, _ in decided:
+        best = {n: f"{b}{' (end)' if edge else ''}" for n, b, edge in r.best}
+        rows.append((Cell(g.label), *(best.get(n, "–") for n in widths)))
+    caption = "Batch with the best mean clean accuracy. (end): at an end of the grid, the best may lie beyond it."
+    return [
+        Table(
+            "Best batch at each width",
+            caption,
+            ("Method", *(f"{n} channels" for n in widths)),
+            tuple(rows),
+            frozenset(range(1, len(widths) + 1)),
+        )
+    ]
+
+
+def _others(found: Evidence, made: Sequence[Grid], robust: Metric | None) -> Table | None:
+    outcomes: list[tuple[str, Callable[[Record], float | None], float]] = []
+    if robust:
+        outcomes.append((f"{robust.label}, points", lambda r: r.run.values.get(robust.key), 100.0))
+    outcomes += [(q, lambda r, q=q: r.whole(q), 1.0) for q in found.quantities(*BESIDE)]  # type: ignore[misc]
+    rows: list[Row] = []
+    for title, outcome, factor in outcomes:
+        for grid in made:
+            readings = read(grid, resample(grid.values(outcome)), "first")
+            if readings.neighbours or readings.matched:
+                rows.append(
+                    (
+                        Cell(title),
+                        Cell(grid.label),
+                        *(_signed(e, factor) for e in (readings.neighbours, readings.matched)),
+                    )
+                )
+    if not rows:
+        return None
+    caption = "The same contrasts. Disturbance and rank explain; more of them is neither good nor bad."
+    return Table(
+        "Robustness and what the layers see",
+        caption,
+        ("Outcome", "Method", "Next to neighbours", "Matched"),
+        tuple(rows),
+        frozenset({2, 3}),
+    )
+
+
+def _signed(estimate: Estimate | None, factor: float) -> str:
+    return "–" if estimate is None else estimate.text(factor, digits=2 if factor == 100 else 3, sign=True)
+
+
+def _widest(made: Sequence[Grid], readings: Sequence[Readings]) -> Table | None:
+    rows: list[Row] = [
+        (Cell(g.label), points(r.neighbours), points(r.matched), verdict(r))
+        for g, r in zip(made, readings, strict=True)
+        if r.neighbours or r.matched
+    ]
+    caption = (
+        "Clean accuracy, where the width is the number of channels of the widest stage. The slope is the same "
+        "where all stages grow together."
+    )
+    head = ("Method", "Next to neighbours", "Matched", "Verdict")
+    return Table("Another sense of width", caption, head, tuple(rows), frozenset({1, 2})) if rows else None
+
+
+def _rates(made: Sequence[Grid]) -> Table | None:
+    """Learning rates by batch, where they are not the same everywhere."""
+    swept = [g for g in made if len({r.spec["train"]["lr"] for r in g.records}) > 1]
+    batches = sorted({b for g in swept for b in g.batches})
+    rows: list[Row] = []
+    for grid in swept:
+        for w in grid.widths:
+            rates = {b: sorted({r.spec["train"]["lr"] for r in grid.cells.get((w, b), ())}) for b in batches}
+            rows.append((Cell(grid.label), f"×{w:g}", *("; ".join(f"{v:g}" for v in rates[b]) or "–" for b in batches)))
+    caption = "A rate that stands at an end of the list that was tried may not be the best one."
+    head = ("Method", "Width", *(f"batch {b}" for b in batches))
+    return (
+        Table("Learning rate of each cell", caption, head, tuple(rows), frozenset(range(1, len(head))))
+        if rows
+        else None
+    )
+
+
+def _figures(
+    drawn: Sequence[tuple[Grid, Readings]], decided: Sequence[tuple[Grid, Readings, Verdict]]
+) -> Iterable[Figure]:
+    maps = [_heat(g, r) for g, r in drawn]
+    yield Figure(
+        "map",
+        "Clean accuracy by batch and width",
+        "Means over seeds in %. Outlined: batch nearest to the width. Grey: not run, or nothing left.",
+        beside(maps, 2),
+    )
+    panels = [p for g, _ in drawn if (p := _curves(g))]
+    if panels:
+        caption = (
+            "Mean over seeds against log2(batch / width), one line a width; bars from the smallest to the "
+            "largest seed. Dashed: batch = width."
+        )
+        yield Figure("ratio", "Clean accuracy against batch over width", caption, beside(panels, 2))
+    marks = [
+        Mark(
+            f"{g.label}: {what}",
+            g.records[0].family,
+            100 * e.value,
+            0.0,
+            100 * e.low if e.low is not None else None,
+            100 * e.high if e.high is not None else None,
+        )
+        for g, r, _ in decided
+        for what, e in (("neighbours", r.neighbours), ("matched", r.matched))
+        if e is not None
+    ]
+    if marks:
+        ends = [0.0, *(v for m in marks for v in (m.x, m.x_low, m.x_high) if v is not None)]
+        caption = (
+            "The two contrasts of every method with 95 % bootstrap intervals; 0: the matching batch is nothing special."
+        )
+        yield Figure(
+            "forest",
+            "Matching batch less others",
+            caption,
+            forest(marks, fit(ends, "Clean accuracy (percentage points)")),
+            tuple(m.family for m in marks),
+        )
+
+
+def _heat(grid: Grid, readings: Readings) -> dict[str, object]:
+    matching = grid.matching("first")
+    names = [f"×{w:g} ({grid.width(w, 'first') or '?'})" for w in grid.widths]
+    tiles = []
+    for i, name in enumerate(names):
+        for j, batch in enumerate(grid.batches):
+            value = readings.resampled.means[i, j]
+            there = bool(np.isfinite(value))
+            lost = (grid.widths[i], batch) in grid.cells and not there
+            tiles.append(
+                Tile(
+                    str(batch),
+                    name,
+                    float(value) if there else None,
+                    f"{100 * value:.1f}" if there else "failed" if lost else "",
+                    matching.get(i) == j,
+                )
+            )
+    return heat(
+        grid.label,
+        tiles,
+        ("Batch of the norm" if grid.design == "norm" else "Batch", [str(b) for b in grid.batches]),
+        ("Width (channels)", names[::-1]),
+    )
+
+
+def _curves(grid: Grid) -> dict[str, object] | None:
+    values = 100 * grid.values(_clean)
+    series = []
+    for i, multiplier in enumerate(grid.widths):
+        channels = grid.width(multiplier, "first")
+        if channels is None:
+            continue
+        spread = [v[np.isfinite(v)] for v in values[i].T]
+        line = tuple(
+            (
+                math.log2(b / channels),
+                float(v.mean()),
+                *((float(v.min()), float(v.max())) if len(v) > 1 else (None, None)),
+            )
+            for b, v in zip(grid.batches, spread, strict=True)
+            if len(v)
+        )
+        if line:
+            series.append(Series(f"{channels} channels", line))
+    if not series:
+        return None
+    x = around(series, "log2(batch / width)", which=0)
+    y = around(series, "Clean accuracy (%)", which=1)
+    return curves(grid.label, series, Axis(x.title, x.low, x.high), y, mark=0.0)
+
+
+def _notes(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> Iterable[str]:
+    if any(len(g.widths) < 3 for g, *_ in decided):
+        yield "A slope needs three widths."
+    constant = [
+        g.label
+        for g, *_ in decided
+        if g.design == "sgd" and not g.control and len({r.spec["train"]["lr"] for r in g.records}) == 1
+    ]
+    if constant:
+        yield (
+            f"One learning rate for all batch sizes ({', '.join(constant)}): the best rate grows with the batch, so "
+            "that these numbers mix the two. "
+            "Tuned rates, or the design in which the norm's batch alone varies, take them apart."
+        )
+    for chosen in dict.fromkeys(g.chosen for g, *_ in decided if g.chosen):
+        yield f"Learning rate: {chosen}."
+    if any(g.control for g, *_ in decided):
+        yield (
+            "The batch of a control's norm does not vary, or it has none: what batch and width do to it is the "
+            "optimizer's doing and nothing of the norm's."
+        )
+    if any(len({r.run.seed for r in g.records}) < 3 for g, *_ in decided):
+        yield "Fewer than three seeds a cell: intervals rest on the spread over all cells of a method."
+    yield (
+        "In a convolution each channel's statistics are of batch x positions values, so that the rank is full long "
+        "before the batch reaches the width; the "
+        "measure `rank` says what is left of each weight."
+    )

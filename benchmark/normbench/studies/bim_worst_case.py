@@ -1,0 +1,219 @@
+"""Does the ranking of methods change from BIM to the worst case?
+
+Norms and weight decay change the scale of the logits, and with it the gradients that BIM follows: a network may look
+robust because its loss saturates. The worst case over several attacks of one ball does not hang on one loss, so where
+both rank the methods alike, BIM's ranking was no matter of scale.
+
+Source: Carlini et al. 2019, On Evaluating Adversarial Robustness (several attacks, worst case per image); Croce and
+Hein 2020 (the scale of the logits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from normbench.board import Board, Entry, Metric
+from normbench.pages.charts import Mark, fit, scatter
+from normbench.studies._stats import Array, Resampled, kendall, resample
+from normbench.studies.base import Cell, Evidence, Figure, Question, Row, Section, Table, Verdict, failures
+
+#: Entries above which pairs are not compared: their number grows with the square.
+ENTRIES = 60
+#: Words in names of quantities that tell of the scale of the logits.
+SCALE = ("logit", "margin", "trust.")
+
+
+class BimWorstCase(Question):
+    name: ClassVar[str] = "bim-worst-case"
+    summary: ClassVar[str] = "Does the ranking of methods change from BIM to the worst case over several attacks?"
+    source: ClassVar[str] = "Carlini et al. 2019, arXiv:1902.06705"
+    title: ClassVar[str] = "From BIM to the worst case"
+    reads: ClassVar[tuple[str, ...]] = SCALE
+    method: ClassVar[str] = (
+        "For every board with BIM and the worst case per image over at least two attacks of the same ball and size, "
+        "at the size at which BIM's accuracies "
+        "differ most. Ranks are intervals, as on the boards. A pair of methods has changed places where one is "
+        "above the other under BIM and below it in the "
+        "worst case, both by simultaneous 95 % bootstrap intervals over all pairs. Kendall's tau is 1 where all "
+        "pairs of means are in the same order; noise "
+        "alone pulls it below 1. The answer is yes where at least one pair has changed places, no where every pair "
+        "is in the same order in both with "
+        "intervals clear of zero."
+    )
+
+    def fits(self, found: Evidence) -> bool:
+        return any(_metrics(b) for b in found.boards)
+
+    def sections(self, found: Evidence) -> Iterator[Section]:
+        for board in found.boards:
+            if both := _metrics(board):
+                entries = [e for e in board.entries if all(m.key in e.cells for m in both)]
+                if len(entries) > 1:
+                    yield _section(found, board, entries, *both)
+
+
+def _metrics(board: Board) -> tuple[Metric, Metric] | None:
+    """BIM and the worst case of one ball and size: where BIM's accuracies differ most."""
+
+    def range_of(metric: Metric) -> float:
+        values = [e.cells[metric.key].value for e in board.entries if metric.key in e.cells]
+        return max(values) - min(values)
+
+    worst = {(m.threat, m.size): m for m in board.of("robust") if m.attack == "worst case"}
+    bim = [
+        m
+        for m in board.of("robust")
+        if m.attack.partition("[")[0] in {"bim", "bim-l2", "bim-l1"} and (m.threat, m.size) in worst
+    ]
+    chosen = max(bim, key=range_of, default=None)
+    return (chosen, worst[chosen.threat, chosen.size]) if chosen else None
+
+
+def _values(entries: Sequence[Entry], metrics: Sequence[Metric]) -> Array:
+    """(entries, seeds, metrics), NaN where missing."""
+    seeds = sorted({r.seed for e in entries for r in e.runs})
+    found = np.full((len(entries), len(seeds), len(metrics)), np.nan)
+    for i, entry in enumerate(entries):
+        for run in entry.runs:
+            for k, metric in enumerate(metrics):
+                if metric.key in run.values:
+                    found[i, seeds.index(run.seed), k] = run.values[metric.key]
+    return found
+
+
+def pairs(resampled: Resampled) -> tuple[int, int, int] | None:
+    """How many pairs changed places, kept their order, and cannot be told, by simultaneous intervals; None with too few
+    seeds.
+    """
+    means, draws = resampled.means, resampled.draws
+    first, second = np.triu_indices(len(means), 1)
+    if resampled.freedom < 2:
+        return None
+    difference = means[first] - means[second]
+    moved = draws[:, first] - draws[:, second] - difference
+    error = moved.std(0)
+    varied = error > 0
+    # One bound for all pairs and both columns: the largest deviation in units of its own standard error, widened for
+    # the few seeds as in `estimate`.
+    bound = resampled.widening * float(
+        np.quantile(np.abs(moved / np.where(varied, error, np.inf)).max(axis=(1, 2)), 0.95)
+    )
+    sign = np.where(varied & (np.abs(difference) > bound * error), np.sign(difference), 0)
+    changed, kept = int((sign[:, 0] * sign[:, 1] < 0).sum()), int((sign[:, 0] * sign[:, 1] > 0).sum())
+    return changed, kept, len(first) - changed - kept
+
+
+def _section(found: Evidence, board: Board, entries: Sequence[Entry], bim: Metric, worst: Metric) -> Section:
+    resampled = resample(_values(entries, (bim, worst)))
+    tau = resampled.estimate(lambda m: kendall(m[..., 0], m[..., 1])) if len(entries) <= ENTRIES else None
+    counted = pairs(resampled) if len(entries) <= ENTRIES else None
+    changed, kept, open_ = counted or (0, 0, 0)
+    verdict: Verdict = "yes" if changed else "no" if counted and not open_ else "cannot be told"
+    said = f"{bim.label} against {worst.label}: "
+    if counted:
+        said += (
+            f"of {changed + kept + open_} pairs of methods {changed} changed places, {kept} kept their order, "
+            f"{open_} cannot be told. "
+        )
+    elif len(entries) > ENTRIES:
+        said += f"more than {ENTRIES} methods, whose pairs are not compared. "
+    else:
+        said += "too few seeds to compare pairs. "
+    if tau:
+        said += f"Kendall's tau of the means is {tau.text()}."
+    tables = [_ranking(entries, bim, worst), *_scales(found, board, entries)]
+    tables += failures(found.on(board), lambda r: (f"{r.weight_decay:g}",), ("Weight decay",))
+    return Section(
+        board.title,
+        verdict,
+        said.strip(),
+        tuple(tables),
+        (_figure(found, entries, bim, worst),),
+        tuple(_notes(board, worst)),
+    )
+
+
+def _ranking(entries: Sequence[Entry], bim: Metric, worst: Metric) -> Table:
+    rows: list[Row] = []
+    for entry in sorted(entries, key=lambda e: (-e.cells[worst.key].value, e.label)):
+        a, b = entry.cells[bim.key], entry.cells[worst.key]
+        ranks = [c.rank.text if c.rank else "–" for c in (a, b)]
+        rows.append(
+            (
+                Cell(entry.label, entry.flags and f"health: {entry.flags}", a.trials),
+                a.display,
+                ranks[0],
+                b.display,
+                ranks[1],
+                bim.display(a.value - b.value),
+            )
+        )
+    return Table(
+        "Both rankings",
+        "Accuracies in % with 95 % intervals over seeds; ranks are intervals of the board. BIM less worst case: "
+        "what other attacks find that BIM misses.",
+        ("Method", bim.heading, "Rank", worst.heading, "Rank", "BIM less worst case"),
+        tuple(rows),
+        frozenset(range(1, 6)),
+    )
+
+
+def _scales(found: Evidence, board: Board, entries: Sequence[Entry]) -> Iterable[Table]:
+    """Median over an entry's trials of what was recorded of the scale of the logits."""
+    quantities = found.quantities(*SCALE)
+    if not quantities:
+        return
+    by_id = found.by_id
+    rows: list[Row] = []
+    for entry in entries:
+        read = [
+            [v for run in entry.runs if run.trial_id in by_id and (v := by_id[run.trial_id].whole(q)) is not None]
+            for q in quantities
+        ]
+        rows.append((Cell(entry.label), *(f"{np.median(v):.3g}" if v else "–" for v in read)))
+    caption = (
+        f"{board.title}: median over seeds at the end of training. Where these differ, BIM by itself compares scales."
+    )
+    yield Table(
+        "Scale of the logits", caption, ("Method", *quantities), tuple(rows), frozenset(range(1, len(quantities) + 1))
+    )
+
+
+def _figure(found: Evidence, entries: Sequence[Entry], bim: Metric, worst: Metric) -> Figure:
+    families = {r.run.trial_id: r.family for r in found.records}
+    marks = []
+    for e in entries:
+        a, b = e.cells[bim.key], e.cells[worst.key]
+        ends = [100 * v for c in (a, b) for v in ((c.interval.low, c.interval.high) if c.interval else ())]
+        low = ends if len(ends) == 4 else [None] * 4
+        marks.append(Mark(e.label, families.get(e.runs[0].trial_id, "unknown"), 100 * a.value, 100 * b.value, *low))
+    x = fit(
+        [v for m in marks for v in (m.x, m.x_low, m.x_high) if v is not None],
+        f"{bim.heading} (%)",
+        floor=0.0,
+        ceiling=100.0,
+    )
+    y = fit(
+        [v for m in marks for v in (m.y, m.y_low, m.y_high) if v is not None],
+        f"{worst.heading} (%)",
+        floor=0.0,
+        ceiling=100.0,
+    )
+    caption = "One point is one method with its settings; bars are 95 % intervals over seeds, missing under three."
+    return Figure(
+        "both", "BIM and worst case", caption, scatter(marks, x, y, front=False), tuple(m.family for m in marks)
+    )
+
+
+def _notes(board: Board, worst: Metric) -> Iterable[str]:
+    attacks = [
+        m.attack
+        for m in board.of("robust")
+        if (m.threat, m.size) == (worst.threat, worst.size) and m.attack != worst.attack
+    ]
+    yield f"The worst case is over {', '.join(attacks)}; a stronger attack may still find more."
+    if any(len(e.runs) - len(e.failed) < 3 for e in board.entries):
+        yield "Under three seeds a method has no interval, and its rank may be any."

@@ -1,0 +1,504 @@
+"""The source paper's experiments beside ours: Tables 1 and 2, Figures 2 and 3 of Sun et al., AAAI 2020.
+
+What was printed is compared in the only way that prints without repeats or test size allow: each difference gets the
+interval that it would have on 32 images, which Table 1 fits, and on 10,000. Ours have paired intervals over seeds on
+the whole test set.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from normbench.board import Board, Comparison, Entry, Metric, holm, wilson
+from normbench.board.comparison import Pair, paired
+from normbench.pages.charts import Axis, Line, facets, fit
+from normbench.studies._charts import Series, around, beside, curves
+from normbench.studies._stats import Estimate
+from normbench.studies._sun2020 import BATCH, PROTOCOL, SLIPS, TABLES, TITLES, WHOLE
+from normbench.studies.base import (
+    Cell,
+    Evidence,
+    Figure,
+    Question,
+    Record,
+    Row,
+    Section,
+    Table,
+    Verdict,
+    failures,
+    percent,
+    points,
+    probability,
+)
+
+#: The first norm and the first convolution of the first residual block, of which the paper's figures are.
+CONV, NORM = "layer1.0.conv1", "layer1.0.bn1"
+WEIGHTS = "weight-norm.raw"
+DRIFT = "norm-input"
+#: Noise and BIM that are set beside the printed numbers: as the paper's reference ran them where that was run, else in
+#: pixel space.
+CITED = ("galloway[noise]", "galloway[linf]")
+Column = tuple[str, bool]
+
+
+@dataclass(frozen=True)
+class Ours:
+    """One column of the paper's table, as run here."""
+
+    entry: Entry
+    records: tuple[Record, ...]
+
+    def seeds(self, *metrics: Metric) -> dict[int, float]:
+        """Seed -> value of the first metric, less the second where there is one."""
+        found = {}
+        for r in self.records:
+            values = [r.run.values.get(m.key) for m in metrics]
+            if None not in values:
+                first, *others = [v for v in values if v is not None]
+                found[r.run.seed] = first - math.fsum(others)
+        return found
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper about one method: what was printed, and the difference here that is above zero where it
+    holds.
+    """
+
+    text: str
+    method: str
+    printed: str
+    here: Comparison
+    percent: bool = True
+
+    @property
+    def verdict(self) -> str:
+        return {"higher": "holds here", "lower": "the opposite holds here"}.get(self.here.verdict, self.here.verdict)
+
+
+class Paper(Question):
+    name: ClassVar[str] = "paper"
+    summary: ClassVar[str] = "Do the source paper's findings hold on the whole test set, with repeats?"
+    source: ClassVar[str] = (
+        "Sun et al. 2020, New Interpretations of Normalization Methods in Deep Learning, AAAI 2020, Tables 1 and 2, "
+        "Figures 2 and 3"
+    )
+    title: ClassVar[str] = "The source paper's tables and figures"
+    reads: ClassVar[tuple[str, ...]] = (WEIGHTS, DRIFT)
+    method: ClassVar[str] = (
+        "Acc-Diff1 is clean accuracy less that under noise, Acc-Diff2 clean accuracy less that under BIM. Printed "
+        "numbers have no interval; shown are those "
+        "that they would have from 32 images, whose multiples most clean and noise accuracies of Table 1 are, and "
+        "from 10,000 (Wilson; differences as of two "
+        "independent proportions, Newcombe). Ours are means over seeds on the test images named, differences paired "
+        "by seed. Each finding is tested for each "
+        "method, p-values Holm-corrected over all of a dataset. The answer is yes where all findings hold for all "
+        "methods, no where the opposite of one holds."
+    )
+
+    def fits(self, found: Evidence) -> bool:
+        return any(_columns(found, b) for b in found.boards)
+
+    def sections(self, found: Evidence) -> Iterator[Section]:
+        for board in found.boards:
+            if columns := _columns(found, board):
+                yield _section(found, board, columns)
+
+
+#: Networks that were trained for less, as in a smoke test, stand beside no printed number.
+LEAST_EPOCHS = 5
+
+
+def printed_dataset(name: str) -> str | None:
+    """`cifar10` for `cifar10` and `cifar10-jpeg`: the table that results on a dataset stand beside; None for others."""
+    match = re.fullmatch(r"(cifar100?)(-[\w-]+)?", name)
+    return match[1] if match else None
+
+
+def _columns(found: Evidence, board: Board) -> dict[Column, Ours]:
+    """The paper's columns among a board's entries; empty unless two methods have both, with noise and BIM. Of several
+    settings of a column, the first.
+    """
+    noise, bim = _attacks(board)
+    if printed_dataset(board.dataset) is None or noise is None or bim is None:
+        return {}
+    by_id = found.by_id
+    columns: dict[Column, Ours] = {}
+    for entry in board.entries:
+        methods = entry.methods[:1] if entry.methods[1:] == ("none",) else entry.methods
+        records = tuple(by_id[r.trial_id] for r in entry.runs if r.trial_id in by_id)
+        long_enough = entry.spec["train"]["epochs"] >= LEAST_EPOCHS
+        if len(methods) == 1 and methods[0] in {"bn", "gn", "ln", "wn"} and records and long_enough:
+            columns.setdefault((methods[0], bool(entry.spec["train"]["weight_decay"])), Ours(entry, records))
+    both = [m for m in ("bn", "gn", "ln", "wn") if (m, False) in columns and (m, True) in columns]
+    return {(m, wd): columns[m, wd] for m in both for wd in (False, True)} if len(both) > 1 else {}
+
+
+def _attacks(board: Board) -> tuple[Metric | None, Metric | None]:
+    cited = [next((m for m in board.of("robust") if m.attack == name), None) for name in CITED]
+    if None not in cited:
+        return cited[0], cited[1]
+    noise = next((m for m in board.of("robust") if m.threat == "noise" and m.attack.partition("[")[0] == "noise"), None)
+    return noise, next(iter(_bims(board)), None)
+
+
+def _bims(board: Board) -> list[Metric]:
+    return [m for m in board.of("robust") if m.attack.partition("[")[0] == "bim"]
+
+
+def _section(found: Evidence, board: Board, columns: Mapping[Column, Ours]) -> Section:
+    dataset = printed_dataset(board.dataset) or ""
+    noise, bim = _attacks(board)
+    clean = board.headline("clean")
+    assert noise is not None  # noqa: S101
+    assert bim is not None  # noqa: S101
+    assert clean is not None  # noqa: S101
+    claims = _tested([*_accuracy_claims(dataset, columns, clean, noise, bim), *_growth_claims(columns)])
+    records = found.on(board)
+    tables = [_side_by_side(dataset, columns, clean, noise, bim), _claims(claims), _printed_alone(dataset)]
+    tables += [t for t in (_sizes(board, dataset, columns), _protocol(board, columns)) if t]
+    tables += failures(records, lambda r: (f"{r.weight_decay:g}",), ("Weight decay",))
+    return Section(
+        board.title,
+        verdict(claims),
+        _answer(claims),
+        tuple(tables),
+        tuple(_figures(columns)),
+        tuple(_notes(board, dataset, noise, bim)),
+    )
+
+
+def _side_by_side(dataset: str, columns: Mapping[Column, Ours], clean: Metric, noise: Metric, bim: Metric) -> Table:
+    rows: list[Row] = []
+    for key, ours in columns.items():
+        printed = TABLES[dataset][key]
+        trials = tuple(r.run.trial_id for r in ours.records)
+        cells: list[str] = []
+        for value, metrics in (
+            (printed.clean, (clean,)),
+            (printed.noise, (noise,)),
+            (printed.diff1, (clean, noise)),
+            (printed.bim, (bim,)),
+            (printed.diff2, (clean, bim)),
+        ):
+            cells += [percent(value), _text(ours.seeds(*metrics))]
+        rows.append((Cell(_name(key), ours.entry.status, trials), *cells))
+    heads = [
+        f"{what}, {whose}"
+        for what in ("Clean", "Noise", "Acc-Diff1", "BIM", "Acc-Diff2")
+        for whose in ("printed", "here")
+    ]
+    caption = (
+        f"In %. Here: {noise.label} and {bim.label}, mean over seeds with 95 % t-interval. Printed: "
+        f"{TITLES[dataset][0]} of the paper."
+    )
+    return Table(f"{TITLES[dataset][0]} beside ours", caption, ("Method", *heads), tuple(rows), frozenset(range(1, 11)))
+
+
+def _name(key: Column) -> str:
+    return f"{key[0].upper()}{' + WD' if key[1] else ''}"
+
+
+def _text(by_seed: Mapping[int, float]) -> str:
+    if not by_seed:
+        return "–"
+    made = paired(_ANY, [Pair(s, v, 0.0) for s, v in by_seed.items()])
+    return Estimate.of(made.mean or 0.0, made.interval).text(100)
+
+
+_ANY = Metric("difference", "clean", "difference")
+
+
+def _difference(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison:
+    return paired(_ANY, [Pair(s, a[s], b[s]) for s in sorted(a.keys() & b.keys())])
+
+
+def _accuracy_claims(
+    dataset: str, columns: Mapping[Column, Ours], clean: Metric, noise: Metric, bim: Metric
+) -> Iterable[Claim]:
+    for method in dict.fromkeys(m for m, _ in columns):
+        without, with_ = columns[method, False], columns[method, True]
+        a, b = TABLES[dataset][method, False], TABLES[dataset][method, True]
+        yield Claim(
+            "weight decay raises clean accuracy",
+            method,
+            _gap(b.clean, a.clean),
+            _difference(with_.seeds(clean), without.seeds(clean)),
+        )
+        for text, other, x, y in (
+            ("weight decay lowers the loss by noise (Acc-Diff1)", noise, a.diff1, b.diff1),
+            ("weight decay lowers the loss by BIM (Acc-Diff2)", bim, a.diff2, b.diff2),
+        ):
+            yield Claim(
+                text,
+                method,
+                f"{100 * (x - y):+.2f}",
+                _difference(without.seeds(clean, other), with_.seeds(clean, other)),
+            )
+
+
+def _growth_claims(columns: Mapping[Column, Ours]) -> Iterable[Claim]:
+    """Figure 3, as factors in octaves: the weight of the first convolution grows, and less with weight decay."""
+    for method in dict.fromkeys(m for m, _ in columns):
+        without, with_ = (_grown(columns[method, wd]) for wd in (False, True))
+        if without:
+            nothing = dict.fromkeys(without, 0.0)
+            yield Claim(
+                "without weight decay the norm of the weights grows (octaves)",
+                method,
+                "grows (Figure 3)",
+                _difference(without, nothing),
+                percent=False,
+            )
+            yield Claim(
+                "with weight decay it grows less (octaves)",
+                method,
+                "grows less (Figure 3)",
+                _difference(without, with_),
+                percent=False,
+            )
+
+
+def _grown(ours: Ours) -> dict[int, float]:
+    """Seed -> log2 of the norm at the end over that at the start, of the paper's convolution where it was recorded,
+    else of all weights.
+    """
+    found = {}
+    for r in ours.records:
+        curve = r.curves.get((WEIGHTS, CONV)) or r.curves.get((WEIGHTS, "")) or ()
+        if len(curve) > 1 and curve[0][1] > 0 and curve[-1][1] > 0:
+            found[r.run.seed] = math.log2(curve[-1][1] / curve[0][1])
+    return found
+
+
+def _tested(claims: Sequence[Claim]) -> list[Claim]:
+    """The claims with p-values corrected for their number."""
+    decidable = [i for i, c in enumerate(claims) if c.here.p is not None]
+    made = list(claims)
+    for i, p in zip(decidable, holm([p for i in decidable if (p := claims[i].here.p) is not None]), strict=True):
+        made[i] = replace(claims[i], here=replace(claims[i].here, p_holm=p))
+    return made
+
+
+def verdict(claims: Sequence[Claim]) -> Verdict:
+    said = [c.here.verdict for c in claims]
+    if "lower" in said:
+        return "no"
+    return "yes" if said and set(said) == {"higher"} else "cannot be told"
+
+
+def _answer(claims: Sequence[Claim]) -> str:
+    said = []
+    for text in dict.fromkeys(c.text for c in claims):
+        own = [c for c in claims if c.text == text]
+        counts = {
+            v: [c.method.upper() for c in own if c.verdict.startswith(v)] for v in ("holds", "the opposite", "cannot")
+        }
+        words = {"holds": "holds for", "the opposite": "the opposite holds for", "cannot": "cannot be told for"}
+        said.append(
+            f"{text[:1].upper()}{text[1:]}: "
+            + ", ".join(f"{words[v]} {', '.join(names)}" for v, names in counts.items() if names)
+        )
+    return ". ".join(said) + "."
+
+
+def _claims(claims: Sequence[Claim]) -> Table:
+    rows: list[Row] = []
+    texts = list(dict.fromkeys(c.text for c in claims))
+    for c in sorted(claims, key=lambda c: texts.index(c.text)):
+        mean, interval = c.here.mean, c.here.interval
+        here = (
+            "–"
+            if mean is None
+            else points(Estimate.of(mean, interval))
+            if c.percent
+            else Estimate.of(mean, interval).text(sign=True)
+        )
+        rows.append(
+            (
+                Cell(f"{c.text[:1].upper()}{c.text[1:]}"),
+                c.method.upper(),
+                c.printed,
+                here,
+                probability(c.here.p_holm),
+                c.verdict,
+            )
+        )
+    caption = (
+        "Differences in percentage points (octaves where said), above zero where the finding holds. Here: "
+        "paired 95 % t-interval; p after Holm's correction."
+    )
+    return Table(
+        "The findings, method by method",
+        caption,
+        ("Finding", "Method", "Printed", "Here", "p", "What can be told"),
+        tuple(rows),
+        frozenset({2, 3, 4}),
+    )
+
+
+def _gap(a: float, b: float) -> str:
+    return f"{100 * (a - b):+.2f}"
+
+
+def _printed_alone(dataset: str) -> Table:
+    """What the print by itself can tell of weight decay."""
+    rows: list[Row] = []
+    for method in ("bn", "gn", "ln", "wn"):
+        a, b = TABLES[dataset][method, False], TABLES[dataset][method, True]
+        for what, x, y in (("clean", b.clean, a.clean), ("noise", b.noise, a.noise), ("BIM", b.bim, a.bim)):
+            spans = [printed_interval(x, y, n) for n in (BATCH, WHOLE)]
+            told = ["apart" if not low <= 0 <= high else "cannot be told apart" for low, high in spans]
+            shown = (f"[{100 * low:+.1f}, {100 * high:+.1f}]: {t}" for (low, high), t in zip(spans, told, strict=True))
+            rows.append((Cell(f"{method.upper()}, {what}"), _gap(x, y), *shown))
+    title, multiples = TITLES[dataset]
+    caption = (
+        "With weight decay less without, percentage points, and the 95 % interval that the difference would have "
+        "from so many images and one network each. "
+        f"{multiples} of the 24 accuracies of {title} are multiples of 1/32, of which chance makes about one in a "
+        "hundred."
+    )
+    head = ("Printed accuracy", "Difference", f"From {BATCH} images", f"From {WHOLE:,} images")
+    return Table("What the printed numbers can tell by themselves", caption, head, tuple(rows), frozenset({1}))
+
+
+def printed_interval(a: float, b: float, n: int) -> tuple[float, float]:
+    """95 % interval of the difference of two proportions, each of n images: Newcombe 1998, method 10 (from Wilson's
+    intervals).
+    """
+    x, y = wilson(a * n, n), wilson(b * n, n)
+    return a - b - math.hypot(a - x.low, y.high - b), a - b + math.hypot(x.high - a, b - y.low)
+
+
+def _sizes(board: Board, dataset: str, columns: Mapping[Column, Ours]) -> Table | None:
+    """BIM at all sizes, since the paper names none."""
+    metrics = _bims(board)
+    if len(metrics) < 2:
+        return None
+    rows: list[Row] = [
+        (Cell(_name(key)), percent(TABLES[dataset][key].bim), *(_text(ours.seeds(m)) for m in metrics))
+        for key, ours in columns.items()
+    ]
+    head = ("Method", "Printed", *(m.heading for m in metrics))
+    return Table(
+        "BIM at every size",
+        "Accuracy in %. The paper names no size.",
+        head,
+        tuple(rows),
+        frozenset(range(1, len(head))),
+    )
+
+
+def _protocol(board: Board, columns: Mapping[Column, Ours]) -> Table:
+    spec = next(iter(columns.values())).entry.spec
+    train, data = spec["train"], spec["data"]
+    decays = sorted({o.entry.spec["train"]["weight_decay"] for o in columns.values()})
+    rates = sorted({o.entry.spec["train"]["lr"] for o in columns.values()})
+    seeds = sorted({len(o.records) for o in columns.values()})
+    rows: list[tuple[str, str, str]] = [
+        ("Network", str(PROTOCOL["model"]), f"{board.model}, stem {board.stem}, width ×{board.width:g}"),
+        (
+            "Optimizer and learning rate",
+            f"{PROTOCOL['optimizer']}, {PROTOCOL['lr']:g}",
+            f"{train['optimizer']}, {', '.join(f'{r:g}' for r in rates)}",
+        ),
+        ("Epochs", f"{PROTOCOL['epochs']}", f"{train['epochs']}"),
+        ("Augmentation", "flip", ", ".join(data["augment"]) or "none"),
+        ("Batch size", "not named", f"{board.batch_size}"),
+        ("Momentum, schedule", "not named", f"{train['momentum']:g}, {train['schedule']}"),
+        ("Weight decay", "not named", ", ".join(f"{d:g}" for d in decays)),
+        ("Seeds", "not named", " to ".join(str(s) for s in dict.fromkeys((seeds[0], seeds[-1])))),
+        (
+            "Test images",
+            f"not named; {TITLES[printed_dataset(board.dataset) or ''][0]} fits 32 in part",
+            f"{board.test_total or '–'}",
+        ),
+        (
+            "Methods",
+            "BN, GN, LN, WN; groups and kind of LN not named",
+            ", ".join(dict.fromkeys(o.entry.norm for o in columns.values())),
+        ),
+    ]
+    return Table(
+        "Protocol",
+        "What the paper names, and what was taken here.",
+        ("Setting", "Paper", "Here"),
+        tuple((Cell(a), b, c) for a, b, c in rows),
+    )
+
+
+def _figures(columns: Mapping[Column, Ours]) -> Iterable[Figure]:
+    for layer, where in ((CONV, f"the weight of {CONV}"), ("", "all weights")):
+        lines = [
+            Line(_name(k), o.records[0].family, points_, dashed=k[1])
+            for k, o in columns.items()
+            if len(points_ := _mean(o, WEIGHTS, layer)) > 1
+        ]
+        if lines:
+            values = [v for line in lines for _, *ys in line.points for v in ys if v is not None]
+            log = min(values) > 0 and max(values) / min(values) > 3
+            x = Axis(
+                "Epoch",
+                min(p[0] for line in lines for p in line.points),
+                max(p[0] for line in lines for p in line.points),
+            )
+            spec = facets(lines, x, fit(values, "L2 norm (log)" if log else "L2 norm", log=log))
+            caption = (
+                f"L2 norm of {where}, mean over seeds; bands from the smallest to the largest seed. Dashed: "
+                "with weight decay. Grey: other families."
+            )
+            yield Figure("norms", "Figure 3: norms of the weights over training", caption, spec)
+            break
+    bn = columns.get(("bn", False))
+    quantities = sorted(
+        {q for r in (bn.records if bn else ()) for q, layer in r.curves if q.startswith(DRIFT) and layer == NORM}
+    )
+    panels = []
+    for quantity in quantities if bn else ():
+        series = [Series(quantity, _mean(bn, quantity, NORM))] if bn else []
+        if series and len(series[0].points) > 1:
+            x, y = around(series, "Epoch", which=0), around(series, quantity, which=1)
+            panels.append(curves(quantity.removeprefix(f"{DRIFT}."), series, x, y))
+    if panels:
+        caption = (
+            f"Of the norm {NORM} of BN without weight decay, mean over seeds; bars from the smallest to the "
+            "largest seed."
+        )
+        yield Figure("drift", "Figure 2: scale and shift against the input's statistics", caption, beside(panels, 2))
+
+
+def _mean(ours: Ours, quantity: str, layer: str) -> tuple[tuple[float, float, float | None, float | None], ...]:
+    """Mean curve over the seeds that have it, with the smallest and the largest."""
+    by_epoch: dict[float, list[float]] = {}
+    made = [r.curves[quantity, layer] for r in ours.records if (quantity, layer) in r.curves]
+    for epoch, value in (p for curve in made for p in curve):
+        by_epoch.setdefault(epoch, []).append(value)
+    whole = {e: v for e, v in sorted(by_epoch.items()) if len(v) == len(made)}
+    return tuple(
+        (e, math.fsum(v) / len(v), min(v) if len(v) > 1 else None, max(v) if len(v) > 1 else None)
+        for e, v in whole.items()
+    )
+
+
+def _notes(board: Board, dataset: str, noise: Metric, bim: Metric) -> Iterable[str]:
+    yield from SLIPS.get(dataset, ())
+    if board.dataset != dataset:
+        yield (
+            f"Run on {board.dataset}, whose images are not those of {dataset}: accuracies are not comparable with "
+            "the printed ones."
+        )
+    if board.model != PROTOCOL["model"]:
+        yield f"Run with {board.model}, not {PROTOCOL['model']}: the findings can be compared, the accuracies cannot."
+    if noise.attack != CITED[0]:
+        yield (
+            "The paper takes noise and BIM from Galloway et al. 2019, in standardised space; here they are "
+            f"{noise.label} and {bim.label} in pixel space."
+        )
+    yield (
+        "A difference that the print shows without repeats may be the seed's: the paper names neither repeats nor "
+        "intervals."
+    )

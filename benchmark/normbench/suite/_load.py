@@ -1,0 +1,201 @@
+"""Find a suite file, read it, and say all that is wrong with it at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from normbench.paths import shipped
+from normbench.spec.trial import Trial
+from normbench.spec.tuning import Search
+from normbench.suite import _grid, _yaml
+from normbench.suite import _tuning as _search
+from normbench.suite._models import NAME, Draft, Suite
+from normbench.suite._problems import Finding, Location, Problem, SuiteError, found, nearest, written
+
+
+def load(ref: str | Path) -> Suite:
+    """Read a suite: the path of a file, or a bare name such as `digits`, looked up in `suites/` here and among those
+    that ship with the package.
+
+    Raises `SuiteError` with every problem of the file.
+    """
+    path = _find(ref)
+    try:
+        with path.open("rb") as file:
+            data = file.read(_yaml.MAX_BYTES + 1)
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in _suites(path.parent)], 1)
+        raise SuiteError(
+            [
+                Problem(
+                    str(path),
+                    None,
+                    "there is no such file" + (f"; did you mean {path.parent / near[0]}?" if near else ""),
+                )
+            ]
+        ) from None
+    except OSError as error:
+        raise SuiteError([Problem(str(path), None, f"cannot be read: {error.strerror}")]) from None
+    return read(data, path)
+
+
+def _suites(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.yaml")) if folder.is_dir() else []
+
+
+def _find(ref: str | Path) -> Path:
+    path = Path(ref)
+    if isinstance(ref, Path) or not NAME.fullmatch(ref) or path.is_file():
+        return path
+    folders = list(dict.fromkeys((Path("suites"), shipped("suites"))))
+    for folder in folders:
+        if (folder / f"{ref}.yaml").is_file():
+            return folder / f"{ref}.yaml"
+    names = sorted({p.stem for folder in folders for p in _suites(folder)})
+    near = nearest(ref, names) or f"; there are {', '.join(names) or 'none'}"
+    looked = " and ".join(str(folder) for folder in folders)
+    raise SuiteError([Problem(ref, None, f"there is no suite of this name in {looked}{near}")])
+
+
+def read(data: bytes, source: Path) -> Suite:
+    """Read a suite from bytes; `source` is named in messages. Raises `SuiteError`."""
+    try:
+        document = _yaml.read(data)
+    except _yaml.UnreadableError as error:
+        raise SuiteError([Problem(str(source), error.line, error.message)]) from None
+    suite, findings = _validate(document.value, document) if () not in document.spoiled else (None, [])
+    findings = document.findings + [f for f in findings if not any(f.location[: len(p)] == p for p in document.spoiled)]
+    if findings or suite is None:
+        problems = {
+            Problem(
+                str(source),
+                f.line or document.line(f.location),
+                f"{_prefix(document.known(f.location) or f.location)}{f.message}",
+            )
+            for f in findings
+        }
+        raise SuiteError(sorted(problems, key=lambda p: (p.line or 0, p.message)))
+    suite._source = source
+    return suite
+
+
+def _prefix(location: Location) -> str:
+    return f"{written(location)}: " if location else ""
+
+
+def _validate(value: Any, document: _yaml.Document) -> tuple[Suite | None, list[Finding]]:
+    keys = ", ".join(_keys(Suite))
+    if value is None:
+        return None, [Finding((), f"the file is empty; a suite has the keys {keys}")]
+    if not isinstance(value, dict):
+        return None, [Finding((), f"expected the keys of a suite ({keys}), found {found(value)}")]
+    try:
+        suite = Suite.model_validate(value)
+    except ValidationError as error:
+        findings = list(_findings(error, document))
+        bad = {f.location[0] if f.location else "" for f in findings}
+        missing = {name for name, f in Suite.model_fields.items() if f.is_required() and (f.alias or name) not in value}
+        unsound = {name for name, f in Suite.model_fields.items() if (f.alias or name) in bad} | missing
+        rest = {k: v for k, v in value.items() if k not in bad and k != "suite"}
+        return None, findings + _check(Draft.model_validate(rest), set(Suite.model_fields) - unsound)
+    return suite, _check(suite, set(Suite.model_fields))
+
+
+def _check(suite: Suite, sound: set[str]) -> list[Finding]:
+    search = _search.check(suite, sound)
+    follows = {
+        f.location[:length] for f in search for length in (1, 2)
+    }  # a rule that may not stand there needs no second message
+    return [f for f in _grid.check(suite, sound) if f.location not in follows] + search
+
+
+def _findings(error: ValidationError, document: _yaml.Document) -> Iterator[Finding]:
+    """The errors of pydantic at places of the file; what it says of the members of a union is one finding."""
+    for e in error.errors(include_url=False):
+        location = tuple(e["loc"])
+        place = document.known(location)
+        if e["type"] == "suite_within":
+            yield from (Finding((*place, *within), message) for within, message in e["ctx"]["problems"])
+        elif e["type"] == "extra_forbidden":
+            yield Finding(place, _unknown_key(location))
+        elif e["type"] == "missing":
+            yield Finding(place, f"the key {location[-1]!r} is missing")
+        elif e["type"] == "too_short":
+            if not e["input"]:  # pydantic counts only the valid values of a list
+                yield Finding(place, "expected at least one value, found an empty list")
+        elif e["type"] in {"model_type", "dict_type"}:
+            model = _model_at(location)
+            keys = f" ({', '.join(_keys(model))})" if model else ""
+            yield Finding(place, f"expected a mapping of keys{keys}, found {found(e['input'])}")
+        else:
+            yield Finding(place, e["msg"])
+
+
+def _unknown_key(location: Location) -> str:
+    *above, key = location
+    model = _model_at(tuple(above))
+    keys = _keys(model) if model else []
+    hint = nearest(key, keys)
+    if not above and not hint:
+        inner = {
+            k: f"{name}.{k}"
+            for name in ("limits", "data", "train")
+            if (section := _model_at((name,)))
+            for k in _keys(section)
+        }
+        near = difflib.get_close_matches(str(key), inner, 1)
+        hint = f"; did you mean {inner[near[0]]!r}?" if near else ""
+    return f"unknown key; allowed are {', '.join(keys)}{hint}"
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [f.alias or name for name, f in model.model_fields.items()]
+
+
+def _model_at(location: Location) -> type[BaseModel] | None:
+    """The class of the section at a location."""
+    model: type[BaseModel] | None = Suite
+    for part in location:
+        if isinstance(part, str) and model is not None:
+            fields = model.model_fields
+            model = _model_in(fields[part].annotation) if part in fields else None
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for m in map(_model_in, get_args(annotation)) if m), None)
+
+
+def expand(suite: Suite) -> list[Trial]:
+    """The trials of a suite that are known before anything is run: seed by seed, within a seed those of one shape
+    together; no duplicates.
+
+    Of a suite with `tune` these are the candidates; `searches` also has the final trials that follow from them. Raises
+    `SuiteError`.
+    """
+    return (
+        _grid_of(suite) if suite.tune is None else [trial for search in searches(suite) for trial in search.candidates]
+    )
+
+
+def searches(suite: Suite) -> list[Search]:
+    """The choices that a suite with `tune` makes, each with its candidates and its final trials; none without. Raises
+    `SuiteError`.
+    """
+    return [] if suite.tune is None else _search.searches(suite, _grid_of(suite))
+
+
+def _grid_of(suite: Suite) -> list[Trial]:
+    try:
+        return _grid.build(suite)[0]
+    except _grid.GridError as error:
+        raise SuiteError(
+            [Problem(str(suite.source), None, f"{_prefix(f.location)}{f.message}") for f in error.findings]
+        ) from None
