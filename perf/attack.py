@@ -27,7 +27,7 @@ from normbench import norms
 from normbench.attacks import registry
 from normbench.lab import data as datasets
 from normbench.lab import evaluate
-from normbench.lab.engine.gradients import Search
+from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.network.build import build
 from normbench.lab.observer import Observer
 from normbench.lab.train import Record, Tensors, optimizer, train
@@ -138,7 +138,9 @@ def prepare(case: Case, data_dir: Path | None) -> tuple[nn.Module, Tensors]:
     return model.eval(), test
 
 
-def ours(model: nn.Module, data: Tensors, sizes: tuple[float, ...], search: Search | None = None) -> list[float]:
+def ours(
+    model: nn.Module, data: Tensors, sizes: tuple[float, ...], search: CompiledGradients | None = None
+) -> list[float]:
     right = evaluate.clean(model, data, BATCH).right
     results = evaluate.attack(
         model,
@@ -169,7 +171,7 @@ def measure(case: Case, data_dir: Path | None, rounds: int, *, compiled: bool) -
     """
     model, data = prepare(case, data_dir)
     clean = float(evaluate.clean(model, data, BATCH).right.double().mean())
-    search = Search(model, "float32")
+    search = CompiledGradients(model, "float32")
     arms: dict[str, Callable[..., list[float]]] = {"ours": ours, "peer": peer}
     if compiled:
         with evaluate.frozen(model):

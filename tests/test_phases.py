@@ -154,11 +154,14 @@ def test_when_every_candidate_fails_each_final_trial_has_a_row_to_write(place: P
     plan = place.plan()
     assert len(plan.todo) == 4
     for item in plan.todo:
-        assert item.forgone is not None
-        assert item.forgone.status is Status.DIVERGED
-        assert "2 diverged" in item.forgone.reason
+        assert item.no_choice is not None
+        assert item.no_choice.status is Status.DIVERGED
+        assert "2 diverged" in item.no_choice.reason
         place.store.write(
-            "s", item.trial, item.identity.to_dict(), Outcome(status=item.forgone.status, reason=item.forgone.reason)
+            "s",
+            item.trial,
+            item.identity.to_dict(),
+            Outcome(status=item.no_choice.status, reason=item.no_choice.reason),
         )
     assert plan.estimate == 0.0, "they take no time"
     assert place.plan().todo == []
@@ -169,9 +172,12 @@ def test_a_row_that_was_not_trained_gives_way_when_its_setting_is_chosen(place: 
     """Such a row stands under the first setting; it must not pass for a result of that setting later."""
     place.run(place.plan(), lr01=Status.ERROR, lr02=Status.ERROR)
     for item in place.plan().todo:
-        assert item.forgone
+        assert item.no_choice
         place.store.write(
-            "s", item.trial, item.identity.to_dict(), Outcome(status=item.forgone.status, reason=item.forgone.reason)
+            "s",
+            item.trial,
+            item.identity.to_dict(),
+            Outcome(status=item.no_choice.status, reason=item.no_choice.reason),
         )
     place.run(place.plan(retry=True), lr02=Status.ERROR)
     again = place.plan()

@@ -14,7 +14,7 @@ from normbench.lab import checkpoint, data
 from normbench.lab.checkpoint import CheckpointError, Training, capture, restore, to_bytes
 from normbench.lab.observer import Observer
 from normbench.lab.train import Progress, Record, optimizer
-from normbench.lab.trial_run import Context, keeper, run
+from normbench.lab.trial_run import Context, checkpointer, run
 from normbench.measures import Probe
 from normbench.paths import checkpoint_path
 from normbench.spec.outcome import Outcome, Status
@@ -59,11 +59,11 @@ class Lab:
 
         context = Context(**(self.kept | settings))
         with pytest.raises(Killed):
-            run(self.trial, context, report, keeper(self.trial, context))
+            run(self.trial, context, report, checkpointer(self.trial, context))
 
     def go_on(self, **settings: Any) -> Outcome:
         context = Context(**(self.kept | settings))
-        return run(self.trial, context, lambda _: None, keeper(self.trial, context))
+        return run(self.trial, context, lambda _: None, checkpointer(self.trial, context))
 
 
 def numbers(outcome: Outcome) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def test_a_checkpoint_is_tensors_and_json_and_counts_the_time(lab: Callable[...,
     assert any(n.startswith("model.network.") and n.endswith("running_var") for n in names)
     assert any(n.endswith("momentum_buffer") for n in names)
     context = Context(**place.kept)
-    kept = keeper(place.trial, context)
+    kept = checkpointer(place.trial, context)
     assert kept is not None
     assert kept.spent == about["spent"] > 0
     assert place.go_on().wall_seconds > about["spent"]

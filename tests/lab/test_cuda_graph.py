@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from normbench import measures
-from normbench.lab.engine.cuda_graph import Kept
+from normbench.lab.engine.cuda_graph import Snapshot
 from normbench.lab.observer import Observer
 from normbench.lab.train import Record, Tensors, optimizer, train
 from normbench.measures import Probe
@@ -49,7 +49,7 @@ def test_steps_are_taken_back_in_place(name: str, begun: bool) -> None:
         for pair in zip(models, steppers, strict=True):
             torch.manual_seed(3)
             step(*pair)
-    before, kept, random = places(models[0], steppers[0]), Kept(models[0], steppers[0]), torch.get_rng_state()
+    before, kept, random = places(models[0], steppers[0]), Snapshot(models[0], steppers[0]), torch.get_rng_state()
     values = [t.detach().clone() for t in models[0].state_dict().values()]
     moved = [step(models[0], steppers[0]) for _ in range(3)]
     assert len(set(moved)) == 3

@@ -11,7 +11,7 @@ import pytest
 import torch
 from normbench import attacks
 from normbench.lab.adversarial import Adversary
-from normbench.lab.engine.gradients import Search
+from normbench.lab.engine.gradients import CompiledGradients
 from normbench.spec.trial import Component
 
 from tests.conftest import MakeTrial
@@ -88,14 +88,14 @@ def test_images_that_compiled_code_makes_are_those_of_the_network_as_it_is_now()
 def test_gradients_that_are_not_the_networks_are_not_climbed(
     monkeypatch: pytest.MonkeyPatch, make_trial: MakeTrial
 ) -> None:
-    run = Search._run
+    run = CompiledGradients._run
 
-    def spoilt(self: Search, forward: Any, images: torch.Tensor) -> torch.Tensor:
+    def spoilt(self: CompiledGradients, forward: Any, images: torch.Tensor) -> torch.Tensor:
         return run(self, forward, images) * (
             1.0 if forward == self._eager else images.detach().mean((1, 2, 3))[:, None]
         )
 
-    monkeypatch.setattr(Search, "_run", spoilt)
+    monkeypatch.setattr(CompiledGradients, "_run", spoilt)
     trial = make_trial("bn", epochs=1, lr=0.02, adversarial=_pgd())
     found = ours(Net("bn"), trial, some_data(), "compile")
     assert found.engine == "compile"

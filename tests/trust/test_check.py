@@ -22,7 +22,7 @@ from normbench.store.levels import Level
 from normbench.store.schema import SCHEMA
 from normbench.store.store import Store, to_bytes
 from normbench.store.verify import verify
-from normbench.trust.rerun import Bench, Checked, Verdict, shards, since
+from normbench.trust.rerun import Checked, Rerun, Verdict, shards, since
 
 from tests.conftest import MakeTrial
 
@@ -57,7 +57,7 @@ def ran(tmp_path: Path, data_dir: Path) -> Ran:
 
 @pytest.fixture
 def bench(data_dir: Path) -> Callable[..., Checked]:
-    return lambda path, **options: Bench(
+    return lambda path, **options: Rerun(
         data_dir=data_dir, fingerprints=Fingerprints(data_dir, download=False), **options
     ).check(path)
 
@@ -188,7 +188,7 @@ def test_what_cannot_be_run_again_is_not_refuted(
         ("the losses of its first steps are not recorded",),
         None,
     )
-    elsewhere = Bench(data_dir=None, fingerprints=Fingerprints(None, download=False)).check(path)
+    elsewhere = Rerun(data_dir=None, fingerprints=Fingerprints(None, download=False)).check(path)
     assert (elsewhere.verdict, "dataset stripes is not on this machine" in elsewhere.reasons[0]) == (
         Verdict.UNCHECKED,
         True,

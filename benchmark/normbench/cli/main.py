@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from normbench.plan.plan import Plan
     from normbench.spec.trial import Trial
-    from normbench.spec.tuning import Search
+    from normbench.spec.tuning import TuningSearch
     from normbench.store.store import Store
     from normbench.suite import Suite
 
@@ -300,7 +300,9 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     return show(found, _console())
 
 
-def _wanted(suite: str, results: str | None, only: list[str] | None) -> tuple[Suite, list[Trial], list[Search], Store]:
+def _wanted(
+    suite: str, results: str | None, only: list[str] | None
+) -> tuple[Suite, list[Trial], list[TuningSearch], Store]:
     """A suite, and what is asked for of it: trials, or searches where it tunes."""
     from normbench.suite import expand, load, searches
     from normbench.suite.only import select, select_searches
@@ -343,7 +345,7 @@ def _shown(suite: str, store: Store, wanted: set[str]) -> RenderableType:
     return Group(render(boards(rows)), *render_sweeps(sweeps(rows)))
 
 
-def _tuned(suite: Suite, search: Search) -> str:
+def _tuned(suite: Suite, search: TuningSearch) -> str:
     """What is tuned, and how, on one line."""
     from normbench.spec.text import show
 

@@ -78,7 +78,7 @@ def check(
     from normbench.plan.plan import Fingerprints
     from normbench.store import marks
     from normbench.store.files import open_files
-    from normbench.trust.rerun import Bench, Verdict, shards
+    from normbench.trust.rerun import Rerun, Verdict, shards
     from normbench.trust.rerun import since as changed
 
     if since and paths:
@@ -90,7 +90,7 @@ def check(
         )
     chosen = changed(since, root) if since else shards(paths or [root])
     data_dir = data_folder(data)
-    bench = Bench(data_dir=data_dir, fingerprints=Fingerprints(data_dir, download=True), rerun=rerun, whole=whole)
+    bench = Rerun(data_dir=data_dir, fingerprints=Fingerprints(data_dir, download=True), rerun=rerun, whole=whole)
     found = []
     for path in chosen:
         one = bench.check(path)

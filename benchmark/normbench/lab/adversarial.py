@@ -10,7 +10,7 @@ from torch import nn
 
 from normbench.attacks import Attack, registry
 from normbench.attacks._gradient import GradientAttack
-from normbench.lab.engine.gradients import Search
+from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.engine.steps import age
 from normbench.lab.observer import undisturbed
 from normbench.spec.trial import Component
@@ -30,7 +30,7 @@ class Adversary:
     def __init__(self, component: Component) -> None:
         self.attack: Attack = registry.from_component(component)
         (self.size,) = self.attack.sizes
-        self.search: Search | None = None
+        self.search: CompiledGradients | None = None
 
     def prepare(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
         """Climb gradients of compiled code from now on, for batches like this one; an attack that climbs no gradient
@@ -42,7 +42,7 @@ class Adversary:
         """
         if not isinstance(self.attack, GradientAttack):
             return
-        search, generator = Search(model, "float32"), torch.Generator().manual_seed(0)
+        search, generator = CompiledGradients(model, "float32"), torch.Generator().manual_seed(0)
         with undisturbed(model):
             age(model)
             with torch.no_grad():
@@ -70,7 +70,7 @@ class Adversary:
 class _Climbed(nn.Module):
     """The network as attacks see it: where a gradient is asked for, the search answers."""
 
-    def __init__(self, model: nn.Module, search: Search) -> None:
+    def __init__(self, model: nn.Module, search: CompiledGradients) -> None:
         super().__init__()
         self.model = model
         self._search = search

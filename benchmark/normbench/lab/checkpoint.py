@@ -51,7 +51,7 @@ class CheckpointError(ValueError):
 
 
 @dataclass
-class Keeper:
+class Checkpointer:
     """Saves one trial's training every so often, and goes on from what an earlier process left.
 
     owner: what the checkpoint belongs to (the trial's identity, device, precision, threads); one of another owner is

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from normbench.attacks._gradient import GradientAttack
 from normbench.attacks.base import BALLS, Attack, Pool
-from normbench.lab.engine.gradients import Search
+from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.train import Tensors
 from normbench.spec.outcome import AttackResult
 from normbench.spec.robustness import unpack
@@ -115,7 +115,7 @@ class Counted(nn.Module):
     search: what answers where a gradient is asked for; None: the model itself.
     """
 
-    def __init__(self, model: nn.Module, search: Search | None = None) -> None:
+    def __init__(self, model: nn.Module, search: CompiledGradients | None = None) -> None:
         super().__init__()
         self.model = model
         self.search = search
@@ -136,7 +136,7 @@ def attack(
     batch_size: int,
     data_dir: str | None = None,
     report: Callable[[float], None] = lambda _: None,
-    search: Search | None = None,
+    search: CompiledGradients | None = None,
 ) -> list[AttackResult]:
     """Perturb with one method at all its sizes. `right`: bool (N,), which images are classified correctly as they are.
 
@@ -169,7 +169,7 @@ class _Run:
     right: torch.Tensor
     batch_size: int
     report: Callable[[float], None]
-    search: Search | None
+    search: CompiledGradients | None
 
     def by_size(self) -> list[AttackResult]:
         results, standing = [], self.right.clone()

@@ -18,8 +18,8 @@ from normbench import attacks, measures
 from normbench.attacks._gradient import GradientAttack
 from normbench.lab import data as datasets
 from normbench.lab import evaluate, health
-from normbench.lab.checkpoint import Keeper, Training
-from normbench.lab.engine.gradients import Search
+from normbench.lab.checkpoint import Checkpointer, Training
+from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.engine.steps import chosen
 from normbench.lab.network.build import build
 from normbench.lab.observer import Observer, constraints, invariant_layers, norm_layers
@@ -71,7 +71,7 @@ class Context:
     """
 
 
-def keeper(trial: Trial, context: Context) -> Keeper | None:
+def checkpointer(trial: Trial, context: Context) -> Checkpointer | None:
     """What keeps the trial's checkpoints; None where the context has no place for them."""
     path = checkpoint_path(context.checkpoints, trial.trial_id)
     if path is None:
@@ -83,14 +83,16 @@ def keeper(trial: Trial, context: Context) -> Keeper | None:
         "threads": context.threads,
     }
     owner["engine"] = chosen(context.engine, context.device)
-    return Keeper(path, owner, context.checkpoint_seconds)
+    return Checkpointer(path, owner, context.checkpoint_seconds)
 
 
-def run(trial: Trial, context: Context, report: Callable[[Progress], None], kept: Keeper | None = None) -> Outcome:
+def run(
+    trial: Trial, context: Context, report: Callable[[Progress], None], kept: Checkpointer | None = None
+) -> Outcome:
     """Run one trial to its end. Whatever happens inside it becomes the outcome's status and reason; only
     KeyboardInterrupt passes through.
 
-    kept: see `keeper`; with it, training goes on from a checkpoint, and leaves some.
+    kept: see `checkpointer`; with it, training goes on from a checkpoint, and leaves some.
     """
     started, clock = time.time(), time.perf_counter()
     record = Record()
@@ -145,7 +147,7 @@ def _run(
     report: Callable[[Progress], None],
     record: Record,
     found: dict[str, Any],
-    kept: Keeper | None,
+    kept: Checkpointer | None,
 ) -> None:
     device = torch.device(context.device)
     precision = _precision(trial, context.device)
@@ -274,11 +276,11 @@ def _run(
         )
 
 
-def _search(model: torch.nn.Module, test: Tensors, precision: str, context: Context) -> Search | None:
+def _search(model: torch.nn.Module, test: Tensors, precision: str, context: Context) -> CompiledGradients | None:
     """What attacks climb the gradients of, under engines other than `eager`."""
     if chosen(context.engine, context.device) == "eager":
         return None
-    search = Search(model, precision)
+    search = CompiledGradients(model, precision)
     with evaluate.frozen(model):
         search.prepare(evaluate.pixels(test.images[:EVALUATION_BATCH]), test.labels[:EVALUATION_BATCH])
     return search

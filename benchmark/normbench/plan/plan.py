@@ -18,7 +18,7 @@ from normbench.lab import data as datasets
 from normbench.plan.identity import Identity, identity
 from normbench.spec.outcome import Status
 from normbench.spec.trial import Trial
-from normbench.spec.tuning import Choice, Search
+from normbench.spec.tuning import Choice, TuningSearch
 from normbench.store.schema import BRIEF
 from normbench.store.store import Store
 
@@ -53,11 +53,11 @@ class Item:
     stored: dict[str, Any] | None
     estimate: float | None
     """Seconds that it should take, from earlier trials; None when there is none to go by."""
-    forgone: Choice | None = None
+    no_choice: Choice | None = None
     """Of a final trial that is not run but recorded at once, as tuning chose no settings for it: the choice that
     failed.
     """
-    search: Search | None = None
+    search: TuningSearch | None = None
     """Of a candidate: the search that it belongs to."""
 
 
@@ -67,7 +67,7 @@ class Tuning:
     each final trial should take then.
     """
 
-    search: Search
+    search: TuningSearch
     choice: Choice | None
     waiting: tuple[float | None, ...] = ()
 
@@ -89,7 +89,7 @@ class Plan:
     @property
     def estimate(self) -> float | None:
         """Seconds of trial time still to run, one trial after the other; None when no earlier trial tells."""
-        times = [i.estimate for i in self.todo if not i.forgone] + [
+        times = [i.estimate for i in self.todo if not i.no_choice] + [
             seconds for t in self.tuning for seconds in t.waiting
         ]
         known = [seconds for seconds in times if seconds is not None]
@@ -149,7 +149,7 @@ def make(
     store: Store,
     data_dir: Path | None,
     *,
-    searches: Sequence[Search] = (),
+    searches: Sequence[TuningSearch] = (),
     ended: Collection[str] = (),
     retry: bool = False,
     download: bool = False,
@@ -201,10 +201,10 @@ class _Planner:
         self._fingerprints, self._ended, self._retry, self._accept = fingerprints, ended, retry, accept_versions
         self._paces, self._nearest = _Paces(self._rows.values()), _Nearest(self._rows.values())
 
-    def item(self, trial: Trial, forgone: Choice | None = None, *, search: Search | None = None) -> Item:
+    def item(self, trial: Trial, no_choice: Choice | None = None, *, search: TuningSearch | None = None) -> Item:
         now = identity(trial, self._fingerprints.of(trial))
-        if forgone:
-            now = replace(now, untuned=forgone.reason)
+        if no_choice:
+            now = replace(now, untuned=no_choice.reason)
         state, reasons = self._judge(trial, now, whole=search is not None and search.scheduler == "none")
         return Item(
             trial,
@@ -213,7 +213,7 @@ class _Planner:
             tuple(reasons),
             self._rows.get(trial.trial_id),
             self._paces.estimate(trial),
-            forgone,
+            no_choice,
             search,
         )
 

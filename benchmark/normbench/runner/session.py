@@ -111,9 +111,9 @@ def run(
         if said := outcome.provenance.get("checkpoint"):
             shown.note(f"{item.trial.title}: {said}")
 
-    todo = [item for item in plan.todo if not item.forgone]
+    todo = [item for item in plan.todo if not item.no_choice]
     try:
-        _forgo([item for item in plan.todo if item.forgone], console, done)
+        _forgo([item for item in plan.todo if item.no_choice], console, done)
         checkpoints.open(plan)
         with closing(
             shares(store, plan.suite, todo, lambda text: console.print(text, highlight=False, soft_wrap=True))
@@ -148,11 +148,14 @@ def _forgo(items: Sequence[Item], console: Console, done: Callable[[Item, Outcom
         return
     with display(console, len(items)) as shown:
         for item in items:
-            assert item.forgone is not None  # noqa: S101
+            assert item.no_choice is not None  # noqa: S101
             done(
                 item,
                 Outcome(
-                    status=item.forgone.status, reason=item.forgone.reason, started=time.time(), provenance=provenance()
+                    status=item.no_choice.status,
+                    reason=item.no_choice.reason,
+                    started=time.time(),
+                    provenance=provenance(),
                 ),
                 shown,
             )

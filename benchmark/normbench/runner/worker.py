@@ -160,10 +160,10 @@ def _child(connection: Connection, job: dict[str, Any], log: str, environment: d
                     line_buffering=True
                 )  # what was printed last must be in the log when the process is ended
         threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
-        from normbench.lab.trial_run import Context, keeper, run
+        from normbench.lab.trial_run import Context, checkpointer, run
 
         trial, context = Trial.model_validate_json(job["trial"]), Context(**job["context"])
-        kept = keeper(trial, context)
+        kept = checkpointer(trial, context)
         spent = kept.spent if kept else 0.0
         connection.send(("started", spent))
         faulthandler.enable(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from normbench.spec.trial import Frozen
+from normbench.spec.trial import Value
 
 
 class Status(StrEnum):
@@ -21,7 +21,7 @@ class Status(StrEnum):
     """A candidate of a tuning search that its scheduler gave up early."""
 
 
-class AttackResult(Frozen):
+class AttackResult(Value):
     """One attack or noise at one size, over the test set."""
 
     attack: str
@@ -49,7 +49,7 @@ class AttackResult(Frozen):
         return self.correct / self.total
 
 
-class RobustnessCurve(Frozen):
+class RobustnessCurve(Value):
     """Accuracy against size, image by image: of one attack, or of the worst case over all attacks of a threat."""
 
     attack: str
@@ -65,7 +65,7 @@ class RobustnessCurve(Frozen):
     """Size at which half of the images have fallen, interpolated; None where more than half stand at the largest."""
 
 
-class HealthCheck(Frozen):
+class HealthCheck(Value):
     """One check of whether a robustness number can be trusted."""
 
     check: str
@@ -74,7 +74,7 @@ class HealthCheck(Frozen):
     """One line: what was measured, and the limit."""
 
 
-class Reading(Frozen):
+class Reading(Value):
     """One point of a curve."""
 
     step: int
@@ -87,7 +87,7 @@ class Reading(Frozen):
     """None where the quantity was not finite (Parquet keeps it as null, never as a NaN that averages would swallow)."""
 
 
-class Outcome(Frozen):
+class Outcome(Value):
     """What became of a trial. A failed one carries the reason and whatever was measured before."""
 
     status: Status

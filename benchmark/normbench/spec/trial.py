@@ -20,7 +20,7 @@ PROTOCOL = 1
 Scalar = bool | int | float | str
 
 
-class Frozen(BaseModel):
+class Value(BaseModel):
     """Base of all values passed between stages: immutable, no unknown fields, no NaN or infinity."""
 
     model_config = ConfigDict(
@@ -28,14 +28,14 @@ class Frozen(BaseModel):
     )
 
 
-class Component(Frozen):
+class Component(Value):
     """A plug-in and its resolved parameters, e.g. `gn` with `{"groups": 8}`."""
 
     name: str
     params: dict[str, Any] = {}
 
 
-class DataSpec(Frozen):
+class DataSpec(Value):
     """Which images, how many, and how they are augmented. Images are RGB or grey in pixel space [0, 1]."""
 
     dataset: str
@@ -57,7 +57,7 @@ class DataSpec(Frozen):
     std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
 
 
-class ModelSpec(Frozen):
+class ModelSpec(Value):
     """A timm architecture, its stem and its width."""
 
     name: str
@@ -71,7 +71,7 @@ class ModelSpec(Frozen):
 OPTIMIZERS = ("sgd", "adam", "adamw", "nadamw", "rmsprop", "lamb", "lars", "lion", "adafactor")
 
 
-class TrainSpec(Frozen):
+class TrainSpec(Value):
     """How a network is trained. Steps are optimizer steps; the schedule spans all of them."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
@@ -98,7 +98,7 @@ class TrainSpec(Frozen):
     """
 
 
-class Trial(Frozen):
+class Trial(Value):
     """One network, trained, measured and attacked once."""
 
     data: DataSpec
@@ -140,7 +140,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Limits(Frozen):
+class Limits(Value):
     """Where and how long a trial may run; not part of its identity."""
 
     cpu: Annotated[int, Field(ge=1, le=4096)] = 1

@@ -1,9 +1,9 @@
 """Tuning: which setting of a method is the best on held-out training images, and the trials that follow from it.
 
-A `Search` is one choice: candidates, which are ordinary trials of stage `tuning`, and the final trials that are trained
-with what is chosen among them. The rule: the best validation accuracy after the last epoch, mean over the tuning seeds,
-among the settings that ended well with every seed; of equally good ones the one with the smaller learning rate, then
-with the smaller value of the other settings.
+A `TuningSearch` is one choice: candidates, which are ordinary trials of stage `tuning`, and the final trials that are
+trained with what is chosen among them. The rule: the best validation accuracy after the last epoch, mean over the
+tuning seeds, among the settings that ended well with every seed; of equally good ones the one with the smaller learning
+rate, then with the smaller value of the other settings.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Search:
+class TuningSearch:
     """One choice of settings. `finals` are its final trials with their place among all of the suite; the tuned settings
     in them are still open.
     """

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from normbench.spec.trial import Frozen, digest
+from normbench.spec.trial import Value, digest
 from normbench.store.files import Files
 from normbench.store.levels import Level
 from normbench.store.schema import to_json
@@ -24,7 +24,7 @@ FILE = "reproductions.jsonl"
 _SEAL = "seal"
 
 
-class Compared(Frozen):
+class Compared(Value):
     """One number of a result and the same number of a re-run; None where it was not finite."""
 
     what: str
@@ -40,7 +40,7 @@ class Compared(Frozen):
         return abs(self.expected - self.found) <= self.tolerance
 
 
-class Mark(Frozen):
+class Mark(Value):
     """One re-run that gave what a stored result says."""
 
     trial_id: str

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from normbench.paths import shipped
 from normbench.spec.trial import Trial
-from normbench.spec.tuning import Search
+from normbench.spec.tuning import TuningSearch
 from normbench.suite import _grid, _yaml
 from normbench.suite import _tuning as _search
 from normbench.suite._models import NAME, Draft, Suite
@@ -185,7 +185,7 @@ def expand(suite: Suite) -> list[Trial]:
     )
 
 
-def searches(suite: Suite) -> list[Search]:
+def searches(suite: Suite) -> list[TuningSearch]:
     """The choices that a suite with `tune` makes, each with its candidates and its final trials; none without. Raises
     `SuiteError`.
     """

@@ -24,7 +24,7 @@ from normbench import attacks, measures, norms
 from normbench.attacks._gradient import GradientAttack
 from normbench.spec import architectures
 from normbench.spec.plugins import Plugin, PluginError, Registry
-from normbench.spec.trial import Component, DataSpec, Frozen, Limits, ModelSpec, TrainSpec, Trial
+from normbench.spec.trial import Component, DataSpec, Limits, ModelSpec, TrainSpec, Trial, Value
 from normbench.suite._problems import found, nearest
 from normbench.suite._types import (
     OneOrMore,
@@ -85,14 +85,14 @@ def _text(value: Any, example: str) -> str:
     return value
 
 
-class NormChoice(Frozen):
+class NormChoice(Value):
     """A norm as a trial has it: canonical label, and the methods behind it."""
 
     label: str
     components: tuple[Component, ...]
 
 
-class NormPattern(Frozen):
+class NormPattern(Value):
     """A norm in a rule. Without brackets it fits the methods with any parameters (`gn`: `gn[groups=8]` too, but not
     `ws+gn`); with brackets, those alone.
     """
@@ -213,7 +213,7 @@ def _kwargs(value: Any) -> Any:
     return value
 
 
-class _ModelBase(Frozen):
+class _ModelBase(Value):
     @model_validator(mode="after")
     def _usable(self) -> Self:
         name, stem = self.name, self.stem  # type: ignore[attr-defined]
@@ -222,7 +222,7 @@ class _ModelBase(Frozen):
         return self
 
 
-class _RuleBase(Frozen):
+class _RuleBase(Value):
     """Each key that is given must fit: the trial's value is the one written, or one of those listed."""
 
     @model_validator(mode="after")
@@ -260,7 +260,7 @@ def _dataset(value: Any) -> Any:
     return text
 
 
-class TuneOptions(Frozen):
+class TuneOptions(Value):
     """How settings of `train` are chosen for each method, besides the settings themselves and their values."""
 
     on: Literal["validation"] = "validation"
@@ -277,7 +277,7 @@ class TuneOptions(Frozen):
     """`asha`: Ray Tune's ASHA stops weak candidates early; `none`: all of them run to their end."""
 
 
-class _TuneBase(Frozen):
+class _TuneBase(Value):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         settings = self.settings()
@@ -423,7 +423,7 @@ else:
     )
 
 
-class Override(Frozen):
+class Override(Value):
     """Other settings for some of the trials."""
 
     when: When
@@ -432,7 +432,7 @@ class Override(Frozen):
     """What they get instead: train settings and batch_size."""
 
 
-class Suite(Frozen):
+class Suite(Value):
     """A grid of trials: every list is an axis, and the trials are the product of the axes, shaped by exclude, include
     and overrides.
     """

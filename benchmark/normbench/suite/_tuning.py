@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from normbench.spec.trial import DataSpec, Trial
-from normbench.spec.tuning import Search, with_settings
+from normbench.spec.tuning import TuningSearch, with_settings
 from normbench.suite import _grid
 from normbench.suite._models import Suite
 from normbench.suite._problems import Finding
@@ -18,7 +18,7 @@ from normbench.suite._problems import Finding
 VALIDATION = 0.1
 
 
-def searches(suite: Suite, trials: list[Trial]) -> list[Search]:
+def searches(suite: Suite, trials: list[Trial]) -> list[TuningSearch]:
     """The searches of a suite with `tune`. `trials`: those of its grid, in order, with the tuned settings at any
     value.
     """
@@ -31,7 +31,7 @@ def searches(suite: Suite, trials: list[Trial]) -> list[Search]:
     for cell, finals in cells.items():
         label = " · ".join([cell[0], *(f"{per[i]} {cell[i]}" for i in telling)])
         made.append(
-            Search(
+            TuningSearch(
                 label,
                 tuple(suite.tune.settings()),
                 candidates(suite, finals[0][1]),

@@ -26,7 +26,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from normbench.spec.text import number
-from normbench.spec.trial import Frozen
+from normbench.spec.trial import Value
 from normbench.suite._problems import found, nearest
 
 
@@ -174,7 +174,7 @@ def axes(model: type[BaseModel]) -> list[str]:
     return [name for name in model.model_fields if name in scalars(model) or name == "adversarial"]
 
 
-def axes_of(model: type[BaseModel], name: str) -> type[Frozen]:
+def axes_of(model: type[BaseModel], name: str) -> type[Value]:
     """The class of a section of a suite file: the fields of `model`, its scalars as axes."""
     fields: dict[str, Any] = {}
     for key, f in model.model_fields.items():
@@ -183,4 +183,4 @@ def axes_of(model: type[BaseModel], name: str) -> type[Frozen]:
             kind,
             ... if f.is_required() else Field(default=f.get_default(call_default_factory=True), validate_default=True),
         )
-    return create_model(name, __base__=Frozen, **fields)
+    return create_model(name, __base__=Value, **fields)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from normbench.errors import BenchError
 from normbench.spec.text import number
 from normbench.spec.trial import TrainSpec, Trial
-from normbench.spec.tuning import Search
+from normbench.spec.tuning import TuningSearch
 
 KEYS = ("dataset", "model", "norm", "batch_size", "width", "seed", *TrainSpec.model_fields)
 
@@ -49,7 +49,7 @@ def select(trials: Sequence[Trial], filters: Sequence[str]) -> list[Trial]:
     return found
 
 
-def select_searches(searches: Sequence[Search], filters: Sequence[str]) -> list[Search]:
+def select_searches(searches: Sequence[TuningSearch], filters: Sequence[str]) -> list[TuningSearch]:
     """The searches with a final trial that matches, and of these trials the ones that do. All candidates of such a
     search are needed.
     """

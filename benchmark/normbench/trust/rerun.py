@@ -67,7 +67,7 @@ class Unchecked(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class Rerun:
     """What checks are made with. `rerun`: run whole trials, on a GPU where there is one. `whole`: without it, run a
     trial to its end where its training should take no more than so many seconds.
     """

@@ -35,7 +35,7 @@ class GraphError(RuntimeError):
     """The captured step does not do what the step does."""
 
 
-class Kept:
+class Snapshot:
     """Everything that a training step changes, to be put back into the same tensors."""
 
     def __init__(self, model: nn.Module, stepper: torch.optim.Optimizer) -> None:
@@ -111,7 +111,7 @@ class Graph:
         self._stale = False
         groups = [dict(group) for group in stepper.param_groups]
         modes = {module: module.training for module in model.modules()}
-        kept = Kept(model, stepper)
+        kept = Snapshot(model, stepper)
         model.train()
         try:
             self._settle()
@@ -146,7 +146,7 @@ class Graph:
         """A step was made outside the graph: what it has put elsewhere must be brought back."""
         self._stale = True
 
-    def _capture(self, kept: Kept) -> None:
+    def _capture(self, kept: Snapshot) -> None:
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -173,7 +173,7 @@ class Graph:
         self._return_buffers()
         return logits.detach(), loss.detach()
 
-    def _check(self, kept: Kept) -> None:
+    def _check(self, kept: Snapshot) -> None:
         """Two steps each way: their losses and gradients, of which the second tell whether the first has moved what it
         should.
         """

@@ -26,7 +26,7 @@ WORTH_FILLING = 1 / 2
 COARSE = 0.2
 
 
-class Search:
+class CompiledGradients:
     """Logits `(N, classes)` of images `(N, C, H, W)` with a gradient to them, of a model in eval mode with frozen
     parameters.
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from normbench.lab.network.flow import Flow, trace
 from normbench.norms import Site, WeightNorm, split
-from normbench.spec.trial import Component, Frozen
+from normbench.spec.trial import Component, Value
 
 #: Classes of torch and timm by the axis that holds the channels; a class is looked up by the names along its
 #: inheritance.
@@ -70,7 +70,7 @@ class SwapError(ValueError):
     """A swap would replace nothing, or a method is impossible at a place."""
 
 
-class Replaced(Frozen):
+class Replaced(Value):
     """A norm that was replaced."""
 
     name: str
@@ -95,7 +95,7 @@ class Replaced(Frozen):
     """The last norm of a residual branch."""
 
 
-class Wrapped(Frozen):
+class Wrapped(Value):
     """A weight that was reparametrized."""
 
     name: str
@@ -105,7 +105,7 @@ class Wrapped(Frozen):
     """The norm that the output went straight into; empty where none."""
 
 
-class Kept(Frozen):
+class LeftAlone(Value):
     """What was left alone, and why."""
 
     name: str
@@ -113,12 +113,12 @@ class Kept(Frozen):
     reason: str
 
 
-class Audit(Frozen):
+class Audit(Value):
     """What a swap did."""
 
     replaced: tuple[Replaced, ...]
     wrapped: tuple[Wrapped, ...]
-    kept: tuple[Kept, ...]
+    kept: tuple[LeftAlone, ...]
     parameters_before: int
     parameters_after: int
     scale_invariant: tuple[str, ...] | None = None
@@ -177,7 +177,9 @@ def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> 
         raise SwapError(f"{type(model).__name__}: there is no normalization layer to replace")
     flow = trace(model, {name: _axis(module) for name, module in sites.items()}, example)
     named = [(name, type(module).__name__) for name, module in model.named_modules()]
-    others = tuple(Kept(name=name, layer=layer, reason=NOT_NORMS[layer]) for name, layer in named if layer in NOT_NORMS)
+    others = tuple(
+        LeftAlone(name=name, layer=layer, reason=NOT_NORMS[layer]) for name, layer in named if layer in NOT_NORMS
+    )
     wrapped, kept = _wrap(model, weight, flow) if weight else ((), ())
     if not sites and not wrapped:
         raise SwapError(
@@ -288,7 +290,7 @@ def _dress(old: nn.Module, layer: nn.Module, act: nn.Module | None) -> nn.Module
     return NormAct(layer, drop if isinstance(drop, nn.Module) and dropping else nn.Identity(), act or nn.Identity())
 
 
-def _wrap(model: nn.Module, method: WeightNorm, flow: Flow) -> tuple[tuple[Wrapped, ...], tuple[Kept, ...]]:
+def _wrap(model: nn.Module, method: WeightNorm, flow: Flow) -> tuple[tuple[Wrapped, ...], tuple[LeftAlone, ...]]:
     """Reparametrize the weights that `method` is for."""
     wrapped, kept = [], []
     for name, module in list(model.named_modules()):
@@ -303,7 +305,7 @@ def _wrap(model: nn.Module, method: WeightNorm, flow: Flow) -> tuple[tuple[Wrapp
         elif not weight.detach().flatten(1).any(1).all():
             reason = "a row of zeros has no direction"
         if reason:
-            kept.append(Kept(name=name, layer=type(module).__name__, reason=reason))
+            kept.append(LeftAlone(name=name, layer=type(module).__name__, reason=reason))
             continue
         wrapped.append(
             Wrapped(name=name, layer=type(module).__name__, shape=tuple(weight.shape), feeds=flow.feeds.get(name, ""))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from normbench.spec.trial import Trial
-from normbench.spec.tuning import Search
+from normbench.spec.tuning import TuningSearch
 from normbench.suite import expand, searches
 from normbench.suite._load import read
 from normbench.suite._models import CELLS
@@ -24,7 +24,7 @@ BASE: dict[str, Any] = {
 }
 
 
-def made(**keys: Any) -> list[Search]:
+def made(**keys: Any) -> list[TuningSearch]:
     return searches(read(yaml.safe_dump(BASE | keys).encode(), Path("f.yaml")))
 
 
@@ -60,7 +60,7 @@ def test_final_trials_are_those_of_the_suite_without_tuning() -> None:
     )
 
 
-def rows(search: Search, accuracy: dict[float, float | None], **status: str) -> dict[str, dict[str, Any]]:
+def rows(search: TuningSearch, accuracy: dict[float, float | None], **status: str) -> dict[str, dict[str, Any]]:
     return {
         c.trial_id: {
             "status": status.get(f"lr{c.train.lr:g}".replace(".", ""), "ok"),

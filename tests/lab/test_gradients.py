@@ -12,7 +12,7 @@ import torch
 from normbench import attacks, norms
 from normbench.attacks.base import Attack
 from normbench.lab import evaluate
-from normbench.lab.engine.gradients import Search
+from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.train import Tensors
 from normbench.lab.trial_run import Context, run
 from normbench.spec.outcome import AttackResult, Status
@@ -48,15 +48,15 @@ def _method(name: str, **params: object) -> Attack:
     return method
 
 
-def _attacked(model: nn.Module, method: Attack, search: Search | None) -> list[AttackResult]:
+def _attacked(model: nn.Module, method: Attack, search: CompiledGradients | None) -> list[AttackResult]:
     data = some_data()
     right = evaluate.clean(model, data, BATCH).right
     assert right.sum() > 40
     return evaluate.attack(model, method, data, right, seed=0, batch_size=BATCH, search=search)
 
 
-def _prepared(model: nn.Module, precision: str = "float32") -> Search:
-    data, search = some_data(), Search(model, precision)
+def _prepared(model: nn.Module, precision: str = "float32") -> CompiledGradients:
+    data, search = some_data(), CompiledGradients(model, precision)
     with evaluate.frozen(model):
         search.prepare(evaluate.pixels(data.images[:BATCH]), data.labels[:BATCH])
     return search
@@ -107,7 +107,7 @@ def test_others_do_not() -> None:
     assert not search.calls
 
 
-class _Watched(Search):
+class _Watched(CompiledGradients):
     """The eager search, counting its calls."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -147,7 +147,7 @@ def test_compiled_code_that_is_deceived_by_some_images_costs_nothing_but_time() 
         deceived = torch.cdist(images.detach().flatten(1), known).argmin(1) % 3 == 0
         return torch.where(deceived[:, None], -logits, logits)
 
-    search = Search(model, "float32")
+    search = CompiledGradients(model, "float32")
     search._compiled, search._size, search.engine = compiled, BATCH, "compile"
     for method in (_method("bim", steps=7), _method("pgd", steps=7)):
         found, expected = _attacked(model, method, search), _attacked(model, method, None)
@@ -156,7 +156,7 @@ def test_compiled_code_that_is_deceived_by_some_images_costs_nothing_but_time() 
 
 def test_low_precision_proposes_and_float32_decides() -> None:
     model, method = _trained("gn"), _method("pgd", steps=7)
-    search = Search(model, "bf16")
+    search = CompiledGradients(model, "bf16")
     found, expected = _attacked(model, method, search), _attacked(model, method, None)
     images = evaluate.pixels(some_data().images)
     with evaluate.frozen(model):
@@ -171,7 +171,7 @@ def test_gradients_that_low_precision_has_spoilt_are_not_climbed(monkeypatch: py
     monkeypatch.setattr(torch, "compile", _no_compiler)
     model = _trained("bn")
 
-    class Spoilt(Search):
+    class Spoilt(CompiledGradients):
         def _run(self, forward: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
             logits = super()._run(forward, images)
             if self.precision == "float32":
@@ -192,7 +192,7 @@ def test_gradients_that_low_precision_has_spoilt_are_not_climbed(monkeypatch: py
 
 def test_what_overflows_in_the_search_alone_is_asked_of_the_model() -> None:
     model, images = _trained("bn"), evaluate.pixels(some_data().images)
-    search = Search(model, "float32")
+    search = CompiledGradients(model, "float32")
     search._compiled, search._size = lambda x: model(x) * float("inf"), len(images)
     with evaluate.frozen(model):
         assert torch.equal(search(images), model(images))
