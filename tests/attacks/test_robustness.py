@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from normbench.spec.outcome import AttackResult
-from normbench.spec.robustness import WORST_CASE, acc_diffs, accuracies, area, curves, fell_at, median_size, unpack
+from normbench.spec.robustness import (
+    WORST_CASE,
+    acc_diffs,
+    accuracies,
+    area,
+    curves,
+    fell_at,
+    median_size,
+    survivors,
+    unpack,
+)
 
 OUTCOMES = st.integers(1, 40).flatmap(
     lambda n: st.lists(st.lists(st.booleans(), min_size=n, max_size=n), min_size=2, max_size=6)
@@ -79,6 +91,44 @@ def test_the_worst_case_is_never_above_an_attack(rows: list[list[bool]]) -> None
         if worst is not None and name != WORST_CASE and curve.sizes == worst.sizes:
             assert worst.area <= curve.area + 1e-12
             assert all(w <= c for w, c in zip(worst.fell_at, curve.fell_at, strict=True))
+
+
+ATTACKED = st.integers(1, 20).flatmap(
+    lambda n: st.lists(
+        st.tuples(
+            st.sampled_from(["bim", "pgd", "square"]),
+            st.sampled_from([1 / 255, 2 / 255, 4 / 255, 8 / 255]),
+            st.lists(st.booleans(), min_size=n, max_size=n).map(np.array),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+
+
+@given(ATTACKED)
+def test_survivors_are_those_whom_nothing_at_this_or_a_smaller_size_fooled(outcomes) -> None:
+    found = survivors(outcomes)
+    assert [s.size for s in found] == sorted({size for _, size, _ in outcomes})
+    for s in found:
+        upto = [(attack, bits) for attack, size, bits in outcomes if size <= s.size]
+        assert s.bits.tolist() == [all(bits[i] for _, bits in upto) for i in range(len(s.bits))]
+        assert s.attacks == len({attack for attack, _ in upto})
+    for smaller, larger in pairwise(found):
+        assert not (larger.bits & ~smaller.bits).any()
+
+
+@given(ATTACKED)
+def test_survivors_of_packed_outcomes_are_the_same(outcomes) -> None:
+    packed = survivors((attack, size, np.packbits(bits)) for attack, size, bits in outcomes)
+    assert [s.bits.tobytes() for s in packed] == [np.packbits(s.bits).tobytes() for s in survivors(outcomes)]
+
+
+def test_a_single_attack_has_a_curve_and_no_worst_case_besides() -> None:
+    clean = np.packbits([True, True]).tobytes()
+    one = [_result("bim", 0.1, [True, True]), _result("bim", 0.2, [False, True])]
+    other_threat = _result("pgd-l2", 0.1, [False, False], "l2")
+    assert [(c.attack, c.threat) for c in curves(clean, [*one, other_threat])] == [("bim", "linf"), ("pgd-l2", "l2")]
 
 
 def test_unpack_keeps_test_set_order() -> None:

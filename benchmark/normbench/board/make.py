@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from normbench.board.stats import Interval, ranks, t_interval, wilson
-from normbench.board.types import BALLS, Board, Cell, Entry, Metric, Point, Run, describe
+from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe
+from normbench.spec.outcome import BALLS
+from normbench.spec.robustness import WORST_CASE, survivors
 from normbench.spec.text import show
 from normbench.spec.trial import digest
 from normbench.store.levels import Level
@@ -177,20 +179,22 @@ def _values(row: Mapping[str, Any]) -> Iterable[tuple[Metric, float]]:
     attacks = row["attacks"] or []
     for a in attacks:
         yield attack_metric(a["attack"], a["threat"], a["size"]), a["accuracy"]
-    for (threat, size), several in _balls(attacks).items():
-        bits = np.bitwise_and.reduce([np.frombuffer(a["outcomes"], np.uint8) for a in several])
-        yield worst_metric(threat, size), int(np.bitwise_count(bits).sum()) / several[0]["total"]
+    for threat, several in _within_balls(attacks).items():
+        packed = ((a["attack"], a["size"], np.frombuffer(a["outcomes"], np.uint8)) for a in several)
+        for left in survivors(packed):
+            if left.attacks > 1:  # the worst case of a single attack is that attack, which has its own metric
+                yield worst_metric(threat, left.size), int(np.bitwise_count(left.bits).sum()) / several[0]["total"]
     for measure, (first, last) in growth(row.get("curves") or []).items():
         yield growth_metric(measure), last / first
 
 
-def _balls(attacks: Sequence[Mapping[str, Any]]) -> dict[tuple[str, float], list[Mapping[str, Any]]]:
-    """Attacks within one ball, where there are several with outcomes of the same images."""
-    found: dict[tuple[str, float], list[Mapping[str, Any]]] = defaultdict(list)
+def _within_balls(attacks: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Results of attacks by threat, of the threats that a ball bounds and whose outcomes are all of the same images."""
+    found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for a in attacks:
         if a["threat"] in BALLS and a.get("outcomes"):
-            found[a["threat"], a["size"]].append(a)
-    return {k: v for k, v in found.items() if len(v) > 1 and len({(a["total"], len(a["outcomes"])) for a in v}) == 1}
+            found[a["threat"]].append(a)
+    return {k: v for k, v in found.items() if len({(a["total"], len(a["outcomes"])) for a in v}) == 1}
 
 
 CLEAN = Metric("clean", "clean", "clean accuracy")
@@ -204,9 +208,9 @@ def attack_metric(attack: str, threat: str, size: float) -> Metric:
 
 @cache
 def worst_metric(threat: str, size: float) -> Metric:
-    """The share of images that withstand every attack of the evaluation within one ball."""
+    """The share of images that withstand every attack of the evaluation within one ball or a smaller one."""
     return Metric(
-        f"worst-{threat}@{size:.9g}", "robust", f"worst case {threat} {show(size)}", "worst case", threat, size
+        f"worst-{threat}@{size:.9g}", "robust", f"{WORST_CASE} {threat} {show(size)}", WORST_CASE, threat, size
     )
 
 
@@ -246,7 +250,7 @@ def _board(key: str, content: str, group: Sequence[_Reduced], suites: tuple[str,
         key=lambda m: (
             m.group != "clean",
             m.group != "robust",
-            m.attack == "worst case",
+            m.attack == WORST_CASE,
             m.threat not in BALLS,
             m.attack,
             m.size or 0,

@@ -8,15 +8,14 @@ from functools import cached_property
 from typing import Any, Literal
 
 from normbench.board.stats import Interval, Rank
+from normbench.spec.outcome import BALLS
+from normbench.spec.robustness import WORST_CASE
 from normbench.spec.text import show
 from normbench.store.levels import Level, lowest
 
 Group = Literal["clean", "robust", "weight-norm"]
 #: Weight norms whose growth tables show.
 GROWTH = ("raw", "raw-invariant", "effective")
-#: Threats that a ball bounds: among them a worst case can be taken; noises, corruptions and the historic setting in
-#: standardised space stand apart.
-BALLS = frozenset({"linf", "l2", "l1"})
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,7 @@ class Metric:
     @property
     def heading(self) -> str:
         """The label at the start of a line; names of attacks stay as they are written."""
-        return (
-            self.label if self.attack and self.attack != "worst case" else f"{self.label[:1].upper()}{self.label[1:]}"
-        )
+        return self.label if self.attack and self.attack != WORST_CASE else f"{self.label[:1].upper()}{self.label[1:]}"
 
     @property
     def unit(self) -> str:
@@ -251,7 +248,7 @@ class Board:
 
         def order(metric: Metric) -> tuple[bool, bool, float]:
             values = [e.cells[metric.key].value for e in self.entries if metric.key in e.cells]
-            return (metric.attack == "worst case", metric.threat in BALLS, max(values) - min(values))
+            return (metric.attack == WORST_CASE, metric.threat in BALLS, max(values) - min(values))
 
         found = self.of(group)
         return max(found, key=order) if group == "robust" and found else next(iter(found), None)

@@ -12,6 +12,7 @@ from rich.text import Text
 from normbench.board import Board, Entry, Metric
 from normbench.board.tuning import Sweep, Tried
 from normbench.plan.plan import Plan
+from normbench.spec.robustness import WORST_CASE
 from normbench.spec.text import show
 from normbench.spec.tuning import order, written
 from normbench.store.levels import Level
@@ -73,9 +74,9 @@ def _tables(board: Board) -> list[Table | Text]:
 
 
 def _telling(metrics: Sequence[Metric]) -> list[Metric]:
-    """What fits a terminal: where several attacks share a threat, their worst case stands for them."""
-    covered = {m.threat for m in metrics if m.attack == "worst case"}
-    return [m for m in metrics if m.threat not in covered or m.attack == "worst case"]
+    """What fits a terminal: at a size that has a worst case, it stands for the attacks."""
+    covered = {(m.threat, m.size) for m in metrics if m.attack == WORST_CASE}
+    return [m for m in metrics if (m.threat, m.size) not in covered or m.attack == WORST_CASE]
 
 
 def _heading(metric: Metric) -> str:
@@ -84,7 +85,7 @@ def _heading(metric: Metric) -> str:
         return "Clean"
     if metric.size is None:
         return metric.label.replace(", ", "\n").replace("-", "\n")
-    name = f"worst\n{metric.threat}" if metric.attack == "worst case" else metric.attack.partition("[")[0]
+    name = f"worst\n{metric.threat}" if metric.attack == WORST_CASE else metric.attack.partition("[")[0]
     return f"{name}\n{show(metric.size)}"
 
 

@@ -49,7 +49,7 @@ TOPICS = (
         "Robustness",
         "Accuracy on perturbed test images; an image counts when it is right before and after. The column with the "
         "interval is the one that the ranks are of: "
-        "the worst case over all attacks of one size where there are several, at the size at which the methods "
+        "the worst case over all attacks up to a size where there are several, at the size at which the methods "
         "differ most. "
         "Against the clean rank: ▲ n and ▼ n say that a method rises or falls by at least n ranks, ≈ that the rank "
         "intervals do not tell.",

@@ -22,6 +22,7 @@ from normbench.pages.context import Context
 from normbench.pages.methods import FAMILIES, UNKNOWN_STYLE, key_of
 from normbench.pages.results import Results
 from normbench.pages.writer import printable
+from normbench.spec.robustness import WORST_CASE
 
 #: Growth is drawn on a logarithmic axis where it spans more than this factor.
 LOG_FROM = 3.0
@@ -268,7 +269,7 @@ def robustness_curves(context: Context, board: Board, chart_id: str) -> Chart | 
     clean = board.headline("clean")
     if not balls or clean is None:
         return None
-    (attack, threat), metrics = max(balls.items(), key=lambda item: (item[0][0] == "worst case", len(item[1])))
+    (attack, threat), metrics = max(balls.items(), key=lambda item: (item[0][0] == WORST_CASE, len(item[1])))
     lines = []
     for entry in board.entries:
         cells = [(0.0, entry.cells.get(clean.key)), *((255 * (m.size or 0.0), entry.cells.get(m.key)) for m in metrics)]

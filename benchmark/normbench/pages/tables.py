@@ -14,13 +14,12 @@ from typing import Any
 from normbench.board import Board, Cell, Entry, Metric, Run
 from normbench.pages.context import Context
 from normbench.pages.methods import Method, key_of
+from normbench.spec.robustness import WORST_CASE
 from normbench.spec.text import show
 from normbench.store.levels import Level
 
 #: More columns than these are set closer.
 MANY = 3
-#: What the metric over all attacks of a threat calls its attack.
-WORST = "worst case"
 _BREAKS = re.compile(r"(?<=[\[,])(?! )")
 #: Drawing width of an interval, in units of its view box.
 WIDTH, MARGIN = 176, 5
@@ -131,7 +130,7 @@ class BoardTable:
         grouped = itertools.groupby(sized, key=lambda m: (m.attack, m.threat, m.unit))
         return [
             Head(
-                tuple(_BREAKS.split(f"{attack}{f' {threat}' if attack == WORST else ''}, {unit}")),
+                tuple(_BREAKS.split(f"{attack}{f' {threat}' if attack == WORST_CASE else ''}, {unit}")),
                 tuple(show(m.size) for m in metrics),
             )
             for (attack, threat, unit), metrics in grouped

@@ -7,6 +7,10 @@ from typing import Any
 
 from normbench.spec.trial import Value
 
+#: Threats that a ball bounds. The larger ball contains the smaller one, so an image that fell at one size has fallen at
+#: every larger one. Noises, corruptions and the historic setting in standardised space have no ball.
+BALLS = frozenset({"linf", "l2", "l1"})
+
 
 class Status(StrEnum):
     """How a trial ended. Every planned trial ends in one of these."""

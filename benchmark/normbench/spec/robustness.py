@@ -4,19 +4,47 @@ no I/O.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from normbench.attacks.base import BALLS
-from normbench.spec.outcome import AttackResult, RobustnessCurve
+from normbench.spec.outcome import BALLS, AttackResult, RobustnessCurve
 
 WORST_CASE = "worst case"
 
 Bits = npt.NDArray[np.bool_]
+
+
+class Survivors(NamedTuple):
+    """The images that withstand every attack given, up to one size."""
+
+    size: float
+    bits: npt.NDArray[Any]
+    """Of the type of the outcomes given: bool, or packed to bytes."""
+    attacks: int
+    """How many attacks were run at this size or a smaller one."""
+
+
+def survivors(outcomes: Iterable[tuple[str, float, npt.NDArray[Any]]]) -> list[Survivors]:
+    """Who is left at each size, ascending, under attacks of one threat: this is the one definition of the worst case.
+
+    outcomes: attack, size, and which images are classified correctly. An image survives a size when no attack fooled it
+    at this size or at a smaller one, so the share of survivors never rises with the size, wherever the attacks' sizes
+    differ.
+    """
+    found: list[Survivors] = []
+    attacks: set[str] = set()
+    for attack, size, bits in sorted(outcomes, key=lambda outcome: outcome[1]):
+        attacks.add(attack)
+        left = bits & found[-1].bits if found else bits
+        if found and found[-1].size == size:
+            found.pop()
+        found.append(Survivors(size, left, len(attacks)))
+    return found
 
 
 def unpack(outcomes: bytes, total: int) -> Bits:
@@ -31,8 +59,8 @@ def fell_at(clean: Bits, standing: Sequence[Bits]) -> npt.NDArray[np.uint8]:
     clean: which images are right as they are; standing: those that are right at each size, ascending. An image that
     fell stays fallen.
     """
-    right = np.logical_and.accumulate(np.stack([clean, *standing]))
-    found: npt.NDArray[np.uint8] = right.sum(0).astype(np.uint8)
+    correct = np.logical_and.accumulate(np.stack([clean, *standing]))
+    found: npt.NDArray[np.uint8] = correct.sum(0).astype(np.uint8)
     return found
 
 
@@ -64,26 +92,26 @@ def median_size(sizes: Sequence[float], accuracy: Sequence[float]) -> float | No
 def curves(clean: bytes, results: Sequence[AttackResult]) -> tuple[RobustnessCurve, ...]:
     """One curve for each attack within a ball, and one for the worst case of each threat that has several attacks.
 
-    clean: packed outcomes without perturbation. In the worst case an image stands at a size when no attack of that
-    threat fooled it at this or a smaller one.
+    clean: packed outcomes without perturbation. The curve of a single attack is its worst case: there is no second one.
     """
     by_attack: dict[tuple[str, str], list[AttackResult]] = defaultdict(list)
     for result in results:
         if result.threat in BALLS:
             by_attack[result.threat, result.attack].append(result)
-    made = [_curve(attack, threat, clean, group) for (threat, attack), group in by_attack.items()]
-    for threat in dict.fromkeys(threat for threat, _ in by_attack):
-        several = [group for (t, _), group in by_attack.items() if t == threat]
-        if len(several) > 1:
-            made.append(_curve(WORST_CASE, threat, clean, [r for group in several for r in group]))
+    made = [_curve(attack, threat, clean, own) for (threat, attack), own in by_attack.items()]
+    for threat, attacks in Counter(threat for threat, _ in by_attack).items():
+        if attacks > 1:
+            made.append(
+                _curve(WORST_CASE, threat, clean, [r for (t, _), own in by_attack.items() if t == threat for r in own])
+            )
     return tuple(made)
 
 
 def _curve(attack: str, threat: str, clean: bytes, results: Sequence[AttackResult]) -> RobustnessCurve:
     total = results[0].total
-    sizes = sorted({r.size for r in results})
-    standing = [np.logical_and.reduce([unpack(r.outcomes, total) for r in results if r.size == size]) for size in sizes]
-    fallen = fell_at(unpack(clean, total), standing)
+    left = survivors((r.attack, r.size, unpack(r.outcomes, total)) for r in results)
+    sizes = [s.size for s in left]
+    fallen = fell_at(unpack(clean, total), [s.bits for s in left])
     accuracy = accuracies(fallen, len(sizes))
     return RobustnessCurve(
         attack=attack,

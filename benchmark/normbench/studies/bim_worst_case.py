@@ -17,6 +17,7 @@ import numpy as np
 
 from normbench.board import Board, Entry, Metric
 from normbench.pages.charts import Mark, fit, scatter
+from normbench.spec.robustness import WORST_CASE
 from normbench.studies._stats import Array, Resampled, kendall, resample
 from normbench.studies.base import Cell, Evidence, Figure, Question, Row, Section, Table, Verdict, failures
 
@@ -33,7 +34,7 @@ class BimWorstCase(Question):
     title: ClassVar[str] = "From BIM to the worst case"
     reads: ClassVar[tuple[str, ...]] = SCALE
     method: ClassVar[str] = (
-        "For every board with BIM and the worst case per image over at least two attacks of the same ball and size, "
+        "For every board with BIM and the worst case per image over at least two attacks within the same ball, "
         "at the size at which BIM's accuracies "
         "differ most. Ranks are intervals, as on the boards. A pair of methods has changed places where one is "
         "above the other under BIM and below it in the "
@@ -62,7 +63,7 @@ def _metrics(board: Board) -> tuple[Metric, Metric] | None:
         values = [e.cells[metric.key].value for e in board.entries if metric.key in e.cells]
         return max(values) - min(values)
 
-    worst = {(m.threat, m.size): m for m in board.of("robust") if m.attack == "worst case"}
+    worst = {(m.threat, m.size): m for m in board.of("robust") if m.attack == WORST_CASE}
     bim = [
         m
         for m in board.of("robust")
@@ -209,11 +210,11 @@ def _figure(found: Evidence, entries: Sequence[Entry], bim: Metric, worst: Metri
 
 
 def _notes(board: Board, worst: Metric) -> Iterable[str]:
-    attacks = [
+    attacks = dict.fromkeys(
         m.attack
         for m in board.of("robust")
-        if (m.threat, m.size) == (worst.threat, worst.size) and m.attack != worst.attack
-    ]
+        if m.threat == worst.threat and (m.size or 0) <= (worst.size or 0) and m.attack != worst.attack
+    )
     yield f"The worst case is over {', '.join(attacks)}; a stronger attack may still find more."
     if any(len(e.runs) - len(e.failed) < 3 for e in board.entries):
         yield "Under three seeds a method has no interval, and its rank may be any."
