@@ -25,7 +25,8 @@ import json, sys
 from pathlib import Path
 from normbench.plan import plan
 from normbench.store import store
-from normbench.spec.trial import Outcome, Status, Trial
+from normbench.spec.outcome import Outcome, Status
+from normbench.spec.trial import Trial
 trials = [Trial.model_validate_json(t) for t in json.loads(Path(sys.argv[1]).read_text())]
 kept = store.Store(Path(sys.argv[2]))
 made = plan.make("s", trials, kept, Path(sys.argv[3]))
