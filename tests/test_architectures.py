@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 
 import pytest
 import timm
 from normbench.lab.network import families
+from normbench.lab.network.family import Family
 from normbench.spec.architectures import (
     FAMILIES,
     FIXED,
     architectures,
+    builder,
     file_of,
     norm_problem,
     problem_with,
@@ -41,7 +45,12 @@ def test_nothing_heavy_is_imported() -> None:
 
 
 def test_families_are_those_of_the_builder() -> None:
-    assert set(FAMILIES) == set(families.FAMILIES) <= set(architectures().values())
+    """Each family has a file, no file is left over, and each file of timm's is there."""
+    files = {m.name for m in pkgutil.iter_modules(families.__path__)}
+    assert files == {*FAMILIES.values(), "wrn"}
+    assert set(FAMILIES) <= set(architectures().values())
+    for name, stem, width in (("resnet18", "cifar", 1), ("wrn-16-4", "cifar", 2), ("resnet18", "native", 1)):
+        assert isinstance(importlib.import_module(builder(name, stem, width)).FAMILY, Family)
 
 
 def test_unknown_names() -> None:

@@ -193,6 +193,30 @@ def test_a_trial_that_never_saw_its_data_stands_with_the_others():
     assert len(board.entries[0].runs) == 3
 
 
+def test_a_board_never_averages_over_devices_or_precisions_unless_it_is_asked_to():
+    trials = list(synthetic.grid(["bn", "gn"], seeds=4, weight_decays=[0]))
+    places = [("cpu", "float32"), ("NVIDIA H200", "bf16"), ("NVIDIA H200", "float32"), (None, None)]
+    made = [
+        to_row(
+            "demo",
+            t,
+            synthetic.identity(t) | dict(zip(("device_class", "precision"), places[t.seed], strict=True)),
+            synthetic.outcome(t) if places[t.seed][0] else synthetic.failure(t),
+        )
+        for t in trials
+    ]
+    made += [m | {"trial_id": f"{i:016x}", "seed": 9} for i, m in enumerate(made) if m["device_class"] == "cpu"]
+    found = {b.placed: b for b in boards(made)}
+    assert sorted(found) == ["NVIDIA H200, bf16", "NVIDIA H200, float32", "cpu, float32"]
+    assert all(b.placed in b.title for b in found.values())
+    assert len({b.id for b in found.values()}) == len({b.slug for b in found.values()}) == 3
+    runs = {placed: sorted(r.seed for r in b.entries[0].runs) for placed, b in found.items()}
+    assert runs["NVIDIA H200, bf16"] == [1]
+    assert runs["cpu, float32"] == [0, 3, 9], "what failed before it had a place stands with most"
+    (together,) = boards(made, together=True)
+    assert (together.placed, len(together.entries[0].runs)) == ("", 5)
+
+
 def test_other_data_under_the_same_name_are_another_board():
     trials = list(synthetic.grid(["bn"], seeds=2, weight_decays=[0]))
     made = [to_row("demo", t, synthetic.identity(t) | {"data": str(t.seed)}, synthetic.outcome(t)) for t in trials]

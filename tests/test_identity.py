@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from normbench.plan import identity as identities
 from normbench.plan.identity import closure, identity, source_digest
+from normbench.spec.architectures import builder
+from normbench.spec.outcome import Outcome, Status
 from normbench.spec.trial import DataSpec, Trial, digest
 
 from tests.conftest import MakeTrial
@@ -25,7 +27,8 @@ import json, sys
 from pathlib import Path
 from normbench.plan import plan
 from normbench.store import store
-from normbench.spec.trial import Outcome, Status, Trial
+from normbench.spec.outcome import Outcome, Status
+from normbench.spec.trial import Trial
 trials = [Trial.model_validate_json(t) for t in json.loads(Path(sys.argv[1]).read_text())]
 kept = store.Store(Path(sys.argv[2]))
 made = plan.make("s", trials, kept, Path(sys.argv[3]))
@@ -95,6 +98,23 @@ def test_a_change_in_a_helper_reaches_all_that_import_it(copy: Path, ask: Ask) -
     assert {state for state, _ in ask("look").values()} == {"stale"}
 
 
+def test_a_change_in_a_family_of_networks_makes_its_trials_alone_stale(copy: Path, ask: Ask) -> None:
+    families = copy / "lab" / "network" / "families"
+    (families / "another.py").write_text("FAMILY = None\n")
+    (copy / "norms" / "another.py").write_text((copy / "norms" / "rms.py").read_text().replace('"rms"', '"another"'))
+    architectures = copy / "spec" / "architectures.py"
+    _edit(architectures, "FAMILIES = {\n", 'FAMILIES = {\n    "xcit": "another",\n')
+    assert {state for state, _ in ask("look").values()} == {"cached"}, "a network or a method more changes no other"
+    densenet = families / "densenet.py"
+    densenet.write_text(densenet.read_text() + "\n\nADDED = 1\n")
+    assert {state for state, _ in ask("look").values()} == {"cached"}
+    resnet = families / "resnet.py"
+    resnet.write_text(resnet.read_text() + "\n\nADDED = 1\n")
+    found = ask("look")
+    assert {state for state, _ in found.values()} == {"stale"}
+    assert found["bn"][1] == ["normbench.lab.network.families.resnet: source changed"]
+
+
 def test_comments_docstrings_prose_and_other_methods_change_nothing(copy: Path, ask: Ask) -> None:
     for name in ("gn", "bn", "bw_zca", "base"):
         path = copy / "norms" / f"{name}.py"
@@ -108,9 +128,10 @@ def test_comments_docstrings_prose_and_other_methods_change_nothing(copy: Path, 
 def test_the_closure_holds_plugin_helpers_and_base_but_no_machinery() -> None:
     found = closure(frozenset({"normbench.norms.bw_zca"}))
     assert {"normbench.norms.bw_zca", "normbench.norms.base", "normbench.norms.layers.whitening"} <= found
-    assert not any(
-        name.startswith(("normbench.spec.plugins", "normbench.lab", "normbench.spec.trial")) for name in found
-    )
+    assert not any(name.startswith(("normbench.spec", "normbench.lab", "normbench.errors")) for name in found)
+    network = closure(frozenset({builder("resnet18", "cifar", 1.0)}))
+    assert {"normbench.lab.network.families.resnet", "normbench.lab.network.surgery"} <= network
+    assert not any(name.startswith("normbench.lab.network.families.densenet") for name in network)
 
 
 def test_relative_imports_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +167,10 @@ def test_each_part_has_its_reason(make_trial: MakeTrial, monkeypatch: pytest.Mon
     assert now.changes_since(stored | {"protocol": 0}) == ["the numeric protocol changed (0 -> 1)"]
     older = stored | {"versions": stored["versions"] | {"torch": "1.0"}}
     assert now.changes_since(older) == [f"torch: version changed (1.0 -> {now.versions['torch']})"]
+    placed = now.placed(Outcome(status=Status.OK, provenance={"device": "NVIDIA H200", "precision": "bf16"}))
+    assert (placed.device_class, placed.precision) == ("NVIDIA H200", "bf16")
+    assert placed.hash != now.hash
+    assert now.changes_since(placed.parts()) == [], "a result of any device is good"
     monkeypatch.setattr(identities, "library_versions", lambda: stored["versions"] | {"torch": "9"})
     assert identity(make_trial(), None).hash != now.hash
 

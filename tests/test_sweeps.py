@@ -77,7 +77,7 @@ def test_the_choice_is_what_the_final_trials_have() -> None:
     assert [t.text for t in sweep.tried if t.chosen] == ["lr 0.5"]
     assert sweeps([*tried, row(final, synthetic.outcome(final), suite="other")])[0].chosen == sweeps(tried)[0].chosen
     untrained = synthetic.trial("bn", 3, lr=0.1)
-    (sweep,) = sweeps([*tried, row(untrained, synthetic.failure(untrained), untuned="nothing could be chosen")])
+    (sweep,) = sweeps([*tried, row(untrained, synthetic.failure(untrained), no_choice="nothing could be chosen")])
     assert [t.text for t in sweep.tried if t.chosen] == ["lr 0.3"], "a row that was not trained shows no choice"
 
 

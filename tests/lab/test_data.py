@@ -80,6 +80,26 @@ def test_fingerprint_is_of_the_content_not_of_the_file(tmp_path: Path) -> None:
     assert prints["a"] == prints["b"] != prints["c"]
 
 
+@pytest.mark.parametrize("order", [(10, 0), (0, 10), (10, 3), (2, 10)], ids=str)
+def test_an_equal_fingerprint_means_an_equal_number_of_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[int, int]
+) -> None:
+    """Folders with the same images and labels, which name other numbers of classes, decoded in either order."""
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    found = {}
+    for names in order:
+        for split in ("train", "test"):
+            path = tmp_path / f"named-{names}" / f"{split}.parquet"
+            write_split(path, *stripes(6, 0), names=[f"class {i}" for i in range(names)])
+        spec = DataSpec(dataset=f"named-{names}")
+        source = data.locate(spec, tmp_path, download=False)
+        assert source is not None
+        print_ = data.fingerprint(source)
+        found[names] = (print_, len(data.load(spec, source, print_).classes))
+    assert {names: classes for names, (_, classes) in found.items()} == {n: max(n, 3) for n in order}
+    assert (found[order[0]][0] == found[order[1]][0]) == (max(order[0], 3) == max(order[1], 3))
+
+
 def test_colour_images_and_sharded_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (6, 5, 5, 3)).astype(np.uint8)

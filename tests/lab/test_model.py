@@ -9,8 +9,8 @@ import timm
 import torch
 from normbench.lab.network import ModelError, Request, construct
 from normbench.lab.network.build import PixelModel, build
-from normbench.lab.network.families import FAMILIES
 from normbench.norms import resolve
+from normbench.spec.architectures import FAMILIES
 from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
 from torch import nn
 

@@ -67,6 +67,8 @@ def identity(of: Trial) -> dict[str, Any]:
         "code": {"normbench.norms.bn": "0" * 16},
         "protocol": 1,
         "versions": {"torch": "2.11.0"},
+        "device_class": "cpu",
+        "precision": "float32",
     }
 
 

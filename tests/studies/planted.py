@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from normbench.norms import resolve
 from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
+from normbench.store.schema import of_identity, of_trial
 
 TOTAL = 10_000
 #: Channels of the stages of a ResNet-18 at width 1.
@@ -55,8 +56,8 @@ def row(
     ok = clean is not None
     return {
         "suite": suite,
-        "trial_id": trial.trial_id,
-        "identity_parts": json.dumps({"data": dataset}),
+        **of_trial(trial),
+        **of_identity({"data": dataset, "device_class": "cpu", "precision": "float32"}),
         "spec": json.dumps(trial.model_dump(mode="json"), sort_keys=True, separators=(",", ":")),
         "seed": seed,
         "stage": stage,

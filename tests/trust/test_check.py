@@ -19,7 +19,7 @@ from normbench.plan.plan import Fingerprints
 from normbench.plan.provenance import provenance
 from normbench.spec.trial import Trial
 from normbench.store.levels import Level
-from normbench.store.schema import SCHEMA
+from normbench.store.schema import SCHEMA, of_identity, of_trial
 from normbench.store.store import Store, to_bytes
 from normbench.store.verify import verify
 from normbench.trust.rerun import Checked, Rerun, Verdict, shards, since
@@ -108,13 +108,10 @@ def _like(trial: Trial) -> Callable[[dict[str, Any]], None]:
     """Passes a row off as that of another trial."""
 
     def change(row: dict[str, Any]) -> None:
-        parts = identity(trial, json.loads(row["identity_parts"])["data"]).to_dict()
-        row |= {
-            "trial_id": trial.trial_id,
-            "spec": json.dumps(trial.model_dump(mode="json")),
-            "identity": parts.pop("hash"),
-        }
-        row |= {"identity_parts": json.dumps(parts), "seed": trial.seed, "norm": trial.norm_label, "lr": trial.train.lr}
+        parts = json.loads(row["identity_parts"])
+        parts |= {"spec": trial.trial_id, "code": identity(trial, None).code}
+        row |= {"spec": json.dumps(trial.model_dump(mode="json")), **of_trial(trial), **of_identity(parts)}
+        row |= {"seed": trial.seed, "norm": trial.norm_label, "lr": trial.train.lr}
 
     return change
 
@@ -152,12 +149,12 @@ def test_a_result_of_other_code_is_named(ran: Ran, bench: Callable[..., Checked]
         parts = json.loads(row["identity_parts"])
         parts["code"]["normbench.norms.bn"] = "0" * 16
         parts["versions"]["timm"] = "0.1"
-        _seal(row, parts)
+        row |= of_identity(parts)
 
     def newer_library(row: dict[str, Any]) -> None:
         parts = json.loads(row["identity_parts"])
         parts["versions"]["timm"] = "0.1"
-        _seal(row, parts)
+        row |= of_identity(parts)
 
     caught = bench(ran(make_trial(), older))
     assert (caught.verdict, caught.reasons) == (
@@ -167,12 +164,6 @@ def test_a_result_of_other_code_is_named(ran: Ran, bench: Callable[..., Checked]
     other = bench(ran(make_trial(), newer_library), whole=0.0)
     assert other.verdict is Verdict.HOLDS
     assert "timm: version changed (0.1 -> " in other.notes[0]
-
-
-def _seal(row: dict[str, Any], parts: dict[str, Any]) -> None:
-    from normbench.spec.trial import digest
-
-    row |= {"identity_parts": json.dumps(parts), "identity": digest(parts)[:32]}
 
 
 def test_what_cannot_be_run_again_is_not_refuted(

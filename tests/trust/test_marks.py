@@ -14,9 +14,9 @@ from normbench.pages.data_page import board_csv
 from normbench.spec.trial import Trial
 from normbench.store.files import open_files
 from normbench.store.levels import Level, lowest
-from normbench.store.marks import FILE, Compared, Mark, add, fingerprint, level_of, read, valid, with_levels
+from normbench.store.marks import FILE, Compared, Mark, add, level_of, read, valid, with_levels
 from normbench.store.merge import merge
-from normbench.store.store import Store
+from normbench.store.store import Store, fingerprint_of
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -28,7 +28,7 @@ HOSTILE = "<script>alert(1)</script>"
 def _mark(store: Store, trial: Trial, level: Level = Level.SMOKE, **fields: object) -> Mark:
     content = {
         "trial_id": trial.trial_id,
-        "shard": fingerprint(store.path("demo", trial.trial_id).read_bytes()),
+        "shard": fingerprint_of(store.path("demo", trial.trial_id).read_bytes()),
         "level": level,
         "extent": "first 10 steps",
         "compared": (Compared(what="loss of step 1", expected=2.3, found=2.3, tolerance=0.01),),

@@ -2,8 +2,8 @@
 torch.
 
 An entry is all trials that share everything but the seed. A board is all entries that may be compared: same dataset,
-model, width, batch size and evaluation. Ranks are intervals: best = 1 + how many entries lie wholly above, worst = how
-many do not lie wholly below.
+model, width, batch size and evaluation, computed on one class of device in one precision. Ranks are intervals: best =
+1 + how many entries lie wholly above, worst = how many do not lie wholly below.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from normbench.board.comparison import UNDECIDED, Comparison, Pair, against, compare, compare_entries
-from normbench.board.make import CLEAN, boards, entry_id, growth, slugify
+from normbench.board.make import CLEAN, boards, growth, slugify
 from normbench.board.stats import (
     MIN_SEEDS,
     Interval,
@@ -48,7 +48,6 @@ __all__ = [
     "compare_entries",
     "describe",
     "discordant",
-    "entry_id",
     "growth",
     "holm",
     "mcnemar",
@@ -71,6 +70,8 @@ def boards_json(boards: Iterable[Board]) -> list[dict[str, Any]]:
             "stem": b.stem,
             "width": b.width,
             "batch_size": b.batch_size,
+            "device_class": b.device_class,
+            "precision": b.precision,
             "test_examples": b.test_total,
             "attacks": [dict(a) for a in b.attacks],
             "settings": dict(b.shared),

@@ -6,10 +6,10 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,9 @@ from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, descri
 from normbench.spec.outcome import BALLS
 from normbench.spec.robustness import WORST_CASE, survivors
 from normbench.spec.text import show
-from normbench.spec.trial import digest
+from normbench.spec.trial import EVALUATION_DATA, digest
 from normbench.store.levels import Level
 
-#: Parts of `data` that decide what a network is tested on; the others say how it was trained.
-EVALUATION_DATA = ("dataset", "image_column", "label_column", "test_split", "test_examples", "image_size")
 #: Short names of settings, for labels and columns.
 SHORT = {
     "train.weight_decay": "wd",
@@ -36,14 +34,14 @@ SHORT = {
 GROWTH = "weight-norm."
 
 
-def boards(rows: Iterable[Mapping[str, Any]]) -> list[Board]:
+def boards(rows: Iterable[Mapping[str, Any]], *, together: bool = False) -> list[Board]:
     """Boards of all rows, ordered by dataset, model, width and batch size.
 
     `rows` are as `normbench.store.store.Store.rows` gives them; without the long columns (`curves`, ...) a board has
     fewer metrics. A trial that stands in several suites counts once, with its latest result. Candidates of tuning are
-    left out.
+    left out. together: average over classes of devices and precisions, which have boards of their own else.
     """
-    reader = _Reader()
+    reader = _Reader(together=together)
     latest: dict[str, _Reduced] = {}
     suites: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -54,31 +52,32 @@ def boards(rows: Iterable[Mapping[str, Any]]) -> list[Board]:
         suites[trial_id].add(reduced.run.suite)
         if trial_id not in latest or latest[trial_id].newer < reduced.newer:
             latest[trial_id] = reduced
-    contents: dict[str, Counter[str]] = defaultdict(Counter)
-    for reduced in latest.values():
-        if reduced.content:
-            contents[reduced.spec.board][reduced.content] += 1
-    # A trial that failed before it saw its data stands with those that most trials of its kind saw.
-    usual = {board: max(sorted(seen), key=lambda c: seen[c]) for board, seen in contents.items()}
-    groups: dict[tuple[str, str], list[_Reduced]] = defaultdict(list)
-    for reduced in latest.values():
-        board = reduced.spec.board
-        groups[board, reduced.content or usual.get(board, "")].append(reduced)
+    groups: dict[tuple[str, _Place], list[_Reduced]] = defaultdict(list)
+    for board, place, reduced in _placed(latest.values()):
+        groups[board, place].append(reduced)
     made = [
-        _board(key, content, group, tuple(sorted({s for r in group for s in suites[r.run.trial_id]})))
-        for (key, content), group in groups.items()
+        _board(board, place, group, tuple(sorted({s for r in group for s in suites[r.run.trial_id]})))
+        for (board, place), group in groups.items()
     ]
     made.sort(key=lambda b: (b.dataset, b.model, b.stem, b.width, b.batch_size, b.id))
     return _named_apart(made)
 
 
-@dataclass(frozen=True, slots=True)
-class _Spec:
-    """What all seeds of an entry share: its id, the key of its board, the specification without the seed."""
+class _Place(NamedTuple):
+    """What the trials of one board share besides their specification; None where a trial failed before it knew."""
 
-    entry: str
-    board: str
-    spec: dict[str, Any]
+    content: str | None
+    """Fingerprint of the dataset."""
+    device_class: str | None
+    precision: str | None
+
+    @property
+    def known(self) -> tuple[bool, ...]:
+        return tuple(part is not None for part in self)
+
+    def may_be(self, other: _Place) -> bool:
+        """Is `other` a place where a trial may stand that knows this much of its own?"""
+        return all(mine in (None, its) for mine, its in zip(self, other, strict=True)) and self.known < other.known
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,37 +85,36 @@ class _Reduced:
     """A row, reduced to what boards need of it, so that a hundred thousand fit in memory."""
 
     run: Run
-    spec: _Spec
-    content: str
-    """Fingerprint of the dataset; empty when the trial never saw it."""
+    entry: str
+    board: str
+    spec: dict[str, Any]
+    """Of the entry: without the seed."""
+    place: _Place
     metrics: tuple[Metric, ...]
     newer: tuple[Any, str]
 
 
-def board_key(spec: Mapping[str, Any]) -> str:
-    """What the trials of one board share besides the content of the data, as canonical JSON."""
-    return json.dumps(
-        {
-            "data": {k: spec["data"].get(k) for k in EVALUATION_DATA},
-            "model": spec["model"],
-            "batch_size": spec["batch_size"],
-            "attacks": spec["attacks"],
-        },
-        sort_keys=True,
-    )
-
-
-def entry_id(spec: Mapping[str, Any]) -> str:
-    """12 hexadecimal digits that name all trials with this specification, whatever their seed."""
-    return digest({k: v for k, v in spec.items() if k != "seed"})[:12]
+def _placed(latest: Iterable[_Reduced]) -> Iterator[tuple[str, _Place, _Reduced]]:
+    """Each trial with its board and place. One that failed before it knew its place stands where most trials of its
+    board do that it could stand with.
+    """
+    every = list(latest)
+    counts: dict[str, Counter[_Place]] = defaultdict(Counter)
+    for reduced in every:
+        counts[reduced.board][reduced.place] += 1
+    for reduced in every:
+        seen = counts[reduced.board]
+        fitting = [place for place in seen if reduced.place.may_be(place)]
+        place = max(fitting, key=lambda p: (sum(p.known), seen[p], tuple(str(part) for part in p)), default=None)
+        yield reduced.board, place or reduced.place, reduced
 
 
 class _Reader:
     """Reads rows. Trials that differ only in their seed share one parsed specification, which is most of the work."""
 
-    def __init__(self) -> None:
-        self._specs: dict[str, _Spec] = {}
-        self._identities: dict[str, tuple[str, str]] = {}
+    def __init__(self, *, together: bool) -> None:
+        self._specs: dict[str, dict[str, Any]] = {}
+        self._together = together
 
     def reduce(self, row: Mapping[str, Any]) -> _Reduced:
         values: dict[str, float] = {}
@@ -126,7 +124,6 @@ class _Reader:
                 if math.isfinite(value):
                     values[metric.key] = value
                     metrics.append(metric)
-        content, versions = self._identity(row.get("identity_parts") or "{}")
         run = Run(
             trial_id=row["trial_id"],
             suite=row["suite"],
@@ -136,41 +133,24 @@ class _Reader:
             epoch=row["epoch"] or 0,
             total=row["test_total"],
             values=values,
-            identity=versions,
+            source=row["source"] or "",
             images_per_second=row.get("images_per_second"),
             invariant=row.get("invariant") or "",
             flags=tuple(h["check"] for h in row.get("health") or () if not h["passed"]),
             level=Level(row.get("level") or Level.SELF_REPORTED),
         )
+        if row["entry"] not in self._specs:
+            self._specs[row["entry"]] = {k: v for k, v in json.loads(row["spec"]).items() if k != "seed"}
+        placed = ("", "") if self._together else (row["device_class"], row["precision"])
         return _Reduced(
-            run, self._spec(row["spec"], row["seed"]), content, tuple(metrics), (row["started"], row["suite"])
+            run,
+            row["entry"],
+            row["board"],
+            self._specs[row["entry"]],
+            _Place(row["content"], *placed),
+            tuple(metrics),
+            (row["started"], row["suite"]),
         )
-
-    def _spec(self, text: str, seed: int) -> _Spec:
-        before, found, after = text.rpartition(
-            f'"seed":{seed},'
-        )  # the trial's own: in canonical JSON it comes after those of plug-ins
-        key = before + after if found else text
-        if key not in self._specs:
-            spec = json.loads(text)
-            del spec["seed"]
-            self._specs[key] = _Spec(entry_id(spec), board_key(spec), spec)
-        return self._specs[key]
-
-    def _identity(self, text: str) -> tuple[str, str]:
-        """Fingerprint of the data, and a digest of code, protocol and versions."""
-        key = _OWN_SPEC.sub("", text)
-        if key not in self._identities:
-            parts = json.loads(text)
-            self._identities[key] = (
-                parts.get("data") or "",
-                digest([parts.get(k) for k in ("code", "protocol", "versions")]),
-            )
-        return self._identities[key]
-
-
-#: The part of an identity that differs from trial to trial.
-_OWN_SPEC = re.compile(r'"spec":"[^"]*",?')
 
 
 def _values(row: Mapping[str, Any]) -> Iterable[tuple[Metric, float]]:
@@ -236,11 +216,11 @@ def growth(curves: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, float]
     return found
 
 
-def _board(key: str, content: str, group: Sequence[_Reduced], suites: tuple[str, ...]) -> Board:
+def _board(board: str, place: _Place, group: Sequence[_Reduced], suites: tuple[str, ...]) -> Board:
     by_entry: dict[str, list[_Reduced]] = defaultdict(list)
     for reduced in group:
-        by_entry[reduced.spec.entry].append(reduced)
-    specs = {k: g[0].spec.spec for k, g in by_entry.items()}
+        by_entry[reduced.entry].append(reduced)
+    specs = {k: g[0].spec for k, g in by_entry.items()}
     settings = {k: _settings(s) for k, s in specs.items()}
     names = sorted({n for s in settings.values() for n in s})
     varying = [n for n in names if len({s.get(n) for s in settings.values()}) > 1]
@@ -279,11 +259,11 @@ def _board(key: str, content: str, group: Sequence[_Reduced], suites: tuple[str,
         there = [e for e in entries if metric.key in cells[e.id]]
         for e, rank in zip(there, ranks([cells[e.id][metric.key].interval for e in there]), strict=True):
             cells[e.id][metric.key] = replace(cells[e.id][metric.key], rank=rank)
-    shared = json.loads(key)
+    shared = group[0].spec
     model = shared["model"]
     totals = {r.run.total for r in group if r.run.total}
     return Board(
-        id=digest([key, content])[:12],
+        id=digest([board, *place])[:12],
         slug="",
         title=_title(shared),
         dataset=shared["data"]["dataset"],
@@ -292,6 +272,8 @@ def _board(key: str, content: str, group: Sequence[_Reduced], suites: tuple[str,
         width=model["width"],
         batch_size=shared["batch_size"],
         test_total=max(totals) if totals else None,
+        device_class=place.device_class or "",
+        precision=place.precision or "",
         attacks=tuple(shared["attacks"]),
         shared=tuple(
             (_short(n), settings[entries[0].id][n])
@@ -376,7 +358,9 @@ def _named_apart(made: Sequence[Board]) -> list[Board]:
         namesakes = titles[board.title.lower()]
         title = board.title
         if len(namesakes) > 1:
-            if len({b.test_total for b in namesakes}) == len(namesakes):
+            if len({b.placed for b in namesakes}) == len(namesakes):
+                title += f" · {board.placed or 'never placed'}"
+            elif len({b.test_total for b in namesakes}) == len(namesakes):
                 title += f" · {board.test_total or 'no'} test images"
             elif len({b.suites for b in namesakes}) == len(namesakes):
                 title += f" · suite {', '.join(board.suites)}"

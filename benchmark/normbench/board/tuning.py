@@ -104,7 +104,7 @@ def sweeps(rows: Iterable[Mapping[str, Any]]) -> list[Sweep]:
             groups.setdefault(
                 (row["suite"], _cell(spec, tuned) + json.dumps([tuned, spec["data"]["validation"]])), []
             ).append((row, spec, tuned))
-        elif not json.loads(row["identity_parts"] or "{}").get("untuned"):
+        elif not json.loads(row["identity_parts"] or "{}").get("no_choice"):
             finals.setdefault(row["suite"], []).append(spec)
     made = []
     for (suite, _), found in groups.items():

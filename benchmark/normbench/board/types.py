@@ -119,7 +119,7 @@ class Run:
     total: int | None
     values: Mapping[str, float]
     """By metric key; empty when the trial failed."""
-    identity: str = ""
+    source: str = ""
     """Hash of what else decides a result (code, libraries, data), the same for trials that may be averaged."""
     images_per_second: float | None = None
     invariant: str = ""
@@ -190,7 +190,7 @@ class Entry:
     @cached_property
     def mixed(self) -> bool:
         """Whether its trials were run by different versions of code, libraries or data."""
-        return len({r.identity for r in self.runs}) > 1
+        return len({r.source for r in self.runs}) > 1
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,10 @@ class Board:
     batch_size: int
     test_total: int | None
     """Test images; None when no trial got that far."""
+    device_class: str
+    """What computed it: `cpu` or the name of a GPU; empty where no trial got that far, or all are taken together."""
+    precision: str
+    """Of training; empty likewise."""
     attacks: tuple[Mapping[str, Any], ...]
     """The attacks of the evaluation: name and all parameters."""
     shared: tuple[tuple[str, str], ...]
@@ -214,6 +218,11 @@ class Board:
     metrics: tuple[Metric, ...]
     entries: tuple[Entry, ...]
     suites: tuple[str, ...]
+
+    @property
+    def placed(self) -> str:
+        """`cpu, float32`; empty where no trial knew its place."""
+        return ", ".join(filter(None, (self.device_class, self.precision)))
 
     @property
     def prominence(self) -> tuple[bool, int]:

@@ -20,21 +20,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from normbench.norms._groups import DEFAULT_GROUPS, default_groups
 from normbench.norms.base import ActivationNorm, Claims, Eps, Family, NormSiteError, Site
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-#: Of Wu and He.
-DEFAULT_GROUPS = 32
-
-
-def default_groups(channels: int, at_most: int = DEFAULT_GROUPS) -> int:
-    """The largest divisor of `channels` up to `at_most` that leaves at least two channels a group (one group where
-    there is none).
-    """
-    return max((g for g in range(1, at_most + 1) if channels % g == 0 and channels // g >= 2), default=1)
 
 
 def checked_groups(groups: int | None, site: Site, at_most: int = DEFAULT_GROUPS) -> int:

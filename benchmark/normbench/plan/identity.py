@@ -1,37 +1,37 @@
 """When is a stored result still good? Identity in parts, so that a stale result can say what changed.
 
 parts:
-    spec      the resolved trial
-    data      fingerprint of the dataset's content
-    code      digest of the source of every plug-in that the trial names and of what these import from their own package
-    protocol  version of the numeric protocol (`normbench.spec.trial.PROTOCOL`)
-    versions  of the libraries that decide numbers
-    untuned   of a final trial that is not run, as tuning could choose nothing for it: why; else left out
+    spec              the resolved trial
+    data              fingerprint of the dataset's content, number of classes included
+    code              digest of the source of every plug-in that the trial names, of the code that builds its network,
+                      and of what these import from their own package
+    protocol          version of the numeric protocol (`normbench.spec.trial.PROTOCOL`): the lab, all of it
+    versions          of the libraries that decide numbers
+    device_class      what computed it: `cpu`, or the name of a GPU. Known once the trial is placed; a result of any
+                      class is good, and boards keep them apart
+    precision         of training: `float32` or `bf16`, likewise
+    no_choice         of a final trial that is not run, as tuning could choose nothing for it: why; else left out
 
-The digest of a source ignores comments, docstrings, formatting and a plug-in's prose and claims, none of which decides
-a number.
+What a digest is of: see `normbench.plan.digests`.
 """
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import importlib.util
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from normbench import attacks, measures, norms
+from normbench.plan.digests import closure, source_digest
+from normbench.spec.architectures import builder, unknown
+from normbench.spec.outcome import Outcome
 from normbench.spec.trial import PROTOCOL, Trial, digest
 
+#: What every network is built by, besides the file of its family.
+CONSTRUCTION = "normbench.lab.network.construct"
 LIBRARIES = ("torch", "timm", "foolbox", "numpy", "pillow")
-#: Class variables that describe a plug-in and decide nothing.
-_PROSE = {"summary", "source", "claims", "equation", "family", "cost"}
-#: Finding and naming plug-ins decides nothing either.
-_MACHINERY = {"normbench.spec.plugins", "normbench.spec.trial", "normbench.paths", "normbench.errors"}
 
 
 @dataclass(frozen=True)
@@ -43,73 +43,92 @@ class Identity:
     code: dict[str, str]
     protocol: int
     versions: dict[str, str]
-    untuned: str = ""
+    device_class: str | None = None
+    precision: str | None = None
+    no_choice: str = ""
 
     @property
     def hash(self) -> str:
         return digest(self.parts())[:32]
 
     def parts(self) -> dict[str, Any]:
+        """As the store keeps them."""
         parts = {
             "spec": self.spec,
             "data": self.data,
             "code": self.code,
             "protocol": self.protocol,
             "versions": self.versions,
+            "device_class": self.device_class,
+            "precision": self.precision,
         }
-        return parts | ({"untuned": self.untuned} if self.untuned else {})
+        return parts | ({"no_choice": self.no_choice} if self.no_choice else {})
 
     def to_dict(self) -> dict[str, Any]:
-        """As the store keeps it."""
+        """The parts and their hash."""
         return {"hash": self.hash, **self.parts()}
 
-    def changes_since(self, stored: dict[str, Any], *, accept_versions: bool = False) -> list[str]:
+    def placed(self, outcome: Outcome) -> Identity:
+        """With what was known once the trial had its place."""
+        facts = outcome.provenance
+        return replace(self, device_class=facts.get("device"), precision=facts.get("precision"))
+
+    def changes_since(self, stored: Mapping[str, Any], *, accept_versions: bool = False) -> list[str]:
         """Why a result stored with these parts is stale, one line a cause; empty when it is good.
 
         A dataset that is not on this machine yet (`data` is None) is taken to be the same. accept_versions: a library
         of another version is no cause.
         """
         reasons = []
-        if self.untuned != stored.get("untuned", ""):
-            reasons.append("tuning ended otherwise: " + (self.untuned or "now its settings are chosen"))
+        if self.no_choice != stored.get("no_choice", ""):
+            reasons.append("tuning ended otherwise: " + (self.no_choice or "now its settings are chosen"))
         if self.data is not None and stored.get("data") != self.data:
             reasons.append(f"the dataset's content changed ({str(stored.get('data'))[:8]} -> {self.data[:8]})")
         if stored.get("protocol") != self.protocol:
             reasons.append(f"the numeric protocol changed ({stored.get('protocol')} -> {self.protocol})")
-        for what, now in (("source", self.code), ("version", self.versions))[: 1 if accept_versions else 2]:
-            before = stored.get("code" if what == "source" else "versions") or {}
-            for name in sorted({*before, *now}):
-                if before.get(name) != now.get(name):
-                    detail = f" ({before.get(name, 'none')} -> {now.get(name, 'none')})" if what == "version" else ""
-                    reasons.append(
-                        f"{name}: {what} changed{detail}"
-                        if name in before and name in now
-                        else f"{name}: {what} is {'new' if name in now else 'gone'}"
-                    )
+        reasons += _differences("source", stored.get("code") or {}, self.code)
+        if not accept_versions:
+            reasons += _differences("version", stored.get("versions") or {}, self.versions)
         return reasons
+
+
+def _differences(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """A line for each name whose source or version is new, gone or another."""
+    lines = []
+    for name in sorted({*before, *now}):
+        if before.get(name) == now.get(name):
+            continue
+        how = "changed" if name in before and name in now else f"is {'new' if name in now else 'gone'}"
+        detail = f" ({before.get(name, 'none')} -> {now.get(name, 'none')})" if what == "version" else ""
+        lines.append(f"{name}: {what} {how}{detail if how == 'changed' else ''}")
+    return lines
 
 
 def identity(trial: Trial, fingerprint: str | None) -> Identity:
     """The identity that `trial` has now, on data of this content (None: not known yet)."""
-    modules: set[str] = set()
+    libraries = library_versions()
+    if any(c.name.startswith("autoattack") for c in trial.attacks):
+        libraries = libraries | {"pyautoattack": _version("pyautoattack")}
+    return Identity(
+        spec=trial.trial_id,
+        data=fingerprint,
+        code={name: source_digest(name) for name in sorted(closure(modules_of(trial)))},
+        protocol=PROTOCOL,
+        versions=libraries,
+    )
+
+
+def modules_of(trial: Trial) -> frozenset[str]:
+    """The modules of the plug-ins that `trial` names, and those that build its network."""
+    model = trial.model
+    modules = {CONSTRUCTION} | (set() if unknown(model.name) else {builder(model.name, model.stem, model.width)})
     for registry, components in (
         (norms.registry, trial.norm),
         (attacks.registry, (*trial.attacks, *filter(None, [trial.train.adversarial]))),
         (measures.registry, trial.measures),
     ):
         modules |= {registry.get(c.name).__module__ for c in components}
-    return Identity(
-        spec=trial.trial_id,
-        data=fingerprint,
-        code={name: source_digest(name) for name in sorted(closure(frozenset(modules)))},
-        protocol=PROTOCOL,
-        versions=library_versions()
-        | (
-            {"pyautoattack": _version("pyautoattack")}
-            if any(c.name.startswith("autoattack") for c in trial.attacks)
-            else {}
-        ),
-    )
+    return frozenset(modules)
 
 
 @cache
@@ -125,100 +144,3 @@ def _version(name: str) -> str:
         return version(name).partition("+")[0]
     except PackageNotFoundError:
         return "absent"
-
-
-@cache
-def closure(modules: frozenset[str]) -> frozenset[str]:
-    """`modules` and all that they import, at any depth, from their own top-level packages."""
-    seen: set[str] = set()
-    waiting = list(modules)
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name in _MACHINERY or _file(name) is None:
-            continue
-        seen.add(name)
-        waiting.extend(_imports(name))
-    return frozenset(n for n in seen if not n.endswith(".__init__"))
-
-
-@cache
-def source_digest(module: str) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of a module's code without prose."""
-    path = _file(module)
-    if path is None:
-        return "absent"
-    return hashlib.sha256(ast.unparse(_without_prose(ast.parse(path.read_bytes()))).encode()).hexdigest()[:16]
-
-
-def _imports(module: str) -> Iterable[str]:
-    path = _file(module)
-    if path is None:
-        return
-    top = module.partition(".")[0]
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*parents, base] if base else parents)
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        yield from (n for n in names if n.partition(".")[0] == top)
-
-
-@cache
-def _file(module: str) -> Path | None:
-    """The source file of a module; None for what is no module (a name imported from one).
-
-    Looked up on disk below the top-level package: `find_spec` of a submodule would import its parents, and torch with
-    them.
-    """
-    top, *rest = module.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    if spec is None:
-        return None
-    if not rest:
-        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
-    for location in spec.submodule_search_locations or ():
-        path = Path(location, *rest)
-        for file in (path.with_suffix(".py"), path / "__init__.py"):
-            if file.is_file():
-                return file
-    return None
-
-
-def _without_prose(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if not isinstance(body, list):
-            continue
-        kept = [s for s in body if not _is_prose(s, in_class=isinstance(node, ast.ClassDef))]
-        if len(kept) != len(body):
-            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
-    return tree
-
-
-def _is_prose(statement: ast.stmt, *, in_class: bool) -> bool:
-    if (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    ):
-        return True
-    if not in_class:
-        return False
-    targets = (
-        [statement.target]
-        if isinstance(statement, ast.AnnAssign)
-        else statement.targets
-        if isinstance(statement, ast.Assign)
-        else []
-    )
-    return bool(targets) and all(isinstance(t, ast.Name) and t.id in _PROSE for t in targets)

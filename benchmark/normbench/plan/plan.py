@@ -204,7 +204,7 @@ class _Planner:
     def item(self, trial: Trial, no_choice: Choice | None = None, *, search: TuningSearch | None = None) -> Item:
         now = identity(trial, self._fingerprints.of(trial))
         if no_choice:
-            now = replace(now, untuned=no_choice.reason)
+            now = replace(now, no_choice=no_choice.reason)
         state, reasons = self._judge(trial, now, whole=search is not None and search.scheduler == "none")
         return Item(
             trial,

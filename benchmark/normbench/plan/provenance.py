@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import normbench
@@ -14,25 +16,24 @@ def provenance() -> dict[str, Any]:
     """Version of this package, commit and whether the tree differed from it (both None outside a checkout), library
     versions.
     """
-    return {"normbench": normbench.__version__, **_commit(), "versions": library_versions()}
+    return {"normbench": normbench.__version__, **_commit(checkout()), "versions": library_versions()}
 
 
-def _commit() -> dict[str, Any]:
-    root = checkout()
-    if root is None:
-        return {"commit": None, "dirty": None}
+def _commit(root: Path | None) -> dict[str, Any]:
+    """Of the repository whose work tree is `root`: of no other that it may lie in, and whatever git was told before."""
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        # results are what a run writes: they must not make the code look changed
-        status = subprocess.run(
-            ["git", "status", "--porcelain", "--", ".", ":!results"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        if root is None or Path(_git(root, "rev-parse", "--show-toplevel").rstrip("\n")).resolve() != root.resolve():
+            return {"commit": None, "dirty": None}
+        # Results are what a run writes: they must not make the code look changed.
+        changed = _git(root, "status", "--porcelain", "--", ".", ":!results")
+        return {"commit": _git(root, "rev-parse", "HEAD").strip(), "dirty": bool(changed.strip())}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
-    return {"commit": commit, "dirty": bool(status.strip())}
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git says of `root`. Variables such as GIT_DIR, which hooks have set, would have it speak of another."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    return subprocess.run(
+        ["git", *arguments], cwd=root, env=environment, capture_output=True, text=True, check=True
+    ).stdout

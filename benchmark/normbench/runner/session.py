@@ -102,7 +102,7 @@ def run(
                 update={"provenance": outcome.provenance | {"tuned": list(item.search.settings)}}
             )
         try:
-            store.write(plan.suite, item.trial, item.identity.to_dict(), outcome)
+            store.write(plan.suite, item.trial, item.identity.placed(outcome).to_dict(), outcome)
         except StoreError as error:
             raise _CannotStoreError(error) from error
         checkpoints.settled(item, outcome.status)

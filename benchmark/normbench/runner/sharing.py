@@ -4,6 +4,7 @@ whoever ran them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Sequence
 
 from normbench.plan.plan import UNFINISHED, Item
@@ -56,11 +57,11 @@ class _Watch:
 
 def elsewhere(store: Store, suite: str, items: Sequence[Item]) -> set[str]:
     """Ids of the items that have a fresh result since they were planned."""
-    rows = {r["trial_id"]: r for r in store.rows([suite], ["trial_id", "identity", "status", "started"])}
+    rows = {r["trial_id"]: r for r in store.rows([suite], ["trial_id", "identity_parts", "status", "started"])}
     found = set()
     for item in items:
         row = rows.get(item.trial.trial_id)
-        if row is None or row["identity"] != item.identity.hash or row["status"] in UNFINISHED:
+        if row is None or row["status"] in UNFINISHED or item.identity.changes_since(json.loads(row["identity_parts"])):
             continue
         if item.stored is None or row["started"] != item.stored["started"]:
             found.add(item.trial.trial_id)

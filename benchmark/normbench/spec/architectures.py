@@ -11,23 +11,24 @@ from pathlib import Path
 _ENTRY = re.compile(r"^@register_model\s*\ndef (\w+)\(", re.MULTILINE)
 _WIDE_RESNET = re.compile(r"wrn-(\d{1,4})-(\d{1,3})")
 
-#: Files of `timm.models` whose networks take a stem for small images and a width, with the channels that it multiplies.
+#: Files of `timm.models` whose networks take a stem for small images and a width, with the file of
+#: `normbench.lab.network.families` that builds them.
 FAMILIES = {
-    "convnext": "dims",
-    "deit": "embedding",
-    "densenet": "growth rate",
-    "efficientnet": "channels",
-    "mlp_mixer": "embedding",
-    "mobilenetv3": "channels",
-    "regnet": "initial width and slope",
-    "res2net": "channels",
-    "resnest": "channels",
-    "resnet": "channels",
-    "resnetv2": "channels",
-    "sknet": "channels",
-    "swin_transformer": "embedding",
-    "vgg": "channels",
-    "vision_transformer": "embedding",
+    "convnext": "convnext",
+    "deit": "patches",
+    "densenet": "densenet",
+    "efficientnet": "mobile",
+    "mlp_mixer": "patches",
+    "mobilenetv3": "mobile",
+    "regnet": "regnet",
+    "res2net": "resnet",
+    "resnest": "resnet",
+    "resnet": "resnet",
+    "resnetv2": "resnetv2",
+    "sknet": "resnet",
+    "swin_transformer": "swin",
+    "vgg": "vgg",
+    "vision_transformer": "patches",
 }
 
 
@@ -46,6 +47,16 @@ def architectures() -> dict[str, str]:
 def file_of(name: str) -> str:
     """The file of `timm.models` that defines `name`, or `wrn` for a wide residual network."""
     return "wrn" if wide_resnet(name) else architectures()[name]
+
+
+def builder(name: str, stem: str, width: float) -> str:
+    """The module that builds the network: the file of its family, or, for one of timm's as it is, `family`."""
+    network = "normbench.lab.network"
+    if wide_resnet(name):
+        return f"{network}.families.wrn"
+    if stem == "native" and width == 1:
+        return f"{network}.family"
+    return f"{network}.families.{FAMILIES[file_of(name)]}"
 
 
 def wide_resnet(name: str) -> tuple[int, int] | None:

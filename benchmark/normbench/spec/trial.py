@@ -57,6 +57,10 @@ class DataSpec(Value):
     std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
 
 
+#: Parts of `data` that decide what a network is tested on; the others say how it was trained.
+EVALUATION_DATA = ("dataset", "image_column", "label_column", "test_split", "test_examples", "image_size")
+
+
 class ModelSpec(Value):
     """A timm architecture, its stem and its width."""
 
@@ -121,6 +125,19 @@ class Trial(Value):
     def trial_id(self) -> str:
         """16 hexadecimal digits of the SHA-256 of the resolved specification."""
         return digest(self.model_dump(mode="json"))[:16]
+
+    @cached_property
+    def entry(self) -> str:
+        """12 hexadecimal digits that trials share which differ in nothing but their seed."""
+        return digest({k: v for k, v in self.model_dump(mode="json").items() if k != "seed"})[:12]
+
+    @cached_property
+    def board(self) -> str:
+        """12 hexadecimal digits that trials share which may stand on one board: same test, network and batch size."""
+        spec = self.model_dump(mode="json")
+        return digest(
+            [{k: spec["data"][k] for k in EVALUATION_DATA}, spec["model"], spec["batch_size"], spec["attacks"]]
+        )[:12]
 
     @property
     def title(self) -> str:

@@ -1,13 +1,12 @@
 """Marks: what re-runs said of stored results, beside them in `results/<suite>/reproductions.jsonl`.
 
 One mark a line, each with the SHA-256 of its own content, in the order of trials: two pull requests that add marks
-seldom touch the same place. Lines are added and never changed. A mark names the very bytes of the shard that it is
+seldom touch the same place. Lines are added and never changed. A mark names the very row of the shard that it is
 about, so a shard that is replaced has none.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -18,7 +17,7 @@ from normbench.spec.trial import Value, digest
 from normbench.store.files import Files
 from normbench.store.levels import Level
 from normbench.store.schema import to_json
-from normbench.store.store import TRIAL_ID, Store
+from normbench.store.store import TRIAL_ID, Store, fingerprint_of
 
 FILE = "reproductions.jsonl"
 _SEAL = "seal"
@@ -45,7 +44,7 @@ class Mark(Value):
 
     trial_id: str
     shard: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    """SHA-256 of the shard's bytes."""
+    """SHA-256 of the shard's row (see `normbench.store.seal`)."""
     level: Literal[Level.SMOKE, Level.RERUN]
     extent: str
     """What was run again: `first 10 steps`, `whole trial`."""
@@ -53,11 +52,6 @@ class Mark(Value):
     when: AwareDatetime
     provenance: dict[str, Any]
     """Commit, versions and machine of the re-run."""
-
-
-def fingerprint(content: bytes) -> str:
-    """What a mark knows a shard by: SHA-256 of its bytes."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def read(files: Files, suite: str) -> tuple[list[Mark], list[str]]:
@@ -93,7 +87,7 @@ def about(store: Store, suite: str, marks: Iterable[Mark]) -> list[Mark]:
     if not wanted:
         return []
     there = sorted(wanted & {r["trial_id"] for r in store.rows([suite], ["trial_id"])})
-    shards = {trial_id: fingerprint(content) for trial_id, content in store.extract(suite, there)}
+    shards = {trial_id: fingerprint_of(content) for trial_id, content in store.extract(suite, there)}
     return [m for m in marks if m.shard == shards.get(m.trial_id)]
 
 

@@ -5,15 +5,16 @@ docs/results.md.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
 from normbench.spec.outcome import Outcome
-from normbench.spec.trial import Trial
+from normbench.spec.trial import Trial, digest
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 VERSION_KEY = b"normbench.schema_version"
 
 _ATTACK = pa.struct(
@@ -57,8 +58,14 @@ SCHEMA = pa.schema(
     [
         ("suite", pa.string()),
         ("trial_id", pa.string()),
+        ("entry", pa.string()),
+        ("board", pa.string()),
         ("identity", pa.string()),
         ("identity_parts", pa.string()),
+        ("content", pa.string()),
+        ("source", pa.string()),
+        ("device_class", pa.string()),
+        ("precision", pa.string()),
         ("spec", pa.string()),
         ("dataset", pa.string()),
         ("model", pa.string()),
@@ -141,9 +148,8 @@ def to_row(suite: str, trial: Trial, identity: dict[str, Any], outcome: Outcome)
     }
     return flat | {
         "suite": suite,
-        "trial_id": trial.trial_id,
-        "identity": identity["hash"],
-        "identity_parts": to_json({k: v for k, v in identity.items() if k != "hash"}),
+        **of_trial(trial),
+        **of_identity(identity),
         "spec": to_json(trial.model_dump(mode="json")),
         "dataset": trial.data.dataset,
         "model": trial.model.name,
@@ -167,6 +173,28 @@ def to_row(suite: str, trial: Trial, identity: dict[str, Any], outcome: Outcome)
         "audit": to_json(outcome.audit),
         "provenance": to_json(outcome.provenance),
         "started": datetime.fromtimestamp(outcome.started, UTC),
+    }
+
+
+def of_trial(trial: Trial) -> dict[str, Any]:
+    """The columns that name a trial: its own id, that of its entry, that of its board."""
+    return {"trial_id": trial.trial_id, "entry": trial.entry, "board": trial.board}
+
+
+def of_identity(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of an identity, from its parts as `normbench.plan.identity.Identity` has them.
+
+    content: the data's fingerprint; source: digest of code, protocol and versions, which all seeds of a number should
+    share.
+    """
+    parts = {k: v for k, v in parts.items() if k != "hash"}
+    return {
+        "identity": digest(parts)[:32],
+        "identity_parts": to_json(parts),
+        "content": parts.get("data"),
+        "source": digest([parts.get(k) for k in ("code", "protocol", "versions")])[:12],
+        "device_class": parts.get("device_class"),
+        "precision": parts.get("precision"),
     }
 
 

@@ -9,8 +9,8 @@ file first and removes shards after.
 
 from __future__ import annotations
 
-import hashlib
 import io
+import json
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,9 +29,7 @@ from normbench.spec.outcome import Outcome
 from normbench.spec.trial import Trial
 from normbench.store.files import Entry, Files, open_files
 from normbench.store.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY, to_row
-
-_SEAL_KEY = b"normbench.sha256"
-_NO_SEAL = b"0" * 64
+from normbench.store.seal import KEY, fingerprint, seals, seals_in
 
 #: Names of suites, shards and compact files. Nothing else in a results folder is read, so that no text in a row becomes
 #: a path.
@@ -278,11 +276,15 @@ def _parse(content: bytes, wanted: pa.Schema) -> pa.Table:
     version = version_of(file)
     if version != SCHEMA_VERSION:
         raise VersionError(version)
-    if not is_sealed(content):
-        raise StoreError("its checksum does not fit its content: it was damaged or changed after it was written")
     if missing := [n for n in wanted.names if n not in file.schema_arrow.names]:
         raise StoreError(f"it lacks the columns {', '.join(missing)}")
-    return file.read(columns=wanted.names).cast(wanted)
+    table, said = file.read(columns=wanted.names).cast(wanted), seals_in(file)
+    if broken := [name for name, seal in seals(table).items() if said.get(name) != seal]:
+        raise StoreError(
+            "its checksum does not fit its content: it was damaged or changed after it was written "
+            f"({', '.join(broken[:3])}{', ...' if len(broken) > 3 else ''})"
+        )
+    return table
 
 
 def _misplaced(name: str, table: pa.Table) -> str:
@@ -334,7 +336,7 @@ def shard_name(suite: str, trial_id: str) -> str:
 
 def compact_name(content: bytes) -> str:
     """What a compact file of these bytes is called."""
-    return f"compact-{seal(content)[:16]}.parquet"
+    return f"compact-{fingerprint_of(content)[:16]}.parquet"
 
 
 def is_compact(name: str) -> bool:
@@ -348,43 +350,14 @@ def version_of(file: pq.ParquetFile) -> int:
 
 
 def to_bytes(table: pa.Table) -> bytes:
-    """A table of `SCHEMA` as a Parquet file that carries the SHA-256 of its own bytes (see `is_sealed`). The same rows
-    give the same bytes.
-    """
+    """A table of `SCHEMA` as a Parquet file that carries the digests of its columns (see `normbench.store.seal`)."""
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, SCHEMA, compression="zstd") as writer:
         writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP)
-        writer.add_key_value_metadata({_SEAL_KEY.decode(): _NO_SEAL.decode()})
-    content = buffer.getvalue()
-    start = _seal_start(content)
-    return content[:start] + _digest(content, start) + content[start + len(_NO_SEAL) :]
+        writer.add_key_value_metadata({KEY.decode(): json.dumps(seals(table), separators=(",", ":"))})
+    return buffer.getvalue()
 
 
-def is_sealed(content: bytes) -> bool:
-    """Does a file still have the bytes that were written?
-
-    Parquet's own page checksums leave out the footer, where one flipped bit turns a number into a null. So the footer's
-    metadata hold the SHA-256 of the whole file, computed with zeros in the place of the digest itself.
-    """
-    start = _seal_start(content)
-    return content[start : start + len(_NO_SEAL)] == _digest(content, start)
-
-
-def seal(content: bytes) -> str:
-    """The SHA-256 that a file carries."""
-    start = _seal_start(content)
-    return content[start : start + len(_NO_SEAL)].decode("ascii", "replace")
-
-
-def _digest(content: bytes, start: int) -> bytes:
-    found = hashlib.sha256()
-    view = memoryview(content)
-    for part in (view[:start], _NO_SEAL, view[start + len(_NO_SEAL) :]):
-        found.update(part)
-    return found.hexdigest().encode()
-
-
-def _seal_start(content: bytes) -> int:
-    return (
-        content.rfind(_SEAL_KEY) + len(_SEAL_KEY) + 2
-    )  # Thrift: the key, then a field header and a length, a byte each
+def fingerprint_of(content: bytes) -> str:
+    """SHA-256 of the rows in the bytes of a file, as the file says it: what marks and compact files name rows by."""
+    return fingerprint(seals_in(pq.ParquetFile(pa.BufferReader(content))))

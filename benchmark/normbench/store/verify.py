@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from normbench.spec.outcome import Status
 from normbench.spec.trial import digest
-from normbench.store.schema import trial_of
+from normbench.store.schema import of_identity, of_trial, trial_of
 from normbench.store.store import ASIDE, Store, is_compact
 
 #: Rows of a compact file that are turned into Python values at a time.
@@ -82,6 +82,8 @@ def contradictions(row: dict[str, Any], name: str) -> Iterator[str]:
     if row["identity"] != digest(parts)[:32] or parts.get("spec") != trial.trial_id:
         yield "its identity is not that of its parts"
     flat = {
+        **{k: v for k, v in of_trial(trial).items() if k != "trial_id"},
+        **{k: v for k, v in of_identity(parts).items() if not k.startswith("identity")},
         "norm": trial.norm_label,
         "seed": trial.seed,
         "batch_size": trial.batch_size,

@@ -22,9 +22,9 @@ from normbench.runner.worker import Job, supervise
 from normbench.spec.outcome import Outcome, Status
 from normbench.spec.trial import Trial
 from normbench.store.levels import Level
-from normbench.store.marks import Compared, Mark, fingerprint
+from normbench.store.marks import Compared, Mark
 from normbench.store.schema import to_row, trial_of
-from normbench.store.store import Store
+from normbench.store.store import Store, fingerprint_of
 from normbench.store.verify import contradictions
 from normbench.trust.compare import SHAKE, accuracies, step_losses
 
@@ -111,7 +111,7 @@ class Rerun:
             return Checked(path, trial.title, Verdict.UNCHECKED, (str(reason),), notes)
         mark = Mark(
             trial_id=trial.trial_id,
-            shard=fingerprint(path.read_bytes()),
+            shard=fingerprint_of(path.read_bytes()),
             level=Level.RERUN if self.rerun else Level.SMOKE,
             extent=extent,
             compared=compared,

@@ -222,8 +222,12 @@ def _unreachable(name: str, hub: Hub, error: Exception) -> DataError:
 
 
 def fingerprint(source: Source) -> str:
-    """SHA-256 over the stored images and labels in order; independent of how Parquet groups and compresses them."""
-    total = hashlib.sha256()
+    """SHA-256 over the stored images and labels in order; independent of how Parquet groups and compresses them.
+
+    A number of classes that the files name and the labels do not show is part of it: it decides the size of the
+    network's head.
+    """
+    total, highest = hashlib.sha256(), -1
     for files in filter(None, (source.train, source.test)):
         parts = [
             hashlib.sha256() for _ in range(3)
@@ -234,8 +238,11 @@ def fingerprint(source: Source) -> str:
             offsets = np.frombuffer(images.buffers()[1], wide)[images.offset : images.offset + len(images) + 1]
             parts[1].update(memoryview(images.buffers()[2])[offsets[0] : offsets[-1]])
             parts[2].update(labels.tobytes())
+            highest = max(highest, int(labels.max(initial=-1)))
         for part in parts:
             total.update(part.digest())
+    if (classes := len(_class_names(source))) > highest + 1:
+        total.update(f"{classes} classes".encode())
     return total.hexdigest()
 
 
@@ -392,7 +399,9 @@ def _decode(source: Source, image_size: int | None, folder: Path) -> None:
         highest = max(highest, int(labels.max()))
         np.save(folder / f"{part}_images.npy", images)
         np.save(folder / f"{part}_labels.npy", labels)
-    (folder / "done.json").write_text(json.dumps({"classes": _class_names(source, highest + 1)}))
+    names = _class_names(source)
+    classes = names if len(names) > highest else [str(i) for i in range(highest + 1)]
+    (folder / "done.json").write_text(json.dumps({"classes": classes}))
 
 
 def _decode_split(
@@ -431,17 +440,12 @@ def _decode_split(
     return np.stack(images), targets
 
 
-def _class_names(source: Source, count: int) -> list[str]:
-    """Names from the schema's `huggingface` metadata, else the numbers."""
+def _class_names(source: Source) -> list[str]:
+    """Names from the schema's `huggingface` metadata; none where it has none."""
     metadata: dict[bytes, bytes] = pq.read_schema(source.train[0]).metadata or {}
     try:
         features: dict[str, Any] = json.loads(metadata[b"huggingface"])["info"]["features"]
-        names = [
-            str(n)
-            for n in features[source.label or next(k for k, v in features.items() if v.get("_type") == "ClassLabel")][
-                "names"
-            ]
-        ]
+        label = source.label or next(k for k, v in features.items() if v.get("_type") == "ClassLabel")
+        return [str(name) for name in features[label]["names"]]
     except (KeyError, ValueError, StopIteration, AttributeError, TypeError):
-        names = []
-    return names if len(names) >= count else [str(i) for i in range(count)]
+        return []

@@ -1,0 +1,118 @@
+"""How many small faults the tests find: mutmut changes operators, constants and calls of a module, one at a time, and
+runs the tests that reach them.
+
+    python perf/mutation.py board/stats.py plan/identity.py     # modules or folders of the package
+    python perf/mutation.py --all                               # everything that decides what is reported
+
+Works on a copy of the checkout (mutmut wants the package in `src/`), in `--folder`, where `mutmut` can be used by hand
+afterwards: `mutmut show NAME` prints a mutant. Prints one line a module: mutants, share killed, and the names of those
+that survived. A mutant that runs out of time counts as killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: What decides the numbers that are reported, with the tests that are about it.
+TARGETS: dict[str, tuple[str, ...]] = {
+    "board": ("tests/test_board.py", "tests/test_sweeps.py"),
+    "spec/robustness.py": ("tests/attacks/test_robustness.py", "tests/test_board.py"),
+    "plan/identity.py": ("tests/test_identity.py", "tests/test_plan.py"),
+    "store/store.py": ("tests/test_store.py", "tests/store/test_faults.py", "tests/store/test_upkeep.py"),
+    "lab/evaluate.py": ("tests/lab/test_evaluate.py", "tests/attacks"),
+    "lab/train.py": ("tests/lab/test_train.py",),
+}
+
+
+def stage(folder: Path, targets: list[str]) -> None:
+    """Copy what git tracks to `folder`, the package in `src/`, with mutmut's settings for `targets`."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            target = folder / (f"src/{name.removeprefix('benchmark/')}" if name.startswith("benchmark/") else name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target)
+    settings = folder / "pyproject.toml"
+    text = settings.read_text().replace("benchmark/normbench", "src/normbench")
+    only = [f"src/normbench/{t}" if t.endswith(".py") else f"src/normbench/{t}/*" for t in targets]
+    tests = sorted({t for target in targets for t in tests_of(target)})
+    also = [str(p.relative_to(folder)) for p in folder.iterdir() if p.name not in {"src", "mutants", "pyproject.toml"}]
+    text += (
+        f'\n[tool.mutmut]\nsource_paths = ["src"]\nonly_mutate = {json.dumps(only)}\nalso_copy = {json.dumps(also)}\n'
+        f"pytest_add_cli_args_test_selection = {json.dumps(tests)}\n"
+    )
+    settings.write_text(text)
+
+
+def tests_of(target: str) -> tuple[str, ...]:
+    """The tests for a module or folder of the package: its own entry, or that of the folder it lies in."""
+    for known, tests in TARGETS.items():
+        if target == known or target.startswith(f"{known}/"):
+            return tests
+    raise SystemExit(f"no tests are named for {target}; add it to TARGETS in {__file__}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", help="modules or folders of the package")
+    parser.add_argument("--all", action="store_true", help="all of TARGETS")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".mutation", help="where to work [default: .mutation]")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    targets = list(TARGETS) if arguments.all else arguments.targets
+    if not targets:
+        parser.error("name modules or folders of the package, or give --all")
+    stage(arguments.folder, targets)
+    mutmut = [sys.executable, "-m", "mutmut"]
+    environment = os.environ | {"PYTHONPATH": "src"}
+    with (arguments.folder / "mutmut.log").open("wb") as log:  # it draws its progress thousands of times
+        ran = subprocess.run(
+            [*mutmut, "run", "--max-children", str(arguments.jobs)],
+            cwd=arguments.folder,
+            env=environment,
+            stdout=None if sys.stdout.isatty() else log,
+        )
+    listed = subprocess.run(
+        [*mutmut, "results", "--all", "true"], cwd=arguments.folder, env=environment, capture_output=True, text=True
+    ).stdout
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    survived: dict[str, list[str]] = defaultdict(list)
+    for line in filter(None, map(str.strip, listed.splitlines())):
+        name, _, status = line.rpartition(": ")
+        module = name.rpartition(".")[0]
+        counts[module][status] += 1
+        if status not in {"killed", "timeout"}:
+            survived[module].append(f"{name} ({status})")
+    report = {
+        module: {
+            "mutants": found.total(),
+            "killed": (found["killed"] + found["timeout"]) / found.total(),
+            "survived": survived[module],
+        }
+        for module, found in sorted(counts.items())
+    }
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+    else:
+        for module, row in report.items():
+            print(f"{module:40} {row['mutants']:5} mutants, {row['killed']:6.1%} killed")
+            print("".join(f"    {name}\n" for name in row["survived"]), end="")
+        every = sum((c for c in counts.values()), Counter[str]())
+        if every.total():
+            print(f"{(every['killed'] + every['timeout']) / every.total():.1%} of {every.total()} killed")
+    sys.exit(ran.returncode)
+
+
+if __name__ == "__main__":
+    main()
