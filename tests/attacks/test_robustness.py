@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from normbench.spec.outcome import AttackResult
+from normbench.attacks import base
+from normbench.spec.outcome import BALLS, AttackResult
 from normbench.spec.robustness import (
     WORST_CASE,
     acc_diffs,
@@ -129,6 +130,10 @@ def test_a_single_attack_has_a_curve_and_no_worst_case_besides() -> None:
     one = [_result("bim", 0.1, [True, True]), _result("bim", 0.2, [False, True])]
     other_threat = _result("pgd-l2", 0.1, [False, False], "l2")
     assert [(c.attack, c.threat) for c in curves(clean, [*one, other_threat])] == [("bim", "linf"), ("pgd-l2", "l2")]
+
+
+def test_what_is_evaluated_and_what_is_shown_mean_the_same_balls() -> None:
+    assert base.BALLS == BALLS == {"linf", "l2", "l1"}
 
 
 def test_unpack_keeps_test_set_order() -> None:

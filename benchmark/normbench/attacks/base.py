@@ -47,6 +47,9 @@ Severities = Annotated[tuple[Annotated[float, Number, Field(ge=1, le=5, multiple
 #: `linf`, `l2`, `l1`: within the ball of that norm. `noise`: random, unbounded. `corruption`: weather, optics,
 #: compression; size is a severity. `standardised`: sizes are in units of standardised pixels, and no ball is kept.
 Threat = Literal["linf", "l2", "l1", "noise", "corruption", "standardised"]
+#: Threats whose larger ball contains the smaller one, so that an image that fell at one size has fallen at every larger
+#: one.
+BALLS = frozenset({"linf", "l2", "l1"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,10 +23,10 @@ from torch import nn
 from torch.nn import functional
 
 from normbench.attacks._gradient import GradientAttack
-from normbench.attacks.base import Attack, Pool
+from normbench.attacks.base import BALLS, Attack, Pool
 from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.train import Tensors
-from normbench.spec.outcome import BALLS, AttackResult
+from normbench.spec.outcome import AttackResult
 from normbench.spec.robustness import unpack
 
 __all__ = ["Clean", "EvaluationError", "attack", "clean", "frozen", "pack", "pixels", "predict", "unpack"]
