@@ -33,11 +33,13 @@ from normbench.board import (
     wilson,
 )
 from normbench.board.comparison import Pair, paired
+from normbench.cli.main import app
 from normbench.cli.terminal import render
 from normbench.spec.outcome import AttackResult, Outcome, Status
 from normbench.spec.robustness import WORST_CASE
 from normbench.store.schema import to_row
 from rich.console import Console
+from typer.testing import CliRunner
 
 from tests.site import synthetic
 
@@ -435,6 +437,12 @@ def test_against_adjusts_by_holm_over_all_others():
 
 
 # ---- terminal ----
+
+
+@pytest.mark.parametrize(("flags", "placed"), [([], ("cpu", "float32")), (["--together"], ("", ""))])
+def test_the_command_averages_over_devices_only_where_the_reader_asks(flags, placed):
+    shown = CliRunner().invoke(app, ["board", "digits", "--json", *flags])
+    assert [(b["device_class"], b["precision"]) for b in json.loads(shown.stdout)] == [placed]
 
 
 def test_nothing_is_cut_off_in_a_terminal_of_80_columns():

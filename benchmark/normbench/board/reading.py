@@ -11,8 +11,6 @@ import pyarrow.compute as pc
 
 #: Rows turned into Python values at a time: enough to be quick, few enough to be small.
 BATCH = 2000
-#: Columns that boards do not read.
-UNREAD = ("clean_outcomes", "robustness", "log", "provenance")
 
 
 def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:

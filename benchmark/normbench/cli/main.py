@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -154,19 +153,20 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say what a suite holds: its size, what is cached, stale or missing, and how long the rest should take."""
-    from normbench.cli.terminal import render_choices
+    from normbench.cli.terminal import render_choices, tuned_in_words
     from normbench.runner.session import announce
+    from normbench.suite.only import axes
 
     loaded, trials, store, made = _plan(suite, results, data, only, retry=retry, accept_versions=accept_versions)
     if as_json:
         return print_json(made.to_dict())
     console = _console()
     console.print(announce(made), highlight=False, soft_wrap=True)
-    for line in _axes(trials, made.tuning[0].search.settings if made.tuning else ()):
+    for line in axes(trials, without=made.tuning[0].search.settings if made.tuning else ()):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
     if loaded.tune is not None:
         for search in made.tuning[:1]:
-            console.print(f"  tuning: {_tuned(loaded, search.search)}", highlight=False, soft_wrap=True)
+            console.print(f"  tuning: {tuned_in_words(loaded, search.search)}", highlight=False, soft_wrap=True)
         console.print(render_choices(made), highlight=False, soft_wrap=True)
     limit = loaded.limits
     console.print(
@@ -223,31 +223,30 @@ def status(
 
 
 @app.command()
-def board(suite: SuiteName, results: Results = None, only: Only = None, as_json: Json = False) -> None:
+def board(
+    suite: SuiteName,
+    results: Results = None,
+    only: Only = None,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together", help="Average over classes of devices and precisions, which stand apart without it."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show a suite's boards in the terminal."""
-    from normbench.board import boards, boards_json
-    from normbench.store.marks import with_levels
+    from normbench.plan.plan import known
 
     loaded, trials, searches, store = _wanted(suite, results, only)
-    stored = {
-        r["trial_id"]: r for r in store.rows([loaded.name], ["trial_id", "status", "reason", "validation_accuracy"])
-    }
-    for search in searches:
-        trials += search.candidates
-        if all(c.trial_id in stored for c in search.candidates):
-            trials += [trial for _, trial in search.settled(search.choose(stored))]
-    wanted = {t.trial_id for t in trials}
+    rows = _rows(loaded.name, store, known(loaded.name, trials, searches, store))
     if as_json:
-        return print_json(
-            boards_json(
-                boards(
-                    r for r in with_levels(store, store.rows([loaded.name]), [loaded.name]) if r["trial_id"] in wanted
-                )
-            )
-        )
+        from normbench.board import boards, boards_json
+
+        return print_json(boards_json(boards(rows, together=together)))
     console = _console()
-    if wanted & set(stored):
-        console.print(_shown(loaded.name, store, wanted))
+    if rows:
+        console.print(_tables(rows, together=together))
     else:
         console.print(f"no results of {loaded.name} in {store.root} yet: bench run {suite}", soft_wrap=True)
     _warn(store)
@@ -332,46 +331,25 @@ def _plan(
     return loaded, trials or [trial for search in searches for _, trial in search.finals], store, made
 
 
-def _shown(suite: str, store: Store, wanted: set[str]) -> RenderableType:
+def _rows(suite: str, store: Store, wanted: Collection[str]) -> list[dict[str, Any]]:
+    from normbench.store.marks import with_levels
+
+    return [r for r in with_levels(store, store.rows([suite]), [suite]) if r["trial_id"] in wanted]
+
+
+def _shown(suite: str, store: Store, wanted: Collection[str]) -> RenderableType:
     """The boards of the wanted trials, and what their tuning tried."""
+    return _tables(_rows(suite, store, wanted))
+
+
+def _tables(rows: list[dict[str, Any]], *, together: bool = False) -> RenderableType:
     from rich.console import Group
 
     from normbench.board import boards
     from normbench.board.tuning import sweeps
     from normbench.cli.terminal import render, render_sweeps
-    from normbench.store.marks import with_levels
 
-    rows = [r for r in with_levels(store, store.rows([suite]), [suite]) if r["trial_id"] in wanted]
-    return Group(render(boards(rows)), *render_sweeps(sweeps(rows)))
-
-
-def _tuned(suite: Suite, search: TuningSearch) -> str:
-    """What is tuned, and how, on one line."""
-    from normbench.spec.text import show
-
-    settings = "; ".join(
-        f"{key} {', '.join('null' if v is None else show(v) for v in values)}"
-        for key, values in suite.tune.settings().items()
-    )
-    seeds = len({c.seed for c in search.candidates})
-    return (
-        f"{settings}; per {', '.join(dict.fromkeys(('norm', *suite.tune.per)))}; on "
-        f"{search.candidates[0].data.validation:g} of the training images, "
-        f"{seeds} {'seed' if seeds == 1 else 'seeds'}, scheduler {search.scheduler}"
-    )
-
-
-def _axes(trials: list[Trial], tuned: Collection[str] = ()) -> list[str]:
-    from normbench.suite.only import KEYS, value_of
-
-    lines = []
-    for key in KEYS:
-        if key in tuned:
-            continue
-        values = list(dict.fromkeys(str(value_of(t, key)) for t in trials))
-        if len(values) > 1 or key in {"dataset", "model", "norm"}:
-            lines.append(f"{key}: {', '.join(values)}")
-    return lines
+    return Group(render(boards(rows, together=together)), *render_sweeps(sweeps(rows)))
 
 
 def _logs(store: Store, suite: str) -> dict[str, str]:
@@ -380,13 +358,6 @@ def _logs(store: Store, suite: str) -> dict[str, str]:
         r["trial_id"]: "\n".join("        | " + line for line in r["log"].splitlines()[-12:])
         for r in store.rows([suite], ["trial_id", "log"])
     }
-
-
-def _board_rows(store: Store, suite: str) -> Iterator[dict[str, Any]]:
-    from normbench.board.reading import UNREAD, rows_of
-    from normbench.store.schema import SCHEMA
-
-    return rows_of(store.table([suite], [n for n in SCHEMA.names if n not in UNREAD]))
 
 
 def _warn(store: Store) -> None:

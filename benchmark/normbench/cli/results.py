@@ -136,7 +136,7 @@ def export(
     from normbench.store.merge import export as copy
 
     store = open_store(results)
-    with _told(store):
+    with _reporting_problems(store):
         copied = copy(store, open_store(out), norms=norm or (), suites=suite or ())
         print(f"copied {len(copied)} shards to {out}")
 
@@ -150,7 +150,7 @@ def merge(
     from normbench.store.merge import merge as bring
 
     taken = open_store(source, must_exist=True)
-    with _told(taken):
+    with _reporting_problems(taken):
         counts = bring(taken, open_store(target))
         print(", ".join(f"{n} {what}" for what, n in counts.items()))
 
@@ -168,7 +168,7 @@ def compact(
     from normbench.store.compact import compact as bring
 
     store = open_store(results)
-    with _told(store):
+    with _reporting_problems(store):
         for name in _suites(store, suite):
             made = bring(store, name)
             what = (
@@ -271,7 +271,7 @@ def _suites(store: Store, chosen: list[str] | None) -> list[str]:
 
 
 @contextmanager
-def _told(store: Store) -> Iterator[None]:
+def _reporting_problems(store: Store) -> Iterator[None]:
     """Name what could not be read at the end, and exit with 1 if there is any."""
     yield
     for path, problem in store.problems.items():

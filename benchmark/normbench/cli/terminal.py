@@ -14,8 +14,9 @@ from normbench.board.tuning import Sweep, Tried
 from normbench.plan.plan import Plan
 from normbench.spec.robustness import WORST_CASE
 from normbench.spec.text import show
-from normbench.spec.tuning import order, written
+from normbench.spec.tuning import TuningSearch, order, written
 from normbench.store.levels import Level
+from normbench.suite import Suite
 
 #: What stands under every set of boards, so that no number is read for more than it is.
 NOTE = (
@@ -150,6 +151,20 @@ def render_choices(plan: Plan) -> Text:
                 f"  {tuning.search.label}: {written(choice.settings)}, validation accuracy {choice.accuracy:.2%}"
             )
     return Text("\n".join(lines))
+
+
+def tuned_in_words(suite: Suite, search: TuningSearch) -> str:
+    """What a suite tunes, and how, on one line."""
+    settings = "; ".join(
+        f"{key} {', '.join('null' if v is None else show(v) for v in values)}"
+        for key, values in suite.tune.settings().items()
+    )
+    seeds = len({c.seed for c in search.candidates})
+    return (
+        f"{settings}; per {', '.join(dict.fromkeys(('norm', *suite.tune.per)))}; on "
+        f"{search.candidates[0].data.validation:g} of the training images, "
+        f"{seeds} {'seed' if seeds == 1 else 'seeds'}, scheduler {search.scheduler}"
+    )
 
 
 #: Settings that get a column each; with more of them only the choice is shown.

@@ -184,6 +184,18 @@ def make(
     return Plan(suite, tuple(items), tuple(tuning))
 
 
+def known(suite: str, trials: Sequence[Trial], searches: Sequence[TuningSearch], store: Store) -> set[str]:
+    """Ids of the trials of a suite: those given, all candidates, and the final trials of searches whose candidates all
+    have rows.
+    """
+    rows = {r["trial_id"]: r for r in store.rows([suite], ["trial_id", "status", "reason", "validation_accuracy"])}
+    found = [*trials, *(c for search in searches for c in search.candidates)]
+    for search in searches:
+        if all(c.trial_id in rows for c in search.candidates):
+            found += [trial for _, trial in search.settled(search.choose(rows))]
+    return {t.trial_id for t in found}
+
+
 class _Planner:
     """Holds trials against the rows of one suite."""
 

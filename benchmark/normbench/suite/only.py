@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from normbench.errors import BenchError
@@ -63,6 +63,16 @@ def select_searches(searches: Sequence[TuningSearch], filters: Sequence[str]) ->
     places = {id(trial) for trial in select([trial for search in searches for _, trial in search.finals], filters)}
     kept = (replace(search, finals=tuple(f for f in search.finals if id(f[1]) in places)) for search in searches)
     return [search for search in kept if search.finals]
+
+
+def axes(trials: Sequence[Trial], *, without: Collection[str] = ()) -> list[str]:
+    """What differs among trials, a line a key: `norm: bn, gn`. Dataset, model and norm are always named."""
+    lines = []
+    for key in KEYS:
+        values = list(dict.fromkeys(str(value_of(t, key)) for t in trials))
+        if key not in without and (len(values) > 1 or key in {"dataset", "model", "norm"}):
+            lines.append(f"{key}: {', '.join(values)}")
+    return lines
 
 
 def value_of(trial: Trial, key: str) -> object:
