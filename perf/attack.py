@@ -30,7 +30,7 @@ from normbench.lab import evaluate
 from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.network.build import build
 from normbench.lab.observer import Observer
-from normbench.lab.train import Record, Tensors, optimizer, train
+from normbench.lab.train import Record, Tensors, make_optimizer, train
 from normbench.measures import Probe
 from normbench.spec.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
 from torch import nn
@@ -119,10 +119,12 @@ def prepare(case: Case, data_dir: Path | None) -> tuple[nn.Module, Tensors]:
         mean=loaded.mean,
         std=loaded.std,
     )
-    stepper = optimizer(model, trial.train)
+    optimizer = make_optimizer(model, trial.train)
     observer = Observer(
         [],
-        Probe(model=model, images=evaluate.pixels(training.images[:1]), labels=training.labels[:1], optimizer=stepper),
+        Probe(
+            model=model, images=evaluate.pixels(training.images[:1]), labels=training.labels[:1], optimizer=optimizer
+        ),
         trial.train,
     )
     train(
@@ -130,7 +132,7 @@ def prepare(case: Case, data_dir: Path | None) -> tuple[nn.Module, Tensors]:
         trial,
         training,
         precision="float32",
-        stepper=stepper,
+        optimizer=optimizer,
         observer=observer,
         report=lambda _progress: None,
         record=Record(),
@@ -174,7 +176,7 @@ def measure(case: Case, data_dir: Path | None, rounds: int, *, compiled: bool) -
     search = CompiledGradients(model, "float32")
     arms: dict[str, Callable[..., list[float]]] = {"ours": ours, "peer": peer}
     if compiled:
-        with evaluate.frozen(model):
+        with evaluate.evaluating(model):
             search.prepare(evaluate.pixels(data.images[:BATCH]), data.labels[:BATCH])
         arms["compiled"] = partial(ours, search=search)
     seconds: dict[str, list[float]] = {name: [] for name in arms}

@@ -28,7 +28,7 @@ import torch
 from normbench import norms
 from normbench.lab.engine.steps import Engine
 from normbench.lab.network.build import build
-from normbench.lab.train import optimizer
+from normbench.lab.train import make_optimizer
 from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -96,7 +96,7 @@ def measure(norm: str, batch: int, width: float, seconds: float, size: int) -> d
         device, memory_format=torch.channels_last if device.type == "cuda" else torch.contiguous_format
     ).train()
     images, labels = torch.rand(batch, 3, 32, 32, device=device), torch.randint(10, (batch,), device=device)
-    engine = Engine(model, optimizer(model, trial.train), trial.train, precision=precision)
+    engine = Engine(model, make_optimizer(model, trial.train), trial.train, precision=precision)
     step: Callable[[], Any] = lambda: engine.step(images, labels)
     step()
     with FlopCounterMode(display=False) as flop, Moved() as moved:

@@ -38,7 +38,7 @@ from normbench.lab import evaluate
 from normbench.lab.engine.steps import Kind
 from normbench.lab.network.build import build
 from normbench.lab.observer import Observer
-from normbench.lab.train import Record, Tensors, augment, batches, optimizer, train
+from normbench.lab.train import Record, Tensors, augment, batches, make_optimizer, train
 from normbench.measures import Probe
 from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
 from PIL import Image
@@ -89,10 +89,10 @@ class Variant:
         return f"{self.engine}{', channels_last' if self.channels_last else ''}"
 
     def train(self, model: nn.Module, trial: Trial, data: Tensors, precision: str) -> None:
-        stepper, record = optimizer(model, trial.train), Record()
+        optimizer, record = make_optimizer(model, trial.train), Record()
         observer = Observer(
             [],
-            Probe(model=model, images=evaluate.pixels(data.images[:1]), labels=data.labels[:1], optimizer=stepper),
+            Probe(model=model, images=evaluate.pixels(data.images[:1]), labels=data.labels[:1], optimizer=optimizer),
             trial.train,
         )
         train(
@@ -100,7 +100,7 @@ class Variant:
             trial,
             data,
             precision=precision,
-            stepper=stepper,
+            optimizer=optimizer,
             observer=observer,
             report=lambda _progress: None,
             record=record,
@@ -119,7 +119,7 @@ def plain(model: nn.Module, trial: Trial, data: Tensors) -> float:
     attack.
     """
     craft = crafted(model, trial) if trial.train.adversarial else lambda images, _: images
-    stepper = torch.optim.SGD(model.parameters(), lr=trial.train.lr, momentum=trial.train.momentum)
+    optimizer = torch.optim.SGD(model.parameters(), lr=trial.train.lr, momentum=trial.train.momentum)
     criterion = nn.CrossEntropyLoss()
     model.train()
     seen, started = 0, time.perf_counter()
@@ -129,9 +129,9 @@ def plain(model: nn.Module, trial: Trial, data: Tensors) -> float:
             index = chosen.to(data.labels.device)
             images = craft(augment(data.images[index].float() / 255, trial.data.augment, generator), data.labels[index])
             loss = criterion(model(images), data.labels[index])
-            stepper.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            stepper.step()
+            optimizer.step()
             seen += len(index)
     loss.item()  # what was asked for is done
     return seen / (time.perf_counter() - started)
@@ -165,7 +165,7 @@ def peer(model: nn.Module, trial: Trial, pictures: Pictures, device: torch.devic
         pin_memory=device.type == "cuda",
         persistent_workers=True,
     )
-    stepper = torch.optim.SGD(model.parameters(), lr=trial.train.lr, momentum=trial.train.momentum)
+    optimizer = torch.optim.SGD(model.parameters(), lr=trial.train.lr, momentum=trial.train.momentum)
     criterion = nn.CrossEntropyLoss()
     model.train()
     iter(loader)  # its worker starts here, not in the time that is measured
@@ -175,9 +175,9 @@ def peer(model: nn.Module, trial: Trial, pictures: Pictures, device: torch.devic
             images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             with torch.autocast(device.type, dtype=torch.bfloat16) if autocast else contextlib.nullcontext():
                 loss = criterion(model(images).float(), labels)
-            stepper.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            stepper.step()
+            optimizer.step()
             seen += len(labels)
             loss.item()  # progress, as such loops print it
     return seen / (time.perf_counter() - started)

@@ -176,8 +176,8 @@ def test_a_flipped_byte_is_reported_or_harmless(tmp_path: Path, make_trial: Make
 def test_the_schema_is_the_recorded_one() -> None:
     """A changed column needs a new version: readers of older results rely on it."""
     assert (stores.SCHEMA_VERSION, len(SCHEMA), SCHEMA.names[:5], SCHEMA.names[-1]) == (
-        2,
-        41,
-        ["suite", "trial_id", "identity", "identity_parts", "spec"],
+        3,
+        47,
+        ["suite", "trial_id", "entry", "board", "identity"],
         "peak_memory",
     )

@@ -10,7 +10,7 @@ from normbench.attacks import registry
 from normbench.lab.adversarial import Adversary
 from normbench.lab.evaluate import attack, pixels
 from normbench.lab.observer import Observer
-from normbench.lab.train import Record, Tensors, optimizer, train
+from normbench.lab.train import Record, Tensors, make_optimizer, train
 from normbench.measures import Probe
 from normbench.spec.trial import Component
 from normbench.suite import SuiteError, expand
@@ -62,9 +62,12 @@ def test_it_makes_networks_more_robust(
     for adversarial in (None, _component(name, **params)):
         model = _Net()
         trial = make_trial(epochs=4, lr=0.05, batch_size=64, adversarial=adversarial)
-        stepper = optimizer(model, trial.train)
+        optimizer = make_optimizer(model, trial.train)
         probe = Probe(
-            model=model, images=pixels(training_images.images[:1]), labels=training_images.labels[:1], optimizer=stepper
+            model=model,
+            images=pixels(training_images.images[:1]),
+            labels=training_images.labels[:1],
+            optimizer=optimizer,
         )
         observer = Observer([], probe, trial.train)
         train(
@@ -72,7 +75,7 @@ def test_it_makes_networks_more_robust(
             trial,
             training_images,
             precision="float32",
-            stepper=stepper,
+            optimizer=optimizer,
             observer=observer,
             report=lambda p: None,
             record=Record(),

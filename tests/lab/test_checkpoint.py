@@ -13,7 +13,7 @@ from normbench import attacks, measures, norms
 from normbench.lab import checkpoint, data
 from normbench.lab.checkpoint import CheckpointError, Training, capture, restore, to_bytes
 from normbench.lab.observer import Observer
-from normbench.lab.train import Progress, Record, optimizer
+from normbench.lab.train import Progress, Record, make_optimizer
 from normbench.lab.trial_run import Context, checkpointer, run
 from normbench.measures import Probe
 from normbench.paths import checkpoint_path
@@ -158,19 +158,19 @@ def test_every_optimizer_goes_on(name: str) -> None:
     def steps(training: Training, first: int, last: int) -> None:
         for step in range(first, last):
             images = torch.rand(8, 3, 6, 6, generator=torch.Generator().manual_seed(step))
-            training.stepper.zero_grad()
+            training.optimizer.zero_grad()
             nn.functional.dropout(training.model(images), 0.2).square().mean().backward()
-            training.stepper.step()
+            training.optimizer.step()
 
     def fresh() -> Training:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 2))
         spec = TrainSpec(optimizer=name, lr=0.01, weight_decay=1e-3)
-        stepper = optimizer(model, spec)
+        optimizer = make_optimizer(model, spec)
         probe = Probe(
-            model=model, images=torch.zeros(1, 3, 6, 6), labels=torch.zeros(1, dtype=torch.int64), optimizer=stepper
+            model=model, images=torch.zeros(1, 3, 6, 6), labels=torch.zeros(1, dtype=torch.int64), optimizer=optimizer
         )
-        return Training(model, stepper, Observer([], probe, spec), Record())
+        return Training(model, optimizer, Observer([], probe, spec), Record())
 
     whole = fresh()
     steps(whole, 0, 6)
@@ -249,11 +249,11 @@ def test_they_are_taken_every_so_often_and_a_full_disk_costs_nothing(
 
 def test_state_that_is_neither_tensor_nor_number_is_refused() -> None:
     model = nn.Linear(2, 2)
-    stepper = torch.optim.SGD(model.parameters(), 0.1)
-    stepper.state[model.weight]["odd"] = object()
-    probe = Probe(model=model, images=torch.zeros(1), labels=torch.zeros(1), optimizer=stepper)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    optimizer.state[model.weight]["odd"] = object()
+    probe = Probe(model=model, images=torch.zeros(1), labels=torch.zeros(1), optimizer=optimizer)
     with pytest.raises(CheckpointError, match="odd"):
-        capture(Training(model, stepper, Observer([], probe, TrainSpec()), Record()))
+        capture(Training(model, optimizer, Observer([], probe, TrainSpec()), Record()))
 
 
 def test_nodes_without_the_folder_keep_them_in_their_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 import torch
 from normbench import measures
-from normbench.lab.engine.cuda_graph import Snapshot
 from normbench.lab.observer import Observer
-from normbench.lab.train import Record, Tensors, optimizer, train
+from normbench.lab.train import Record, Tensors, make_optimizer, train
 from normbench.measures import Probe
-from normbench.spec.trial import TrainSpec
 from torch import nn
 
 from tests.conftest import MakeTrial
@@ -22,59 +20,15 @@ on_gpu = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), re
 CLOSE = 2e-2
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
-@pytest.mark.parametrize("begun", [False, True])
-def test_steps_are_taken_back_in_place(name: str, begun: bool) -> None:
-    """Same values in the same tensors; what the optimizer has made since is where it starts, and then goes on as one
-    that has made nothing.
-    """
-    spec = TrainSpec(optimizer=name, lr=0.05)  # type: ignore[arg-type]
-    models = [Net("sn", dropout=0.5).train() for _ in range(2)]
-    steppers = [optimizer(model, spec) for model in models]
-    images, labels = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 3
-
-    def step(model: nn.Module, stepper: torch.optim.Optimizer) -> float:
-        loss = nn.functional.cross_entropy(model(images), labels)
-        stepper.zero_grad()
-        loss.backward()
-        stepper.step()
-        return float(loss.detach())
-
-    def places(model: nn.Module, stepper: torch.optim.Optimizer) -> list[int]:
-        state = [v for values in stepper.state.values() for v in values.values() if isinstance(v, torch.Tensor)]
-        return [id(t) for t in (*model.parameters(), *model.buffers(), *state)]
-
-    torch.manual_seed(3)
-    if begun:
-        for pair in zip(models, steppers, strict=True):
-            torch.manual_seed(3)
-            step(*pair)
-    before, kept, random = places(models[0], steppers[0]), Snapshot(models[0], steppers[0]), torch.get_rng_state()
-    values = [t.detach().clone() for t in models[0].state_dict().values()]
-    moved = [step(models[0], steppers[0]) for _ in range(3)]
-    assert len(set(moved)) == 3
-    kept.put_back()
-    assert places(models[0], steppers[0])[: len(before)] == before
-    assert all(torch.equal(a, b) for a, b in zip(models[0].state_dict().values(), values, strict=True))
-    losses = []
-    for pair in zip(models, steppers, strict=True):
-        torch.set_rng_state(random)
-        losses.append([step(*pair) for _ in range(3)])
-    assert losses[0] == losses[1] == moved
-    if not begun:
-        kept.forget()
-        assert not steppers[0].state
-
-
 def _run(model: nn.Module, trial: Any, engine: Any, *measured: str, precision: str = "float32") -> Record:
     data = some_data()
     data = Tensors(data.images.cuda(), data.labels.cuda())
     model = model.cuda()
-    stepper, record = optimizer(model, trial.train), Record()
+    optimizer, record = make_optimizer(model, trial.train), Record()
     found = [measures.registry.make(name, {}) for name in measured]
     observer = Observer(
         found,
-        Probe(model=model, images=data.images[:8].float() / 255, labels=data.labels[:8], optimizer=stepper),
+        Probe(model=model, images=data.images[:8].float() / 255, labels=data.labels[:8], optimizer=optimizer),
         trial.train,
     )
     torch.manual_seed(1)
@@ -83,7 +37,7 @@ def _run(model: nn.Module, trial: Any, engine: Any, *measured: str, precision: s
         trial,
         data,
         precision=precision,
-        stepper=stepper,
+        optimizer=optimizer,
         observer=observer,
         report=lambda _: None,
         record=record,

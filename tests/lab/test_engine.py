@@ -24,7 +24,7 @@ from normbench.lab.engine import steps as engines
 from normbench.lab.engine.steps import Engine, Kind, chosen
 from normbench.lab.network.swap import swap
 from normbench.lab.observer import Observer
-from normbench.lab.train import STEP_LOSS, Record, Tensors, augment, batches, learning_rate, optimizer
+from normbench.lab.train import STEP_LOSS, Record, Tensors, augment, batches, learning_rate, make_optimizer
 from normbench.lab.trial_run import Context, run
 from normbench.measures import Probe
 from normbench.runner import warm
@@ -88,21 +88,21 @@ def some_data() -> Tensors:
 def plain(model: nn.Module, trial: Trial, data: Tensors) -> list[float]:
     """Losses of the first steps of the plain eager loop in float32."""
     spec, count, losses = trial.train, len(data.labels), list[float]()
-    stepper, criterion = optimizer(model, spec), nn.CrossEntropyLoss(label_smoothing=spec.label_smoothing)
+    optimizer, criterion = make_optimizer(model, spec), nn.CrossEntropyLoss(label_smoothing=spec.label_smoothing)
     an_epoch = count // trial.batch_size + (not spec.drop_last and count % trial.batch_size > 0)
     for epoch in range(1, spec.epochs + 1):
         model.train()
         generator = torch.Generator().manual_seed(trial.seed * 1_000_003 + epoch)
         for index in batches(count, trial.batch_size, drop_last=spec.drop_last, generator=generator):
             images = augment(data.images[index].float() / 255, trial.data.augment, generator)
-            for group in stepper.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = learning_rate(len(losses), an_epoch * spec.epochs, spec)
             loss = criterion(model(images), data.labels[index])
-            stepper.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
             if spec.clip_grad is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), spec.clip_grad)
-            stepper.step()
+            optimizer.step()
             losses.append(float(loss.detach()))
             if len(losses) == STEPS:
                 return losses
@@ -112,11 +112,11 @@ def plain(model: nn.Module, trial: Trial, data: Tensors) -> list[float]:
 def ours(
     model: nn.Module, trial: Trial, data: Tensors, engine: Kind, *measured: str, precision: str = "float32"
 ) -> Record:
-    stepper, record = optimizer(model, trial.train), Record()
+    optimizer, record = make_optimizer(model, trial.train), Record()
     found = [measures.registry.make(name, {}) for name in measured]
     observer = Observer(
         found,
-        Probe(model=model, images=data.images[:8].float() / 255, labels=data.labels[:8], optimizer=stepper),
+        Probe(model=model, images=data.images[:8].float() / 255, labels=data.labels[:8], optimizer=optimizer),
         trial.train,
     )
     training.train(
@@ -124,7 +124,7 @@ def ours(
         trial,
         data,
         precision=precision,
-        stepper=stepper,
+        optimizer=optimizer,
         observer=observer,
         report=lambda _: None,
         record=record,

@@ -30,11 +30,11 @@ BATCH = 32
 def _trained(norm: str) -> nn.Module:
     torch.manual_seed(1)
     model, data = Net(norm), some_data()
-    stepper = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     for _ in range(20):
-        stepper.zero_grad()
+        optimizer.zero_grad()
         nn.functional.cross_entropy(model(evaluate.pixels(data.images)), data.labels).backward()
-        stepper.step()
+        optimizer.step()
     return model.eval()
 
 
@@ -57,7 +57,7 @@ def _attacked(model: nn.Module, method: Attack, search: CompiledGradients | None
 
 def _prepared(model: nn.Module, precision: str = "float32") -> CompiledGradients:
     data, search = some_data(), CompiledGradients(model, precision)
-    with evaluate.frozen(model):
+    with evaluate.evaluating(model):
         search.prepare(evaluate.pixels(data.images[:BATCH]), data.labels[:BATCH])
     return search
 
@@ -159,7 +159,7 @@ def test_low_precision_proposes_and_float32_decides() -> None:
     search = CompiledGradients(model, "bf16")
     found, expected = _attacked(model, method, search), _attacked(model, method, None)
     images = evaluate.pixels(some_data().images)
-    with evaluate.frozen(model):
+    with evaluate.evaluating(model):
         assert not torch.equal(search(images), model(images)), "this is not low precision"
         assert search(images).dtype == torch.float32
     assert sum(abs(f.correct - e.correct) for f, e in zip(found, expected, strict=True)) <= 3
@@ -180,7 +180,7 @@ def test_gradients_that_low_precision_has_spoilt_are_not_climbed(monkeypatch: py
             return logits.detach() + {"zero": 0.0 * noughts, "nan": noughts.abs().sqrt(), "other": noughts}[how]
 
     data, search = some_data(), Spoilt(model, "bf16")
-    with evaluate.frozen(model):
+    with evaluate.evaluating(model):
         search.prepare(evaluate.pixels(data.images[:BATCH]), data.labels[:BATCH])
     assert (search.precision, search.engine) == ("float32", "eager")
     assert search.reason.startswith("bf16: its gradients are off by ")
@@ -194,7 +194,7 @@ def test_what_overflows_in_the_search_alone_is_asked_of_the_model() -> None:
     model, images = _trained("bn"), evaluate.pixels(some_data().images)
     search = CompiledGradients(model, "float32")
     search._compiled, search._size = lambda x: model(x) * float("inf"), len(images)
-    with evaluate.frozen(model):
+    with evaluate.evaluating(model):
         assert torch.equal(search(images), model(images))
 
 
@@ -204,7 +204,7 @@ def test_fewer_images_are_filled_up_or_go_through_the_model(monkeypatch: pytest.
     images, compiled, sizes = evaluate.pixels(some_data().images), search._compiled, []
     assert compiled is not None
     monkeypatch.setattr(search, "_compiled", lambda x: sizes.append(len(x)) or compiled(x))
-    with evaluate.frozen(model):
+    with evaluate.evaluating(model):
         for count in (BATCH, BATCH - 1, BATCH // 2, BATCH // 2 - 1, 1, BATCH + 1):
             x = images[:count].clone().requires_grad_()
             logits = search(x)

@@ -10,11 +10,9 @@ from typing import ClassVar
 import pytest
 import torch
 from normbench.lab import data
-from normbench.lab.observer import Observer, undisturbed
+from normbench.lab.observer import Observer
 from normbench.lab.trial_run import Context, run
 from normbench.measures import EndMeasure, Measure, Probe, Step, StepMeasure, Value, registry
-from normbench.norms import WeightNorm
-from normbench.norms import registry as norms
 from normbench.spec.outcome import Outcome, Reading
 from normbench.spec.trial import TrainSpec
 from torch import nn
@@ -120,45 +118,6 @@ def test_a_measure_that_fails_costs_its_own_readings_alone(
     assert outcome.measure_seconds["weight-norm"] > 0
     assert outcome.test_loss == whole.test_loss
     assert [a.outcomes for a in outcome.attacks] == [a.outcomes for a in whole.attacks]
-
-
-def test_buffers_that_are_replaced_are_put_back() -> None:
-    conv = nn.Conv2d(3, 4, 3)
-    method = norms.parse("sn")
-    assert isinstance(method, WeightNorm)
-    method.wrap(conv)
-    before = {k: v.clone() for k, v in conv.state_dict().items()}
-    with undisturbed(conv):
-        conv.train()(torch.rand(2, 3, 8, 8))
-        assert not all(torch.equal(v, before[k]) for k, v in conv.state_dict().items())
-    assert all(torch.equal(v, before[k]) for k, v in conv.state_dict().items())
-
-
-def test_whatever_a_measure_does_is_undone() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2)).train()
-    parametrizations.spectral_norm(model[0])
-    model[1].eval()  # modes differ
-    model(torch.rand(2, 3, 8, 8)).sum().backward()
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    grads = [p.grad.clone() if p.grad is not None else None for p in model.parameters()]
-    modes = [m.training for m in model.modules()]
-    stream = torch.get_rng_state()
-    with undisturbed(model):
-        assert not model[0].training
-        model.train()
-        model(torch.rand(2, 3, 8, 8)).sum().backward()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(torch.randn(()))
-                parameter.requires_grad_(False)
-    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    assert all(
-        a is None if b is None else torch.equal(a, b)
-        for a, b in zip([p.grad for p in model.parameters()], grads, strict=True)
-    )
-    assert [m.training for m in model.modules()] == modes
-    assert all(p.requires_grad for p in model.parameters())
-    assert torch.equal(torch.get_rng_state(), stream)
 
 
 def _outcome(make_trial: MakeTrial, data_dir: Path, measures: tuple[str, ...], norm: str) -> Outcome:

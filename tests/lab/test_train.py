@@ -19,7 +19,7 @@ from normbench.lab.train import (
     augment,
     batches,
     learning_rate,
-    optimizer,
+    make_optimizer,
     parameter_groups,
     train,
 )
@@ -85,7 +85,7 @@ def test_decay_leaves_out_biases_affine_parameters_and_gains() -> None:
 
 def test_sgd_is_plain_momentum() -> None:
     model = nn.Linear(1, 1)
-    made = optimizer(model, TrainSpec(optimizer="sgd", momentum=0.5))
+    made = make_optimizer(model, TrainSpec(optimizer="sgd", momentum=0.5))
     assert isinstance(made, torch.optim.SGD)
     assert made.defaults["nesterov"] is False
     assert made.defaults["momentum"] == 0.5
@@ -95,7 +95,7 @@ def test_sgd_is_plain_momentum() -> None:
 def test_every_optimizer_of_the_schema_takes_a_step(name: str) -> None:
     model = nn.Linear(2, 2)
     before = model.weight.detach().clone()
-    made = optimizer(model, TrainSpec(optimizer=name, lr=0.1))
+    made = make_optimizer(model, TrainSpec(optimizer=name, lr=0.1))
     model(torch.ones(1, 2)).sum().backward()
     made.step()
     assert not torch.equal(model.weight, before)
@@ -123,16 +123,16 @@ def _data() -> Tensors:
 
 
 def _run(model: nn.Module, trial: Trial, record: Record, stop: int | None = None) -> None:
-    data, stepper = _data(), optimizer(model, trial.train)
+    data, optimizer = _data(), make_optimizer(model, trial.train)
     observer = Observer(
-        [], Probe(model=model, images=torch.zeros(1, 3, 8, 8), labels=data.labels[:1], optimizer=stepper), trial.train
+        [], Probe(model=model, images=torch.zeros(1, 3, 8, 8), labels=data.labels[:1], optimizer=optimizer), trial.train
     )
     train(
         model,
         trial,
         data,
         precision="float32",
-        stepper=stepper,
+        optimizer=optimizer,
         observer=observer,
         report=lambda p: None,
         record=record,

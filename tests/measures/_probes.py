@@ -8,7 +8,7 @@ import torch
 from normbench import norms
 from normbench.lab.network.build import build
 from normbench.lab.observer import constraints, norm_layers
-from normbench.lab.train import optimizer
+from normbench.lab.train import make_optimizer
 from normbench.measures import NormLayer, Probe, Value
 from normbench.norms import ActivationNorm, Site
 from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
@@ -57,7 +57,7 @@ def probe_of(
         model=network.eval(),
         images=images,
         labels=torch.arange(16) % CLASSES,
-        optimizer=optimizer(network, trial.train),
+        optimizer=make_optimizer(network, trial.train),
         batch_size=batch_size,
         norms=layers,
         constraints=constraints(network, audit, components, batch_size),

@@ -10,11 +10,11 @@ import pytest
 import torch
 from normbench import measures, norms
 from normbench.lab import data, trial_run
-from normbench.lab.observer import undisturbed
 from normbench.lab.trial_run import Context, run
 from normbench.measures.rescaling import Rescaling
 from normbench.norms import ActivationNorm, WeightNorm, registry
 from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
+from normbench.tensors.snapshot import undisturbed
 
 from tests.measures.curves import network, probe
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from normbench.lab.observer import undisturbed
 from normbench.measures.smoothness import Smoothness
+from normbench.tensors.snapshot import undisturbed
 from torch import nn
 
 from tests.measures.curves import IMAGES, LABELS, Quadratic, network, probe, symmetric

@@ -11,7 +11,7 @@ import torch
 from normbench.lab import data
 from normbench.lab.network.build import build
 from normbench.lab.observer import Observer
-from normbench.lab.train import Record, Tensors, optimizer, train
+from normbench.lab.train import Record, Tensors, make_optimizer, train
 from normbench.measures import Probe, Step, StepMeasure, Value
 from normbench.spec.outcome import Reading
 
@@ -48,12 +48,12 @@ def _train(make_trial: MakeTrial, data_dir: Path, measure: Recorder, **spec: Any
     training = Tensors(
         torch.from_numpy(dataset.train.images.transpose(0, 3, 1, 2).copy()), torch.tensor(dataset.train.labels)
     )
-    stepper = optimizer(model, trial.train)
+    optimizer = make_optimizer(model, trial.train)
     probe = Probe(
         model=model,
         images=training.images[:4] / 255,
         labels=training.labels[:4],
-        optimizer=stepper,
+        optimizer=optimizer,
         invariant=frozenset({"layer1.0.conv1"}),
     )
     record = Record()
@@ -63,7 +63,7 @@ def _train(make_trial: MakeTrial, data_dir: Path, measure: Recorder, **spec: Any
         trial,
         training,
         precision="float32",
-        stepper=stepper,
+        optimizer=optimizer,
         observer=observer,
         report=lambda _: None,
         record=record,

@@ -1,26 +1,44 @@
-"""Results of schema 1, as a real run of that time wrote them."""
+"""Results of schemas 1 and 2, as real runs of that time wrote them."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from normbench.plan.identity import identity
+from normbench.spec.trial import digest
 from normbench.store.files import LocalFiles
 from normbench.store.migrate import migrate
-from normbench.store.schema import SCHEMA, trial_of
+from normbench.store.schema import SCHEMA, to_json, trial_of
 from normbench.store.store import Store, to_bytes
 from normbench.store.verify import verify
 
 from tests.store.samples import FIRST_VERSION, bench, contents
 
-SAME = [
-    n
-    for n in SCHEMA.names
-    if n not in {"trial_id", "identity", "identity_parts", "spec", "stage", "measure_seconds", "attempts"}
-]
+SECOND_VERSION = FIRST_VERSION.with_name("v2")
+
+NEW = {
+    *("trial_id", "identity", "identity_parts", "spec", "stage", "measure_seconds", "attempts"),
+    *("entry", "board", "content", "source", "device_class", "precision"),
+}
+SAME = [n for n in SCHEMA.names if n not in NEW]
+
+
+def sealed_before_3(table: pa.Table) -> bytes:
+    """A file as versions 1 and 2 wrote it: with the SHA-256 of its bytes in its footer."""
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, table.schema, compression="zstd") as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"normbench.sha256": "0" * 64})
+    content = buffer.getvalue()
+    start = content.rfind(b"normbench.sha256") + len("normbench.sha256") + 2
+    return content[:start] + hashlib.sha256(content).hexdigest().encode() + content[start + 64 :]
 
 
 @pytest.fixture
@@ -43,6 +61,44 @@ def test_what_was_measured_is_kept_and_the_rest_is_of_now(old: Path) -> None:
     again = migrate(store)
     assert (again.moved, again.problems) == ({}, {})
     assert contents(old) == once
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["the last code of version 2", "older code"])
+@pytest.mark.parametrize("compact", [False, True], ids=["a shard", "a compact file"])
+def test_a_row_of_schema_2_is_as_good_as_it_was(tmp_path: Path, same: bool, compact: bool) -> None:
+    """One of the code that the recorded digests know is that of the code as it stood then; one of older code is
+    stale.
+    """
+    root = Path(shutil.copytree(SECOND_VERSION, tmp_path / "old"))
+    (path,) = root.rglob("*.parquet")
+    table = pq.read_table(path)
+    row = table.to_pylist()[0]
+    if not same:
+        parts = json.loads(row["identity_parts"])
+        parts["code"]["benchmark.norms.base"] = "0" * 16
+        row |= {"identity_parts": to_json(parts), "identity": digest(parts)[:32]}
+    rows = [row]
+    if compact:
+        spec = json.loads(row["spec"]) | {"seed": 77}
+        parts = json.loads(row["identity_parts"]) | {"spec": digest(spec)[:16]}
+        ids = {"trial_id": digest(spec)[:16], "identity_parts": to_json(parts), "identity": digest(parts)[:32]}
+        rows.append(row | {"seed": 77, "spec": to_json(spec), **ids})
+        path.unlink()
+        path = path.with_name("compact-0123456789abcdef.parquet")
+    rows.sort(key=lambda r: r["trial_id"])
+    path.write_bytes(sealed_before_3(pa.Table.from_pylist(rows, schema=table.schema)))
+    store = Store(root)
+    done = migrate(store)
+    assert (len(done.moved), done.problems) == (1, {})
+    assert verify(store) == (len(rows), [])
+    found = sorted(store.rows(), key=lambda r: r["trial_id"])
+    assert [{k: r[k] for k in SAME} for r in found] == [{k: r[k] for k in SAME} for r in rows]
+    for migrated in found:
+        assert (migrated["device_class"], migrated["precision"]) == ("cpu", "float32")
+        parts = json.loads(migrated["identity_parts"])
+        changes = identity(trial_of(migrated), migrated["content"]).changes_since(parts, accept_versions=True)
+        assert bool(changes) is not same
+    assert (migrate(store).moved, len(list(root.rglob("*.parquet")))) == ({}, 1)
 
 
 def test_reading_names_the_command_that_migrates_and_a_run_refuses(old: Path) -> None:
@@ -81,9 +137,7 @@ def test_a_changed_shard_is_not_given_a_fresh_seal(old: Path) -> None:
         table.column_names.index("spec"), "spec", pa.array([table["spec"][0].as_py().replace('"seed":', '"seed":1')])
     )
     version = {b"normbench.schema_version": b"1"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("normbench.store.store.SCHEMA", table.schema.with_metadata(version))
-        other.write_bytes(to_bytes(forged.cast(table.schema).replace_schema_metadata(version)))
+    other.write_bytes(sealed_before_3(forged.cast(table.schema).replace_schema_metadata(version)))
     before = contents(old)
     done = migrate(Store(old))
     assert not done.moved

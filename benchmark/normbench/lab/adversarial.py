@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import nn
 
@@ -12,8 +9,8 @@ from normbench.attacks import Attack, registry
 from normbench.attacks._gradient import GradientAttack
 from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.engine.steps import age
-from normbench.lab.observer import undisturbed
 from normbench.spec.trial import Component
+from normbench.tensors.snapshot import unchanging, undisturbed
 
 
 class Adversary:
@@ -60,7 +57,7 @@ class Adversary:
         image.
         """
         seeds = torch.randint(0, 2**62, (len(images),), generator=generator).tolist()
-        with _attacked(model):
+        with unchanging(model):
             climbed = _Climbed(model, self.search).eval() if self.search else model
             return self.attack.perturb(
                 climbed, images, labels, self.size, [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -78,19 +75,3 @@ class _Climbed(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self._search(images) if images.requires_grad else self.model(images)
         return logits
-
-
-@contextmanager
-def _attacked(model: nn.Module) -> Iterator[None]:
-    """Eval mode and parameters without gradients for a while."""
-    modes = [(module, module.training) for module in model.modules()]
-    needs = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    model.eval()
-    model.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, needed in needs:
-            parameter.requires_grad_(needed)

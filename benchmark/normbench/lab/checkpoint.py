@@ -41,7 +41,7 @@ class Training:
     """Everything that changes while a trial trains."""
 
     model: nn.Module
-    stepper: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     observer: Observer
     record: Record
 
@@ -109,7 +109,7 @@ def capture(training: Training) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     neither.
     """
     tensors = {f"model.{name}": tensor for name, tensor in _named(training.model).items()}
-    state = training.stepper.state_dict()
+    state = training.optimizer.state_dict()
     numbers: dict[str, dict[str, Any]] = {}
     for index, values in state["state"].items():
         for name, value in values.items():
@@ -147,7 +147,7 @@ def restore(training: Training, about: Mapping[str, Any], tensors: Mapping[str, 
     found = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     if {n: (t.shape, t.dtype) for n, t in held.items()} != {n: (t.shape, t.dtype) for n, t in found.items()}:
         raise CheckpointError("its network has other parameters or buffers")
-    parameters = [p for group in training.stepper.param_groups for p in group["params"]]
+    parameters = [p for group in training.optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Any]] = {
         int(index): dict(values) for index, values in about["optimizer"]["state"].items()
     }
@@ -162,7 +162,7 @@ def restore(training: Training, about: Mapping[str, Any], tensors: Mapping[str, 
                 else tensor.clone()
             )
             state.setdefault(int(index), {})[key] = value.detach()
-    groups = training.stepper.state_dict()["param_groups"]
+    groups = training.optimizer.state_dict()["param_groups"]
     if len(groups) != len(about["optimizer"]["groups"]):
         raise CheckpointError("its optimizer has other groups of parameters")
     for number, (group, saved) in enumerate(zip(groups, about["optimizer"]["groups"], strict=True)):
@@ -170,7 +170,7 @@ def restore(training: Training, about: Mapping[str, Any], tensors: Mapping[str, 
         group |= saved | {
             name.removeprefix(prefix): tensor.clone() for name, tensor in tensors.items() if name.startswith(prefix)
         }
-    training.stepper.load_state_dict({"state": state, "param_groups": groups})
+    training.optimizer.load_state_dict({"state": state, "param_groups": groups})
     with torch.no_grad():
         for name, tensor in held.items():
             tensor.copy_(found[name])

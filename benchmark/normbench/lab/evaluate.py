@@ -28,8 +28,9 @@ from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.train import Tensors
 from normbench.spec.outcome import AttackResult
 from normbench.spec.robustness import unpack
+from normbench.tensors.snapshot import unchanging
 
-__all__ = ["Clean", "EvaluationError", "attack", "clean", "frozen", "pack", "pixels", "predict", "unpack"]
+__all__ = ["Clean", "EvaluationError", "attack", "clean", "evaluating", "pack", "pixels", "predict", "unpack"]
 
 #: Rounding that a float32 step, projection and clip may add to a perturbation; for radii above 1 relative to the
 #: radius.
@@ -54,26 +55,21 @@ def pack(right: torch.Tensor) -> bytes:
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Eval mode, parameters without gradients, full float32 precision; raises `EvaluationError` if a buffer moved
-    meanwhile.
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode, parameters without gradients, full float32 precision for a while. Raises `EvaluationError` where a
+    buffer has moved meanwhile.
     """
-    model.eval()
-    needs = {p: p.requires_grad for p in model.parameters()}
     before = {name: b.clone() for name, b in model.named_buffers()}
     matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
-        for parameter in needs:
-            parameter.requires_grad_(False)
-        yield
+        with unchanging(model):
+            yield
         moved = [name for name, b in model.named_buffers() if not torch.equal(b, before[name])]
         if moved:
             raise EvaluationError(f"evaluation changed the model's state: {', '.join(moved[:3])}")
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
-        for parameter, value in needs.items():
-            parameter.requires_grad_(value)
 
 
 def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -99,7 +95,7 @@ def pixels(images: torch.Tensor) -> torch.Tensor:
 def clean(model: nn.Module, data: Tensors, batch_size: int) -> Clean:
     """Predictions on every image of `data`."""
     right, loss = [], 0.0
-    with frozen(model):
+    with evaluating(model):
         for start in range(0, len(data.labels), batch_size):
             labels = data.labels[start : start + batch_size]
             logits = predict(model, pixels(data.images[start : start + batch_size]))
@@ -147,7 +143,7 @@ def attack(
     results: list[AttackResult] = []
     pool = Pool(images=data.images, labels=data.labels, seed=seed, data_dir=data_dir)
     parts = method.parts()
-    with frozen(model):
+    with evaluating(model):
         for position, part in enumerate(parts):
             tell = partial(_tell_part, report, position, len(parts))
             run = _Run(model, part, pool, right, batch_size, tell, search if isinstance(part, GradientAttack) else None)

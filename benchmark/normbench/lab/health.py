@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from normbench.attacks import registry
 from normbench.attacks.base import Pool
-from normbench.lab.evaluate import SIZE_TOLERANCE, Counted, frozen
+from normbench.lab.evaluate import SIZE_TOLERANCE, Counted, evaluating
 from normbench.lab.train import Tensors
 from normbench.spec.outcome import AttackResult, HealthCheck
 from normbench.spec.robustness import unpack
@@ -68,7 +68,7 @@ def examine(
         return (HealthCheck(check="sample", passed=False, evidence="no test image is classified correctly"),)
     pool = Pool(images=data.images, labels=data.labels, seed=seed)
     sample = _Sample(index, *pool.at(index))
-    with frozen(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         found = list(_plain_function(model, sample))
         if found[0].passed:  # attacks on NaN mean nothing
             found += _gradients(model, sample)

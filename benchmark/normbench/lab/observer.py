@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +18,7 @@ from normbench.norms import split
 from normbench.norms.check import evaluate, sizes_of
 from normbench.spec.outcome import Reading
 from normbench.spec.trial import Component, TrainSpec
+from normbench.tensors.snapshot import undisturbed
 
 #: Characters of an error's line.
 ERROR_LENGTH = 300
@@ -185,42 +185,3 @@ def _reading(value: Value, step: int, epoch: float) -> Reading:
         layer=value.layer,
         value=value.value if math.isfinite(value.value) else None,
     )
-
-
-@contextmanager
-def undisturbed(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Iterator[None]:
-    """Eval mode inside; afterwards modes, parameters, gradients, buffers, the optimizer and random streams are what
-    they were.
-    """
-    modes = {m: m.training for m in model.modules()}
-    parameters = {p: (p.detach().clone(), p.grad, p.requires_grad) for p in model.parameters()}
-    # by place: some layers replace a buffer's tensor instead of writing into it
-    buffers = [
-        (module, name, b, b.clone())
-        for module in model.modules()
-        for name, b in module._buffers.items()
-        if b is not None
-    ]
-    state = deepcopy(optimizer.state_dict()) if optimizer else None
-    cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=cuda):
-        for parameter in parameters:
-            parameter.grad = None
-        model.eval()
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for parameter, (value, grad, needs) in parameters.items():
-                    parameter.requires_grad_(needs)
-                    parameter.copy_(value)
-                    parameter.grad = grad
-                for module, name, buffer, value in buffers:
-                    module._buffers[name] = (
-                        buffer  # spectral normalization puts new tensors in the place of its vectors
-                    )
-                    buffer.copy_(value)
-            if optimizer and state:
-                optimizer.load_state_dict(state)
-            for module, mode in modes.items():
-                module.training = mode

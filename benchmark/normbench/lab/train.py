@@ -105,7 +105,7 @@ def parameter_groups(model: nn.Module, spec: TrainSpec) -> list[dict[str, object
     return [g for g in groups if g["params"]]
 
 
-def optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
     made: torch.optim.Optimizer = create_optimizer_v2(
         parameter_groups(model, spec),
         opt=_TIMM_NAME.get(spec.optimizer, spec.optimizer),
@@ -166,7 +166,7 @@ def train(
     data: Tensors,
     *,
     precision: str,
-    stepper: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     observer: Observer,
     report: Callable[[Progress], None],
     record: Record,
@@ -176,7 +176,7 @@ def train(
 ) -> None:
     """Train in place, filling `record` as it goes, so that what was measured before a failure is kept.
 
-    `stepper`: see `optimizer`. `observer` looks before the first step and after every epoch, and is shown the steps
+    `optimizer`: see `optimizer`. `observer` looks before the first step and after every epoch, and is shown the steps
     that it asks for. `stop`: steps after which to leave off, in the middle of whatever epoch, with the losses of the
     first steps alone. A `record` that has epochs is that of a training which was interrupted; it goes on after them.
     `after_epoch` is called where nothing is in progress. `engine`: the one that is wanted; `record` says which it was.
@@ -193,7 +193,7 @@ def train(
     adversary = Adversary(spec.adversarial) if spec.adversarial else None
     if not record.epoch:
         record.curves += observer.look(0, 0)
-    steps = Engine(model, stepper, spec, precision=precision, wanted=engine)
+    steps = Engine(model, optimizer, spec, precision=precision, wanted=engine)
     images, labels = data.images[: trial.batch_size].float() / 255, data.labels[: trial.batch_size]
     steps.prepare(images, labels)
     record.compile_seconds += steps.compile_seconds

@@ -23,7 +23,7 @@ from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.engine.steps import chosen
 from normbench.lab.network.build import build
 from normbench.lab.observer import Observer, constraints, invariant_layers, norm_layers
-from normbench.lab.train import Diverged, Progress, Record, Tensors, optimizer, train
+from normbench.lab.train import Diverged, Progress, Record, Tensors, make_optimizer, train
 from normbench.measures import Probe
 from normbench.paths import checkpoint_path
 from normbench.spec import robustness
@@ -181,12 +181,12 @@ def _run(
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)
 
-    stepper = optimizer(model, trial.train)
+    optimizer = make_optimizer(model, trial.train)
     probe = Probe(
         model=model,
         images=evaluate.pixels(training.images[:PROBE_IMAGES]),
         labels=training.labels[:PROBE_IMAGES],
-        optimizer=stepper,
+        optimizer=optimizer,
         batch_size=min(trial.batch_size, PROBE_IMAGES, len(training.labels)),
         seed=trial.seed,
         norms=norm_layers(model, audit),
@@ -209,7 +209,7 @@ def _run(
 
     observer = Observer([measures.registry.from_component(c) for c in trial.measures], probe, trial.train, validate)
     found["measure_seconds"], found["provenance"]["measure_errors"] = observer.seconds, observer.errors
-    so_far = Training(model, stepper, observer, record)
+    so_far = Training(model, optimizer, observer, record)
 
     def after_epoch() -> None:
         if kept:
@@ -225,7 +225,7 @@ def _run(
         trial,
         training,
         precision=precision,
-        stepper=stepper,
+        optimizer=optimizer,
         observer=observer,
         report=report,
         record=record,
@@ -281,7 +281,7 @@ def _search(model: torch.nn.Module, test: Tensors, precision: str, context: Cont
     if chosen(context.engine, context.device) == "eager":
         return None
     search = CompiledGradients(model, precision)
-    with evaluate.frozen(model):
+    with evaluate.evaluating(model):
         search.prepare(evaluate.pixels(test.images[:EVALUATION_BATCH]), test.labels[:EVALUATION_BATCH])
     return search
 

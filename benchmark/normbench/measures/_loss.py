@@ -12,6 +12,8 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from normbench.tensors.snapshot import Values
+
 #: `train`: statistics of the batch, which couple its examples, and noise and drop-out as in a step; `eval`: running
 #: statistics.
 Mode = Literal["train", "eval"]
@@ -45,12 +47,7 @@ class ProbeLoss:
         self.images = images.to(self.parameters[0].dtype)
         self.labels = labels
         self.seed = seed
-        self._buffers = [
-            (module, name, b.clone())
-            for module in model.modules()
-            for name, b in module._buffers.items()
-            if b is not None
-        ]
+        self._buffers = {name: b.clone() for name, b in model.named_buffers()}
 
     @property
     def size(self) -> int:
@@ -59,12 +56,12 @@ class ProbeLoss:
 
     def loss(self) -> torch.Tensor:
         """The loss here, with its graph."""
-        for module, name, value in self._buffers:
-            module._buffers[name] = value.clone()
+        buffers = {name: b.clone() for name, b in self._buffers.items()}  # the graph of an earlier loss needs its own
         devices = [self.images.device] if self.images.is_cuda else []
         with torch.random.fork_rng(devices=devices), sdpa_kernel(SDPBackend.MATH), TwiceDifferentiable():
             torch.manual_seed(self.seed)
-            return functional.cross_entropy(self.model(self.images), self.labels)
+            logits = torch.func.functional_call(self.model, buffers, (self.images,))
+            return functional.cross_entropy(logits, self.labels)
 
     def gradient(self) -> tuple[float, torch.Tensor]:
         """The loss here and its gradient."""
@@ -86,16 +83,14 @@ class ProbeLoss:
     @contextmanager
     def moved(self, by: torch.Tensor) -> Iterator[None]:
         """The parameters plus `by` inside, and to the bit what they were afterwards."""
-        kept = [p.detach().clone() for p in self.parameters]
+        before = Values(self.parameters)
         try:
             with torch.no_grad():
                 for parameter, part in zip(self.parameters, self.split(by), strict=True):
                     parameter.add_(part)
             yield
         finally:
-            with torch.no_grad():
-                for parameter, value in zip(self.parameters, kept, strict=True):
-                    parameter.copy_(value)
+            before.restore()
 
     def split(self, vector: torch.Tensor) -> list[torch.Tensor]:
         """A flat vector in the shapes of the parameters."""

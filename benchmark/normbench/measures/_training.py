@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeVar
 
 from normbench.measures._weights import raw_weights
+from normbench.tensors.snapshot import in_mode
 
 if TYPE_CHECKING:
     import torch
@@ -17,32 +18,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@contextmanager
-def batch_statistics(probe: Probe) -> Iterator[None]:
+def batch_statistics(probe: Probe) -> AbstractContextManager[None]:
     """Inside, the normalization layers are in training mode and nothing else is: two forwards of one batch see no other
     drop-out or power iteration.
     """
-    modes = [(m, m.training) for norm in probe.norms.values() for m in norm.layer.modules()]
-    for module, _ in modes:
-        module.training = True
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
-def same_buffers(module: nn.Module) -> Iterator[None]:
-    """Afterwards the buffers are what they were, so that no forward leans on the one before it. A backward pass has to
-    happen inside.
-    """
-    before = [(b, b.clone()) for b in module.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in before:
-            buffer.copy_(value)
+    return in_mode([m for norm in probe.norms.values() for m in norm.layer.modules()], training=True)
 
 
 def weighted_layers(model: nn.Module) -> dict[str, nn.Module]:

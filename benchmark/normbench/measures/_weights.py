@@ -26,7 +26,7 @@ def raw_weights(model: nn.Module) -> Iterator[tuple[str, nn.Module, torch.Tensor
                 module,
                 max(originals, key=lambda p: p.numel()),
             )  # a gain has one value a row, the direction has them all
-        elif (weight := module._parameters.get("weight")) is not None and weight.ndim >= 2:
+        elif (weight := dict(module.named_parameters(recurse=False)).get("weight")) is not None and weight.ndim >= 2:
             yield name.removeprefix(PREFIX), module, weight
 
 

@@ -14,12 +14,12 @@ from normbench.measures._training import (
     channel_axis,
     loss,
     rows,
-    same_buffers,
     spread,
     weighted_layers,
 )
 from normbench.measures.base import Measure, Probe, Value
 from normbench.spec.text import Number
+from normbench.tensors.snapshot import same_buffers
 
 if TYPE_CHECKING:
     import torch

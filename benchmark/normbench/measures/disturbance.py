@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 from pydantic import Field
 
 from normbench.measures._capture import watching
-from normbench.measures._training import batch_statistics, same_buffers, spread
+from normbench.measures._training import batch_statistics, spread
 from normbench.measures.base import Measure, Probe, Value
+from normbench.tensors.snapshot import same_buffers
 
 if TYPE_CHECKING:
     import torch

@@ -166,7 +166,7 @@ def _settle(model: nn.Module, images: torch.Tensor, passes: int) -> int:
 
 
 def _running(module: nn.Module) -> list[torch.Tensor]:
-    return [b for name, b in module._buffers.items() if b is not None and name.startswith("running_")]
+    return [b for name, b in module.named_buffers(recurse=False) if name.startswith("running_")]
 
 
 def _row_invariant(model: nn.Module, probe: Probe, images: torch.Tensor) -> list[str]:

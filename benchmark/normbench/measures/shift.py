@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from normbench.measures._training import batch_statistics, loss, same_buffers, spread, update, weighted_layers
+from normbench.measures._training import batch_statistics, loss, spread, update, weighted_layers
 from normbench.measures._weights import raw_weights
 from normbench.measures.base import Measure, Probe, Value
 from normbench.spec.text import Number
+from normbench.tensors.snapshot import same_buffers
 
 if TYPE_CHECKING:
     import torch

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from normbench.measures._capture import watching
-from normbench.measures._training import batch_statistics, loss, rows, same_buffers, spread, update
+from normbench.measures._training import batch_statistics, loss, rows, spread, update
 from normbench.measures.base import Measure, Probe, Value
 from normbench.spec.text import Number
+from normbench.tensors.snapshot import same_buffers
 
 if TYPE_CHECKING:
     import torch

@@ -26,8 +26,8 @@ import torch
 from torch import nn
 
 from normbench.lab.engine.cuda_graph import Graph
-from normbench.lab.observer import undisturbed
 from normbench.spec.trial import TrainSpec
+from normbench.tensors.snapshot import undisturbed
 
 Kind = Literal["graph", "compile", "eager"]
 Forward = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -73,14 +73,14 @@ class Engine:
     def __init__(
         self,
         model: nn.Module,
-        stepper: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer,
         spec: TrainSpec,
         *,
         precision: str,
         wanted: Kind = "eager",
     ) -> None:
         self.model = model
-        self.stepper = stepper
+        self.optimizer = optimizer
         self.spec = spec
         self.precision = precision
         self.wanted = wanted
@@ -113,7 +113,7 @@ class Engine:
 
     def rate(self, value: float) -> None:
         """Set the learning rate of the step that comes."""
-        for group in self.stepper.param_groups:
+        for group in self.optimizer.param_groups:
             if isinstance(group["lr"], torch.Tensor):  # that of a captured update, which reads it where it lies
                 group["lr"].fill_(value)
             else:
@@ -132,7 +132,7 @@ class Engine:
         parameters.
         """
         logits, loss = self._loss(images, labels)
-        self.stepper.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         return logits.detach(), loss.detach()
 
@@ -140,7 +140,7 @@ class Engine:
         """The second half: clip the gradients and move the parameters."""
         if self.spec.clip_grad is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip_grad)
-        self.stepper.step()
+        self.optimizer.step()
         if self._graph:
             self._graph.left()
 
@@ -218,7 +218,7 @@ class Engine:
         try:
             forward = self._compiled or self._eager
             self._graph = Graph(
-                self.model, lambda i, t: self._run(forward, i, t), self.stepper, self.spec, images, labels
+                self.model, lambda i, t: self._run(forward, i, t), self.optimizer, self.spec, images, labels
             )
         except Exception as error:  # as above
             return f"graph: {type(error).__name__}: {line(error)}"

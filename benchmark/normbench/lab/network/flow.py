@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +10,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
+
+from normbench.tensors.snapshot import in_mode
 
 #: Modules that a norm with an activation of its own may take the place of, by class name along the inheritance.
 ACTIVATIONS = frozenset(
@@ -52,18 +53,6 @@ class Flow:
     feeds: dict[str, str] = field(default_factory=dict)
     activations: dict[str, str] = field(default_factory=dict)
     branch_ends: set[str] = field(default_factory=set)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode for a while; every module gets its own mode back."""
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 class _Origins:
@@ -167,7 +156,7 @@ def trace(model: nn.Module, norms: Mapping[str, int], example: torch.Tensor) -> 
             module.register_forward_hook(norm_made(name)),
         ]
     try:
-        with evaluating(model), torch.no_grad(), _Depths(flow.branch_ends):
+        with in_mode(model.modules(), training=False), torch.no_grad(), _Depths(flow.branch_ends):
             image = example.clone()
             image._depth, image._norm = 0, ""  # type: ignore[attr-defined]
             model(image)

@@ -1,0 +1,1 @@
+"""What norms, measures and the lab need of torch, and nothing of the benchmark."""
