@@ -1,79 +1,21 @@
-/* Two methods of a board, seed by seed: the same arithmetic as benchmark/normbench/board (a test holds them equal). Address: #a=<board>.<entry>&b=<board>.<entry>&metric=… */
+/* Two methods of a board, seed by seed. Every statistic was computed when the site was built; this only shows it. Address: #a=<board>.<entry>&b=<board>.<entry>&metric=… */
 "use strict";
 var NB = window.NB || {};
 (function () {
-  var MIN_SEEDS = 3, ALPHA = 0.05, UNDECIDED = "cannot be told apart";
-  /* ---- statistics ---- */
-  function lgamma(x) {
-    var g = [76.18009172947146, -86.50532032941677, 24.01409824083091, -1.231739572450155, 0.001208650973866179, -0.000005395239384953], y = x, s = 1.000000000190015;
-    var t = x + 5.5 - (x + 0.5) * Math.log(x + 5.5);
-    g.forEach(function (c) { y += 1; s += c / y; });
-    return -t + Math.log(2.5066282746310005 * s / x);
-  }
-  function betainc(a, b, x) { /* regularized incomplete beta function by its continued fraction (Lentz) */
-    if (x <= 0) return 0;
-    if (x >= 1) return 1;
-    if (x > (a + 1) / (a + b + 2)) return 1 - betainc(b, a, 1 - x);
-    var front = Math.exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * Math.log(x) + b * Math.log(1 - x)) / a, f = 1, c = 1, d = 0;
-    for (var i = 0; i <= 300; i++) {
-      var m = i >> 1, n = i === 0 ? 1 : i % 2 === 0 ? m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)) : -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
-      d = 1 / (1 + n * d);
-      c = 1 + n / c;
-      f *= c * d;
-      if (Math.abs(1 - c * d) < 1e-14) break;
-    }
-    return front * (f - 1);
-  }
-  function tTail(t, df) { return betainc(df / 2, 0.5, df / (df + t * t)); } /* two-sided */
-  function tQuantile(df) {
-    var low = 0, high = 1000;
-    for (var i = 0; i < 100; i++) { var mid = (low + high) / 2; if (tTail(mid, df) > ALPHA) low = mid; else high = mid; }
-    return low;
-  }
-  function mcnemar(x, y) {
-    var n = x + y, sum = 0;
-    if (!n) return 1;
-    for (var k = 0; k <= Math.min(x, y); k++) sum += Math.exp(lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) - n * Math.LN2);
-    return Math.min(1, 2 * sum);
-  }
-  function discordant(p, q) {
-    var x = atob(p), y = atob(q), onlyA = 0, onlyB = 0;
-    function bits(v) { var n = 0; while (v) { n += v & 1; v >>= 1; } return n; }
-    for (var i = 0; i < x.length; i++) { onlyA += bits(x.charCodeAt(i) & ~y.charCodeAt(i)); onlyB += bits(y.charCodeAt(i) & ~x.charCodeAt(i)); }
-    return [onlyA, onlyB];
-  }
-  function compare(a, b, key) {
-    var left = {}, pairs = [];
-    (a.points[key] || []).forEach(function (p) { left[p[0]] = p; });
-    (b.points[key] || []).forEach(function (p) { if (left[p[0]]) pairs.push({ seed: p[0], a: left[p[0]][1], b: p[1], ta: left[p[0]][2], tb: p[2] }); });
-    var n = pairs.length, found = { pairs: pairs, mean: null, low: null, high: null, p: null };
-    if (!n) return found;
-    found.mean = pairs.reduce(function (s, p) { return s + p.a - p.b; }, 0) / n;
-    if (n < MIN_SEEDS) return found;
-    var sd = Math.sqrt(pairs.reduce(function (s, p) { return s + Math.pow(p.a - p.b - found.mean, 2); }, 0) / (n - 1));
-    if (sd <= 1e-12 * Math.max(1, Math.abs(found.mean))) return found;
-    var error = sd / Math.sqrt(n), half = tQuantile(n - 1) * error;
-    found.low = found.mean - half;
-    found.high = found.mean + half;
-    found.p = tTail(Math.abs(found.mean) / error, n - 1);
-    return found;
-  }
-  function holm(values) {
-    var order = values.map(function (_, i) { return i; }).sort(function (i, j) { return values[i] - values[j] || i - j; }), running = 0, adjusted = [];
-    order.forEach(function (index, position) { running = Math.max(running, (values.length - position) * values[index]); adjusted[index] = Math.min(1, running); });
-    return adjusted;
-  }
-  function verdict(c, p) {
-    var n = c.pairs.length;
-    if (!n) return UNDECIDED + ": no seed in common";
-    if (n < MIN_SEEDS) return UNDECIDED + ": " + n + (n === 1 ? " seed" : " seeds") + " in common, " + MIN_SEEDS + " needed";
-    if (p === null || p >= ALPHA) return UNDECIDED;
-    return c.mean > 0 ? "higher" : "lower";
+  var TURNED = { higher: "lower", lower: "higher" };
+  /* What the board's script says of two entries in one metric, first minus second: the numbers stand there once for both orders. */
+  function compare(data, a, b, m) {
+    var own = {}, pairs = [], forth = data.pairs[a.id + "." + b.id], c = (forth || data.pairs[b.id + "." + a.id] || [])[data.metrics.indexOf(m)], images = {};
+    if (!c) return null;
+    function side(x, y) { return forth ? x : y; }
+    function minus(v) { return v === null || forth ? v : -v; }
+    function word(i, from) { var text = data.words[i]; return from ? text : TURNED[text] || text; }
+    c[9].forEach(function (i) { images[i[0]] = { a: side(i[1], i[2]), b: side(i[2], i[1]), p: i[3] }; });
+    (a.points[m.key] || []).forEach(function (p) { own[p[0]] = p[1]; });
+    (b.points[m.key] || []).forEach(function (p) { if (p[0] in own) pairs.push({ seed: p[0], a: own[p[0]], b: p[1], images: images[p[0]] }); });
+    return { pairs: pairs, mean: minus(c[0]), low: minus(side(c[1], c[2])), high: minus(side(c[2], c[1])), p: c[3], verdict: word(c[4], forth), holm: side(c[5], c[7]), adjusted: data.words[side(c[6], c[8])] };
   }
   NB.compare = compare;
-  NB.verdict = verdict;
-  NB.mcnemar = mcnemar;
-  NB.holm = holm;
   /* ---- page ---- */
   var boards = {}, waiting = {}, current = null;
   var $ = function (id) { return document.getElementById(id); };
@@ -145,28 +87,26 @@ var NB = window.NB || {};
   }
   function show() {
     var data = boards[current], find = function (id) { return data.entries.find(function (e) { return e.id === id; }); };
-    var a = find($("a").value), b = find($("b").value), m = data.metrics.find(function (x) { return x.key === $("metric").value; });
-    var c = compare(a, b, m.key), others = data.entries.filter(function (e) { return e.id !== a.id; });
-    var ps = others.map(function (e) { return compare(a, e, m.key).p; }), known = ps.filter(function (p) { return p !== null; });
-    var adjusted = holm(known), place = ps.slice(0, others.indexOf(b) + 1).filter(function (p) { return p !== null; }).length - 1;
-    var pHolm = c.p === null ? null : adjusted[place], text = verdict(c, c.p);
+    var a = find($("a").value), b = find($("b").value), m = data.metrics.find(function (x) { return x.key === $("metric").value; }), c = compare(data, a, b, m);
     $("result").hidden = false;
     $("pair").textContent = a.label + " and " + b.label + ", " + m.label;
-    $("verdict").textContent = text === "higher" || text === "lower" ? a.label + " is " + text : text[0].toUpperCase() + text.slice(1);
-    $("verdict").dataset.verdict = text;
-    $("verdict").dataset.adjusted = verdict(c, pHolm);
+    if (c) {
+      $("verdict").textContent = c.verdict in TURNED ? a.label + " is " + c.verdict : c.verdict[0].toUpperCase() + c.verdict.slice(1);
+      $("verdict").dataset.verdict = c.verdict;
+      $("verdict").dataset.adjusted = c.adjusted;
+    } else $("verdict").textContent = "";
     var failed = [a, b].filter(function (e) { return e.status; }).map(function (e) { return e.label + ": " + e.status + "."; }).join(" ");
-    $("detail").textContent = a.id === b.id ? "Choose two different methods." : (c.mean === null ? "" : "Mean difference " + signed(c.mean, m) + unit(m) +
+    $("detail").textContent = !c ? "Choose two different methods." : (c.mean === null ? "" : "Mean difference " + signed(c.mean, m) + unit(m) +
       (c.low === null ? ", no interval" : ", 95 % interval " + signed(c.low, m) + " to " + signed(c.high, m) + " over " + c.pairs.length + " seeds; p = " + small(c.p) +
-      ", adjusted by Holm for all " + known.length + " comparisons with " + a.label + ": p = " + small(pHolm) + " (" + verdict(c, pHolm) + ")") + ". ") + failed;
-    picture(c, m);
-    fill($("seeds"), ["Seed", a.label + ", " + m.unit, b.label + ", " + m.unit, "Difference", "Right only in the first", "Right only in the second", "p, McNemar"], c.pairs.map(function (p) {
-      var x = (data.outcomes[p.ta] || {})[m.key], y = (data.outcomes[p.tb] || {})[m.key], d = x && y && x.length === y.length ? discordant(x, y) : null;
-      return [String(p.seed), plain(p.a, m), plain(p.b, m), signed(p.a - p.b, m), d ? String(d[0]) : "–", d ? String(d[1]) : "–", d ? small(mcnemar(d[0], d[1])) : "–"];
+      ", adjusted by Holm for all " + a.compared[m.key] + " comparisons with " + a.label + ": p = " + small(c.holm) + " (" + c.adjusted + ")") + ". ") + failed;
+    picture(c || { pairs: [] }, m);
+    fill($("seeds"), ["Seed", a.label + ", " + m.unit, b.label + ", " + m.unit, "Difference", "Right only in the first", "Right only in the second", "p, McNemar"], (c ? c.pairs : []).map(function (p) {
+      var i = p.images;
+      return [String(p.seed), plain(p.a, m), plain(p.b, m), signed(p.a - p.b, m), i ? String(i.a) : "–", i ? String(i.b) : "–", i ? small(i.p) : "–"];
     }));
-    fill($("all"), ["Measure", "Difference", "95 % interval", "Seeds", "p", "First is"], data.metrics.map(function (x) {
-      var r = compare(a, b, x.key);
-      return [x.label + ", " + x.unit, signed(r.mean, x), r.low === null ? "–" : signed(r.low, x) + " to " + signed(r.high, x), String(r.pairs.length), small(r.p), verdict(r, r.p)];
+    fill($("all"), ["Measure", "Difference", "95 % interval", "Seeds", "p", "First is"], !c ? [] : data.metrics.map(function (x) {
+      var r = compare(data, a, b, x);
+      return [x.label + ", " + x.unit, signed(r.mean, x), r.low === null ? "–" : signed(r.low, x) + " to " + signed(r.high, x), String(r.pairs.length), small(r.p), r.verdict];
     }));
     history.replaceState(null, "", location.pathname + "#a=" + current + "." + a.id + "&b=" + current + "." + b.id + "&metric=" + encodeURIComponent(m.key));
   }

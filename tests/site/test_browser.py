@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from normbench.board import boards, compare_entries
+from normbench.board import boards, compare, compare_entries
 from normbench.board.comparison import against
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
@@ -280,8 +280,9 @@ def test_the_verdicts_are_those_of_the_boards(browser, site):
                 ours = compare_entries(a, b, metric)
                 theirs = page.evaluate(
                     """([a, b, key]) => {
-                        const e = id => found.entries.find(x => x.id === id), c = NB.compare(e(a), e(b), key);
-                        return [c.mean, c.low, c.high, c.p, NB.verdict(c, c.p)];
+                        const e = id => found.entries.find(x => x.id === id);
+                        const c = NB.compare(found, e(a), e(b), found.metrics.find(m => m.key === key));
+                        return [c.mean, c.low, c.high, c.p, c.verdict];
                     }""",
                     [a.id, b.id, metric.key],
                 )
@@ -322,10 +323,20 @@ def test_comparing_by_keyboard_keeps_the_address(browser, site):
 
 
 def test_mcnemar_in_the_page_is_exact(browser, site):
-    import scipy.stats
-
-    with opened(browser) as (page, _):
-        visit(page, site / "compare.html")
-        for a, b in ((0, 0), (1, 0), (3, 9), (40, 61), (500, 410)):
-            expected = scipy.stats.binomtest(a, a + b).pvalue if a + b else 1.0
-            assert page.evaluate("([a, b]) => NB.mcnemar(a, b)", [a, b]) == pytest.approx(expected, rel=1e-6)
+    rows = pq.read_table(site / "data" / "digits-resnet18-batch-64.parquet").to_pylist()
+    (board,) = boards(rows)
+    a, b = sorted((e for e in board.entries if not e.failed), key=lambda e: e.label)[:2]
+    of = {e.id: [r for r in rows if r["trial_id"] in {run.trial_id for run in e.runs}] for e in (a, b)}
+    with opened(browser) as (page, troubles):
+        for first, second in ((a, b), (b, a)):
+            visit(page, site / "compare.html", f"#a={board.slug}.{first.id}&b={board.slug}.{second.id}&metric=clean")
+            page.wait_for_selector("#result:visible")
+            shown = page.eval_on_selector_all(
+                "#seeds tbody tr", "list => list.map(r => [...r.cells].map(c => c.textContent))"
+            )
+            expected = compare(of[first.id], of[second.id]).pairs
+            assert [(int(r[0]), int(r[4]), int(r[5])) for r in shown] == [
+                (p.seed, p.only_a, p.only_b) for p in expected
+            ]
+            assert [float(r[6]) for r in shown] == [pytest.approx(p.p_images, abs=6e-4) for p in expected]
+        assert troubles == []

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from normbench.board.comparison import UNDECIDED, Comparison, Pair, against, compare, compare_entries
+from normbench.board.comparison import UNDECIDED, Comparison, Pair, against, compare, compare_entries, each_other
 from normbench.board.make import CLEAN, boards, growth, slugify
 from normbench.board.stats import (
     MIN_SEEDS,
@@ -48,6 +48,7 @@ __all__ = [
     "compare_entries",
     "describe",
     "discordant",
+    "each_other",
     "growth",
     "holm",
     "mcnemar",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 from normbench.board.make import CLEAN, _values
@@ -48,6 +49,13 @@ class Comparison:
     """Two-sided, of the paired t-test."""
     p_holm: float | None = None
     """Adjusted for all comparisons made with the same reference; None where this is the only one."""
+
+    @property
+    def turned(self) -> Comparison:
+        """Entry `b` minus entry `a`, without the adjustment, which belongs to one reference."""
+        pairs = tuple(replace(p, a=p.b, b=p.a, only_a=p.only_b, only_b=p.only_a) for p in self.pairs)
+        interval = self.interval and replace(self.interval, low=-self.interval.high, high=-self.interval.low)
+        return Comparison(self.metric, pairs, None if self.mean is None else -self.mean, interval, self.p)
 
     @property
     def verdict(self) -> str:
@@ -100,11 +108,27 @@ def against(board: Board, reference: Entry, metric: Metric) -> list[tuple[Entry,
     """Every other entry of the board compared with `reference`, p-values adjusted by Holm over them; order of
     `board.standings`.
     """
-    made = [(e, compare_entries(e, reference, metric)) for e in board.standings(metric) if e.id != reference.id]
-    decidable = [i for i, (_, c) in enumerate(made) if c.p is not None]
-    adjusted = holm([c.p for i in decidable if (c := made[i][1]).p is not None])
-    for i, p in zip(decidable, adjusted, strict=True):
-        made[i] = (made[i][0], replace(made[i][1], p_holm=p))
+    others = [e for e in board.standings(metric) if e.id != reference.id]
+    return list(zip(others, adjusted([compare_entries(e, reference, metric) for e in others]), strict=True))
+
+
+def adjusted(made: Sequence[Comparison]) -> list[Comparison]:
+    """Comparisons with one reference, with p-values adjusted by Holm over those that have one."""
+    p_values = iter(holm([c.p for c in made if c.p is not None]))
+    return [c if c.p is None else replace(c, p_holm=next(p_values)) for c in made]
+
+
+def each_other(entries: Sequence[Entry], metric: Metric) -> dict[tuple[str, str], Comparison]:
+    """Every entry with every other, by their ids: the first minus the second, adjusted by Holm over all comparisons
+    with the first.
+    """
+    made: dict[tuple[str, str], Comparison] = {}
+    for a, b in combinations(entries, 2):
+        made[a.id, b.id] = compare_entries(a, b, metric)
+        made[b.id, a.id] = made[a.id, b.id].turned
+    for a in entries:
+        keys = [(a.id, b.id) for b in entries if b is not a]
+        made |= zip(keys, adjusted([made[k] for k in keys]), strict=True)
     return made
 
 

@@ -1,19 +1,23 @@
-"""Any two methods of a board, seed by seed: numbers for `compare.js`, and without JavaScript every method against one
-reference.
+"""Any two methods of a board, seed by seed. All statistics are computed here, at build time: `compare.js` shows them.
+Without JavaScript the page holds every method against one reference.
 """
 
 from __future__ import annotations
 
-import base64
 import json
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
-from normbench.board import Board, Entry, against
+from normbench.board import Board, Comparison, Entry, Metric, against, discordant, each_other, mcnemar
 from normbench.pages import figures
 from normbench.pages.context import Context
 
-#: Bytes of per-image outcomes that a board's script may carry; beyond, McNemar's test is left to the Parquet files.
+#: Bytes of per-image outcomes that are read for a board; beyond, McNemar's test is left to the Parquet files.
 OUTCOME_BYTES = 2_000_000
+#: Comparisons of two entries in one metric that all scripts together hold, about 80 bytes each. Where there are more,
+#: every board keeps its first metrics; a board with more pairs than this has no script.
+COMPARISONS = 100_000
 #: Boards whose comparison with a reference stands in the page itself.
 STATIC = 12
 
@@ -21,8 +25,10 @@ STATIC = 12
 def write(context: Context) -> None:
     """Write compare.html and `compare/<board>.js` for every board with at least two entries."""
     boards = [b for b in context.results.boards if len(b.entries) > 1 and b.metrics]
-    for board in boards:
-        text = json.dumps(_data(context, board), allow_nan=False, separators=(",", ":"), sort_keys=True).replace(
+    scripted = [b for b in boards if _pairs(b) <= COMPARISONS]
+    kept = max(1, COMPARISONS // max(1, sum(map(_pairs, scripted))))
+    for board in scripted:
+        text = json.dumps(_data(context, board, kept), allow_nan=False, separators=(",", ":"), sort_keys=True).replace(
             "</", "<\\/"
         )
         context.writer.text(f"compare/{board.slug}.js", f"NB.board({json.dumps(board.slug)},{text});\n")
@@ -31,40 +37,103 @@ def write(context: Context) -> None:
         "compare.html",
         "compare.html",
         title="Compare",
-        boards=[{"slug": b.slug, "title": b.title} for b in largest],
+        boards=[{"slug": b.slug, "title": b.title} for b in largest if b in scripted],
         tables=[t for b in largest[:STATIC] if (t := _against_reference(context, b))],
     )
 
 
-def _data(context: Context, board: Board) -> dict[str, Any]:
-    entries = [_entry(e) for e in sorted(board.entries, key=lambda e: e.label)]
-    packed = 0
-    outcomes: dict[str, dict[str, str]] = {}
-    for entry in board.entries:
-        for run in entry.runs:
-            if not run.ok:
-                continue
-            row = context.results.row(run.trial_id, ["clean_outcomes", "attacks"])
-            found = {f"{a['attack']}@{a['size']:.9g}": a["outcomes"] for a in row["attacks"] or []} | {
-                "clean": row["clean_outcomes"]
-            }
-            packed += sum(len(bits) for bits in found.values() if bits)
-            if packed > OUTCOME_BYTES:
-                break
-            outcomes[run.trial_id] = {key: base64.b64encode(bits).decode() for key, bits in found.items() if bits}
+def _pairs(board: Board) -> int:
+    return len(board.entries) * (len(board.entries) - 1) // 2
+
+
+def _data(context: Context, board: Board, kept: int) -> dict[str, Any]:
+    """What `compare.js` shows of a board: see `_comparison` for the numbers of a pair of entries."""
+    headlines = [m for group in ("clean", "robust") if (m := board.headline(group))]
+    chosen = list(dict.fromkeys([*headlines, *board.metrics]))[:kept]
+    metrics = [m for m in board.metrics if m in chosen]
+    entries = sorted(board.entries, key=lambda e: e.label)
+    outcomes = _outcomes(context, board)
+    words: dict[str, int] = {}
+    pairs: dict[str, list[Any]] = {f"{a.id}.{b.id}": [] for a, b in combinations(entries, 2)}
+    counts: dict[str, dict[str, int]] = {e.id: {} for e in entries}
+    for metric in metrics:
+        made = each_other(entries, metric)
+        for e in entries:
+            counts[e.id][metric.key] = sum(made[e.id, o.id].p is not None for o in entries if o is not e)
+        for a, b in combinations(entries, 2):
+            images = _images(a, b, metric, outcomes)
+            pairs[f"{a.id}.{b.id}"].append(_comparison(made[a.id, b.id], made[b.id, a.id], images, words))
     return {
-        "entries": entries,
-        "metrics": [{"key": m.key, "label": m.label, "share": m.share, "unit": m.unit} for m in board.metrics],
-        "outcomes": outcomes if packed <= OUTCOME_BYTES else {},
+        "entries": [_entry(e, metrics) | {"compared": counts[e.id]} for e in entries],
+        "metrics": [{"key": m.key, "label": m.label, "share": m.share, "unit": m.unit} for m in metrics],
+        "pairs": pairs,
+        "words": list(words),
     }
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def _comparison(
+    forth: Comparison, back: Comparison, images: Sequence[Any], words: dict[str, int]
+) -> list[float | int | Sequence[Any] | None]:
+    """Mean, ends of the interval, p and verdict of the first minus the second; then, for each of the two as the
+    reference, p adjusted by Holm, and that verdict; last, what McNemar's test says for each common seed. Verdicts are
+    places in `words`, those of the second as the reference from its side.
+    """
+
+    def word(text: str) -> int:
+        return words.setdefault(text, len(words))
+
+    def adjusted(c: Comparison) -> list[float | int | None]:
+        return [_short(c.p_holm), word(c.verdict)]
+
+    interval = [_short(forth.interval.low), _short(forth.interval.high)] if forth.interval else [None, None]
+    plain = Comparison(forth.metric, forth.pairs, forth.mean, forth.interval, forth.p).verdict
+    return [_short(forth.mean), *interval, _short(forth.p), word(plain), *adjusted(forth), *adjusted(back), images]
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.9g}")
+
+
+def _outcomes(context: Context, board: Board) -> dict[str, dict[str, bytes]]:
+    """Packed per-image outcomes by trial and metric; none where there are more than `OUTCOME_BYTES`."""
+    found: dict[str, dict[str, bytes]] = {}
+    size = 0
+    for run in (r for e in board.entries for r in e.runs if r.ok):
+        row = context.results.row(run.trial_id, ["clean_outcomes", "attacks"])
+        bits = {f"{a['attack']}@{a['size']:.9g}": a["outcomes"] for a in row["attacks"] or []}
+        found[run.trial_id] = {k: v for k, v in (bits | {"clean": row["clean_outcomes"]}).items() if v}
+        size += sum(map(len, found[run.trial_id].values()))
+        if size > OUTCOME_BYTES:
+            return {}
+    return found
+
+
+def _images(
+    a: Entry, b: Entry, metric: Metric, outcomes: Mapping[str, Mapping[str, bytes]]
+) -> list[tuple[int, int, int, float | None]]:
+    """Of each common seed with outcomes of the same images: how many only the first and only the second has right, and
+    McNemar's p.
+    """
+    if metric.key not in a.cells or metric.key not in b.cells:
+        return []
+    second = {p.seed: p.trial_id for p in b.cells[metric.key].points}
+    found = []
+    for point in a.cells[metric.key].points:
+        x = outcomes.get(point.trial_id, {}).get(metric.key)
+        y = outcomes.get(second.get(point.seed, ""), {}).get(metric.key)
+        if x and y and len(x) == len(y):
+            only_a, only_b = discordant(x, y)
+            found.append((point.seed, only_a, only_b, _short(mcnemar(only_a, only_b))))
+    return found
+
+
+def _entry(entry: Entry, metrics: Sequence[Metric]) -> dict[str, Any]:
+    cells = {m.key: entry.cells[m.key] for m in metrics if m.key in entry.cells}
     return {
         "id": entry.id,
         "label": entry.label,
         "status": entry.status,
-        "points": {key: [[p.seed, p.value, p.trial_id] for p in cell.points] for key, cell in entry.cells.items()},
+        "points": {key: [[p.seed, p.value] for p in cell.points] for key, cell in cells.items()},
     }
 
 
