@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: What decides the numbers that are reported, with the tests that are about it.
 TARGETS: dict[str, tuple[str, ...]] = {
-    "board": ("tests/test_board.py", "tests/test_sweeps.py"),
+    "board": ("tests/test_board.py", "tests/test_board_details.py", "tests/test_sweeps.py"),
     "spec/robustness.py": ("tests/attacks/test_robustness.py", "tests/test_board.py"),
     "plan/identity.py": ("tests/test_identity.py", "tests/test_plan.py"),
     "store/store.py": ("tests/test_store.py", "tests/store/test_faults.py", "tests/store/test_upkeep.py"),

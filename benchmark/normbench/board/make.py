@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -217,51 +217,15 @@ def growth(curves: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, float]
 
 
 def _board(board: str, place: _Place, group: Sequence[_Reduced], suites: tuple[str, ...]) -> Board:
-    by_entry: dict[str, list[_Reduced]] = defaultdict(list)
-    for reduced in group:
-        by_entry[reduced.entry].append(reduced)
-    specs = {k: g[0].spec for k, g in by_entry.items()}
+    metrics = sorted({m.key: m for r in group for m in r.metrics}.values(), key=_order)
+    specs = {r.entry: r.spec for r in group}
     settings = {k: _settings(s) for k, s in specs.items()}
     names = sorted({n for s in settings.values() for n in s})
     varying = [n for n in names if len({s.get(n) for s in settings.values()}) > 1]
-    metrics = {m.key: m for r in group for m in r.metrics}
-    ordered = sorted(
-        metrics.values(),
-        key=lambda m: (
-            m.group != "clean",
-            m.group != "robust",
-            m.attack == WORST_CASE,
-            m.threat not in BALLS,
-            m.attack,
-            m.size or 0,
-            m.key != "growth:weight-norm.raw",
-            m.key,
-        ),
-    )
-    entries = [
-        Entry(
-            id=k,
-            label=_label(k, specs, settings, varying),
-            norm=specs[k]["norm_label"],
-            methods=tuple(c["name"] for c in specs[k]["norm"]),
-            settings=tuple((_short(n), settings[k].get(n, "–")) for n in varying),
-            spec=specs[k],
-            runs=tuple(sorted((r.run for r in g), key=lambda run: (run.seed, run.trial_id))),
-            cells={},
-        )
-        for k, g in by_entry.items()
-    ]
-    entries.sort(key=lambda e: (e.label, e.id))
-    cells = {e.id: {m.key: c for m in ordered if (c := _cell(m, e.runs))} for e in entries}
-    for metric in ordered:
-        if not metric.share:
-            continue
-        there = [e for e in entries if metric.key in cells[e.id]]
-        for e, rank in zip(there, ranks([cells[e.id][metric.key].interval for e in there]), strict=True):
-            cells[e.id][metric.key] = replace(cells[e.id][metric.key], rank=rank)
+    entries = _entries(group, specs, settings, varying)
+    common = settings[entries[0].id]
     shared = group[0].spec
     model = shared["model"]
-    totals = {r.run.total for r in group if r.run.total}
     return Board(
         id=digest([board, *place])[:12],
         slug="",
@@ -271,19 +235,65 @@ def _board(board: str, place: _Place, group: Sequence[_Reduced], suites: tuple[s
         stem=model["stem"],
         width=model["width"],
         batch_size=shared["batch_size"],
-        test_total=max(totals) if totals else None,
+        test_total=max((r.run.total for r in group if r.run.total), default=None),
         device_class=place.device_class or "",
         precision=place.precision or "",
         attacks=tuple(shared["attacks"]),
-        shared=tuple(
-            (_short(n), settings[entries[0].id][n])
-            for n in names
-            if n not in varying and settings[entries[0].id].get(n) not in {None, "–"}
-        ),
-        metrics=tuple(ordered),
-        entries=tuple(replace(e, cells=cells[e.id]) for e in entries),
+        shared=tuple((_short(n), common[n]) for n in names if n not in varying and common.get(n) not in {None, "–"}),
+        metrics=tuple(metrics),
+        entries=_with_cells(entries, metrics),
         suites=suites,
     )
+
+
+def _order(metric: Metric) -> tuple[Any, ...]:
+    """Clean accuracy, attacks within balls, other threats, worst cases, and last weight norms, the raw one first."""
+    return (
+        metric.group != "clean",
+        metric.group != "robust",
+        metric.attack == WORST_CASE,
+        metric.threat not in BALLS,
+        metric.attack,
+        metric.size or 0,
+        metric.key != "growth:weight-norm.raw",
+        metric.key,
+    )
+
+
+def _entries(
+    group: Sequence[_Reduced],
+    specs: Mapping[str, dict[str, Any]],
+    settings: Mapping[str, dict[str, str]],
+    varying: Sequence[str],
+) -> list[Entry]:
+    """The entries of a board by label, still without cells."""
+    runs: dict[str, list[Run]] = defaultdict(list)
+    for reduced in group:
+        runs[reduced.entry].append(reduced.run)
+    made = [
+        Entry(
+            id=k,
+            label=_label(k, specs, settings, varying),
+            norm=specs[k]["norm_label"],
+            methods=tuple(c["name"] for c in specs[k]["norm"]),
+            settings=tuple((_short(n), settings[k].get(n, "–")) for n in varying),
+            spec=specs[k],
+            runs=tuple(sorted(own, key=lambda run: (run.seed, run.trial_id))),
+            cells={},
+        )
+        for k, own in runs.items()
+    ]
+    return sorted(made, key=lambda e: (e.label, e.id))
+
+
+def _with_cells(entries: Sequence[Entry], metrics: Sequence[Metric]) -> tuple[Entry, ...]:
+    """The entries with their cells, ranked in every metric of which more is better."""
+    cells = {e.id: {m.key: c for m in metrics if (c := _cell(m, e.runs))} for e in entries}
+    for key in (m.key for m in metrics if m.share):
+        there = [c for c in cells.values() if key in c]
+        for own, rank in zip(there, ranks([c[key].interval for c in there]), strict=True):
+            own[key] = replace(own[key], rank=rank)
+    return tuple(replace(e, cells=cells[e.id]) for e in entries)
 
 
 def _settings(spec: Mapping[str, Any]) -> dict[str, str]:
@@ -347,6 +357,16 @@ def _title(shared: Mapping[str, Any]) -> str:
     return f"{shared['data']['dataset']} · {model['name']}{width} · batch {shared['batch_size']}"
 
 
+#: What may tell boards of one title apart, in the order in which it is tried.
+_APART: tuple[Callable[[Board], str], ...] = (
+    lambda b: b.placed or "never placed",
+    lambda b: f"{b.test_total or 'no'} test images",
+    lambda b: f"suite {', '.join(b.suites)}",
+    lambda b: "; ".join(describe(a) for a in b.attacks) or "no attacks",
+    lambda b: b.id,
+)
+
+
 def _named_apart(made: Sequence[Board]) -> list[Board]:
     """Titles and slugs that are unique ignoring case; where boards share a title, what else differs is added to it."""
     titles: dict[str, list[Board]] = defaultdict(list)
@@ -358,26 +378,14 @@ def _named_apart(made: Sequence[Board]) -> list[Board]:
         namesakes = titles[board.title.lower()]
         title = board.title
         if len(namesakes) > 1:
-            if len({b.placed for b in namesakes}) == len(namesakes):
-                title += f" · {board.placed or 'never placed'}"
-            elif len({b.test_total for b in namesakes}) == len(namesakes):
-                title += f" · {board.test_total or 'no'} test images"
-            elif len({b.suites for b in namesakes}) == len(namesakes):
-                title += f" · suite {', '.join(board.suites)}"
-            elif len({_attacks(b) for b in namesakes}) == len(namesakes):
-                title += f" · {_attacks(board) or 'no attacks'}"
-            else:
-                title += f" · {board.id}"
+            tells = next(tells for tells in _APART if len({tells(b) for b in namesakes}) == len(namesakes))
+            title += f" · {tells(board)}"
         slug = slugify(board.title)
         if slug in slugs:
             slug = f"{slug}-{board.id}"
         slugs.add(slug)
         named.append(replace(board, title=title, slug=slug))
     return named
-
-
-def _attacks(board: Board) -> str:
-    return "; ".join(describe(a) for a in board.attacks)
 
 
 def slugify(text: str, limit: int = 60) -> str:

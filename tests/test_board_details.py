@@ -1,0 +1,256 @@
+"""Details of boards and comparisons in which a small fault would change what is reported: ends, ties, order, units."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.stats
+from normbench.board import (
+    CLEAN,
+    UNDECIDED,
+    Cell,
+    Comparison,
+    Interval,
+    Metric,
+    Point,
+    against,
+    boards,
+    compare,
+    discordant,
+    each_other,
+    growth,
+    ranks,
+    t_interval,
+    wilson,
+)
+from normbench.board.comparison import Pair, paired
+from normbench.spec.outcome import AttackResult, Outcome, Status
+from normbench.store.schema import to_row
+
+from tests.site import synthetic
+from tests.test_board import attacked, fixed, rows
+
+
+def curve(values, measure="weight-norm.raw", layer=""):
+    return [{"step": s, "epoch": s, "measure": measure, "layer": layer, "value": v} for s, v in enumerate(values)]
+
+
+def test_a_board_shows_growth_as_end_over_start():
+    trial = synthetic.trial()
+    row = to_row("demo", trial, synthetic.identity(trial), synthetic.outcome(trial)) | {
+        "curves": curve([2.0, 3.0, 5.0])
+    }
+    (board,) = boards([row])
+    assert board.entries[0].cells["growth:weight-norm.raw"].value == 2.5
+
+
+@pytest.mark.parametrize(
+    "values", [[3.0], [0.0, 3.0], [None, 3.0], [3.0, None], [math.inf, 3.0], [3.0, math.nan], [3.0, math.inf]]
+)
+def test_no_growth_without_two_finite_ends(values):
+    assert growth(curve(values)) == {}
+    assert growth(curve([1.0, 2.0], "train.loss")) == growth(curve([1.0, 2.0], layer="conv")) == {}
+
+
+def test_growth_to_zero_is_growth():
+    assert growth(curve([2.0, 0.0])) == {"weight-norm.raw": (2.0, 0.0)}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"dataset": "cifar10"},
+        {"image_column": "x"},
+        {"label_column": "y"},
+        {"test_split": "val"},
+        {"test_examples": 100},
+        {"image_size": 8},
+    ],
+)
+def test_what_networks_are_tested_on_separates_boards(other):
+    """And what they are trained on does not."""
+    trial = synthetic.trial()
+
+    def with_data(**data):
+        return trial.model_copy(update={"data": trial.data.model_copy(update=data)})
+
+    assert len(boards(rows([trial, with_data(**other)]))) == 2
+    assert len(boards(rows([trial, with_data(train_examples=100)]))) == 1
+
+
+def test_what_failed_early_stands_with_most_of_its_kind():
+    trials = list(synthetic.grid(["bn"], seeds=6, weight_decays=[0]))
+    for few, many in (("a", "b"), ("b", "a")):
+        content = {0: few, 1: many, 2: many, 3: many, 4: few, 5: None}
+        made = boards(
+            to_row("demo", t, synthetic.identity(t) | {"data": content[t.seed]}, synthetic.outcome(t)) for t in trials
+        )
+        assert sorted([r.seed for r in b.entries[0].runs] for b in made) == [[0, 4], [1, 2, 3, 5]]
+
+
+def test_values_that_differ_by_little_have_an_interval_and_rounding_has_none():
+    assert t_interval([0.5, 0.5 + 1e-9, 0.5 - 1e-9]) is not None
+    assert t_interval([0.5, 0.5005, 0.4995]) is not None
+    assert t_interval([0.1 + 0.2, 0.3, 0.3]) is None
+    assert t_interval([1e6, 1e6 + 1e-7, 1e6]) is None, "rounding grows with the mean"
+
+
+def test_wilson_by_hand_at_both_ends():
+    z = scipy.stats.norm.ppf(0.975)
+    assert (wilson(0, 10).low, wilson(10, 10).high) == (0.0, 1.0)
+    assert wilson(0, 10).high == pytest.approx(z * z / (10 + z * z))
+    assert wilson(10, 10).low == pytest.approx(10 / (10 + z * z))
+    assert wilson(5, 10).covers == "test images"
+
+
+def test_intervals_that_touch_are_tied():
+    low, high = Interval(0, 1, "seeds"), Interval(1, 2, "seeds")
+    assert [(r.best, r.worst, r.of, r.text) for r in ranks([low, high])] == [(1, 2, 2, "1–2"), (1, 2, 2, "1–2")]
+    assert [r.text for r in ranks([low, Interval(1.5, 2, "seeds")])] == ["2", "1"]
+    assert high.half == 0.5
+
+
+def test_agreement_of_two_seeds_says_nothing_and_of_three_leaves_the_images():
+    for seeds, interval in ((2, None), (3, wilson(150, 300))):
+        (board,) = boards(rows(synthetic.grid(["bn"], seeds=seeds, weight_decays=[0]), lambda t: fixed(t, 150, 300)))
+        cell = board.entries[0].cells["clean"]
+        assert (cell.value, cell.interval) == (0.5, interval)
+
+
+def test_metrics_stand_in_the_order_in_which_they_are_read():
+    right = np.arange(40) < 20
+    given = [
+        ("noise", "noise", 0.1, right),
+        ("pgd-l2", "l2", 0.5, right),
+        ("bim", "linf", 2 / 255, right),
+        ("bim", "linf", 1 / 255, right),
+        ("square", "linf", 2 / 255, right),
+    ]
+    assert [m.key.partition("@")[0] for m in attacked(given).metrics] == [
+        "clean",
+        "bim",
+        "bim",
+        "pgd-l2",
+        "square",
+        "noise",
+        "worst-linf",
+    ]
+    assert [m.size for m in attacked(given).metrics[1:3]] == [1 / 255, 2 / 255]
+
+
+@pytest.mark.parametrize(
+    ("group", "value", "text", "unit"), [("clean", 0.98123, "98.12", "%"), ("weight-norm", 3.1416, "3.14", "×")]
+)
+def test_numbers_are_shown_in_their_unit(group, value, text, unit):
+    metric = Metric("key", group, "label")
+    assert (metric.display(value), metric.display(None), metric.unit) == (text, "–", unit)
+
+
+def test_a_cell_says_how_sure_it_is():
+    point = Point(0, "t", 0.5)
+    assert Cell(CLEAN, 0.5, None, (point,)).covers == "no interval: 1 seed"
+    assert Cell(CLEAN, 0.5, None, (point,) * 2).covers == "no interval: 2 seeds"
+    assert Cell(CLEAN, 0.5, None, (point,) * 3).covers == "no interval: the seeds do not vary"
+    assert Cell(CLEAN, 0.5, Interval(0.4, 0.6, "seeds"), (point,) * 3).display == "50.00 ± 10.00"
+    assert Cell(CLEAN, 0.99, Interval(0.9, 1.0, "seeds"), (point,) * 3).display == "99.00 ± 9.00", "the longer half"
+    assert Cell(CLEAN, 1.0, Interval(0.9, 1.0, "test images"), (point,) * 3).display == "100.00 [90.00, 100.00]"
+
+
+def test_a_board_is_more_prominent_with_intervals_and_then_with_more_trials():
+    def prominence(seeds, norms=("bn",)):
+        (board,) = boards(rows(synthetic.grid(norms, seeds=seeds, weight_decays=[0])))
+        return board.prominence
+
+    assert prominence(2) == (False, 2)
+    assert prominence(3) == (True, 3)
+    assert prominence(2, ("bn", "gn", "ln")) < prominence(3)
+
+
+def test_the_headline_of_robustness_is_a_worst_case_then_a_ball_then_where_entries_differ_most():
+    def headline(results):
+        def outcome(trial):
+            good = trial.norm_label == "gn"
+            made = [
+                AttackResult(
+                    attack=a,
+                    threat=t,
+                    size=s,
+                    correct=0,
+                    total=40,
+                    seconds=0,
+                    model_calls=0,
+                    outcomes=np.packbits(np.arange(40) < (high if good else low)).tobytes(),
+                )
+                for a, t, s, low, high in results
+            ]
+            made = [
+                m.model_copy(update={"correct": int(np.unpackbits(np.frombuffer(m.outcomes, np.uint8)).sum())})
+                for m in made
+            ]
+            return Outcome(status=Status.OK, clean_correct=40, test_total=40, attacks=tuple(made), started=1.0)
+
+        (board,) = boards(rows([synthetic.trial("bn"), synthetic.trial("gn")], outcome))
+        return board.headline("robust").key.partition("@")[0]
+
+    noise, bim = ("noise", "noise", 0.1, 0, 40), ("bim", "linf", 0.1, 20, 22)
+    assert headline([noise]) == "noise"
+    assert headline([noise, bim]) == "bim"
+    assert headline([noise, bim, ("pgd-l2", "l2", 0.5, 10, 30)]) == "pgd-l2"
+    assert headline([noise, bim, ("pgd", "linf", 0.1, 20, 21), ("pgd-l2", "l2", 0.5, 10, 30)]) == "worst-linf"
+
+
+# ---- comparisons ----
+
+
+@pytest.mark.parametrize(
+    ("p", "mean", "verdict"),
+    [
+        (0.05, 1.0, UNDECIDED),
+        (0.0499, 1.0, "higher"),
+        (0.0499, -1.0, "lower"),
+        (None, 1.0, UNDECIDED),
+    ],
+)
+def test_a_verdict_needs_p_below_five_percent(p, mean, verdict):
+    pairs = tuple(Pair(s, mean, 0.0) for s in range(3))
+    assert Comparison(CLEAN, pairs, mean, None, p).verdict == verdict
+    assert Comparison(CLEAN, pairs, mean, None, 0.01, p).verdict == ("higher" if p is None else verdict)
+
+
+def test_one_common_seed_is_a_seed_and_not_seeds():
+    assert paired(CLEAN, [Pair(0, 1.0, 0.0)]).verdict == f"{UNDECIDED}: 1 seed in common, 3 needed"
+    assert paired(CLEAN, []).mean is None
+
+
+def test_each_other_is_against_from_both_sides():
+    (board,) = boards(rows(synthetic.grid(["bn", "gn", "ln", "in"], seeds=5, weight_decays=[0])))
+    made = each_other(board.entries, CLEAN)
+    assert len(made) == 12
+    for reference in board.entries:
+        for entry, expected in against(board, reference, CLEAN):
+            found = made[reference.id, entry.id]
+            assert found.p_holm == pytest.approx(expected.p_holm)
+            assert found.turned == replace(expected, p_holm=None)
+            assert found.mean == -expected.mean
+
+
+def test_a_failed_run_is_in_no_pair_and_an_attack_has_its_own_images():
+    trials = list(synthetic.grid(["bn", "gn"], seeds=3, weight_decays=[0]))
+    made = rows(trials, lambda t: synthetic.failure(t) if (t.norm_label, t.seed) == ("gn", 1) else synthetic.outcome(t))
+    a, b = ([r for r in made if r["norm"] == n] for n in ("bn", "gn"))
+    assert [p.seed for p in compare(a, b).pairs] == [0, 2]
+    (board,) = boards(made)
+    bim = next(m for m in board.metrics if m.attack.startswith("bim") and m.size == synthetic.SIZES[1])
+    (first, _) = compare(a, b, bim).pairs
+    own = [
+        next(x["outcomes"] for x in r["attacks"] if x["attack"] == bim.attack and x["size"] == bim.size)
+        for r in (a[0], b[0])
+    ]
+    assert (first.only_a, first.only_b) == discordant(*own)
+    assert (first.a, first.b) == tuple(
+        next(x["accuracy"] for x in r["attacks"] if x["attack"] == bim.attack and x["size"] == bim.size)
+        for r in (a[0], b[0])
+    )
