@@ -42,6 +42,7 @@ from typing import Any, NoReturn
 from normbench.errors import BenchError
 from normbench.runner import _linux
 from normbench.runner.folder import scratch
+from normbench.spec.outcome import LOG_BYTES
 from normbench.spec.text import bounded
 
 #: The variable by which workers know the address of the run's server.
@@ -61,11 +62,14 @@ _NUMBER = struct.Struct("!i")
 _END_IT = b"!"
 #: Seconds between two looks at processes that are being ended.
 _LOOK = 0.05
-_ERROR_BYTES = 2_000
 
 
 class SpawnError(BenchError):
-    """No process could be started; the message holds what the server wrote last."""
+    """No process could be started. `log`: what the server wrote last."""
+
+    def __init__(self, log: str) -> None:
+        super().__init__("no process could be started for it: the server that it was to be forked from ended")
+        self.log = log
 
 
 @contextlib.contextmanager
@@ -152,13 +156,14 @@ _starting = threading.Lock()
 
 def start(target: str, argument: Any, log: Path) -> Process:
     """Call `target` ("module:function") with `argument` (JSON values) and a function that reports JSON values, in a new
-    process, with this process's environment, working directory and priority. Its output goes to `log`.
+    process, with this process's environment, search path, working directory and priority. Its output goes to `log`.
 
     Raises `SpawnError` where not even a new server can start a process.
     """
     request = {
         "target": target,
         "argument": argument,
+        "path": _search_path(),
         "environment": dict(os.environ),
         "folder": str(Path.cwd()),
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
@@ -178,7 +183,7 @@ def start(target: str, argument: Any, log: Path) -> Process:
                 return _ask(_own.connect(), request, log)
             except OSError:
                 said, _own = _own.end(), None
-    raise SpawnError(f"no process could be started: {said or 'its server ended without a word'}")
+    raise SpawnError(said)
 
 
 @atexit.register
@@ -223,7 +228,7 @@ class _Server:
         self._process.wait()
         with self._errors:
             self._errors.seek(0)
-            return bounded(self._errors.read().decode(errors="replace").strip(), _ERROR_BYTES, end=True)
+            return bounded(self._errors.read().decode(errors="replace").strip(), LOG_BYTES, end=True)
 
 
 def _search_path() -> list[str]:
@@ -432,6 +437,7 @@ def _be_trial(request: dict[str, Any], log: int, reports: int, guard: int) -> No
         os.environ.clear()
         os.environ.update(request["environment"])  # the worker knows its GPUs, which the server does not
         os.chdir(request["folder"])
+        sys.path[:] = [*request["path"], *(p for p in sys.path if p not in request["path"])]
         module, _, function = request["target"].partition(":")
         with open(reports, "w") as out:
             own = os.getpid()

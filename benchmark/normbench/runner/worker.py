@@ -51,7 +51,7 @@ def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
             with spawn.start(f"{__name__}:run_here", asdict(job), log) as process:
                 watch.until_the_end(process)
         except spawn.SpawnError as error:
-            return watch.failed((Status.KILLED, str(error), {"ended_by": LOST}), "")
+            return watch.failed((Status.KILLED, str(error), {"ended_by": LOST}), error.log)
         if watch.outcome is not None:
             return watch.outcome
         if watch.over:
