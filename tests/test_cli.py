@@ -168,7 +168,7 @@ def test_an_interrupted_run_goes_on_where_it_was(place: Place, how: signal.Signa
             break
     assert lines[-1].startswith("[2/6]"), "".join(lines)
     deadline, ours = time.monotonic() + 60, list[tuple[str, psutil.Process]]()
-    while not {"bench-zygote", "bench-server", "bench-trial"} <= {
+    while not {"bench-guard", "bench-server", "bench-trial"} <= {
         name for name, _ in ours
     }:  # between two trials there is none
         assert time.monotonic() < deadline

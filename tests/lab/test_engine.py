@@ -27,8 +27,7 @@ from normbench.lab.observer import Observer
 from normbench.lab.train import STEP_LOSS, Record, Tensors, augment, batches, learning_rate, make_optimizer
 from normbench.lab.trial_run import Context, run
 from normbench.measures import Probe
-from normbench.runner import warm
-from normbench.runner import worker as child
+from normbench.runner import spawn
 from normbench.runner.worker import Job, supervise
 from normbench.spec.outcome import Outcome, Status
 from normbench.spec.trial import Trial
@@ -401,18 +400,12 @@ def test_a_trial_on_a_cpu_is_eager_by_itself(make_trial: MakeTrial, data_dir: Pa
 
 def _by_itself(job: Job, log: Path) -> Outcome:
     """What `supervise` starts, which is left to end by itself."""
-    context = warm.context()
-    receiver, sender = context.Pipe(duplex=True)
-    process = context.Process(target=child._child, args=(sender, asdict(job), str(log), dict(os.environ)), daemon=True)
-    with child._no_main_module():
-        process.start()
-    sender.close()
-    kind, message = "", ""
-    while kind != "outcome":
-        kind, message = receiver.recv()
-    process.join(60)
-    assert process.exitcode == 0
-    return Outcome.model_validate_json(message)
+    told: list[tuple[str, str]] = []
+    with spawn.start("normbench.runner.worker:run_here", asdict(job), log) as process:
+        while not process.ended:
+            told += process.receive(1.0)
+    assert process.exit_code == 0
+    return Outcome.model_validate_json(told[-1][1])
 
 
 @pytest.mark.engine
@@ -443,5 +436,4 @@ def test_compiled_trials_in_processes_of_their_own_share_their_code(
         assert outcome.status is Status.OK, outcome.log
         assert (outcome.provenance["engine"], outcome.provenance["engine_reason"]) == ("compile", "")
         assert 0 < outcome.provenance["compile_seconds"] < outcome.wall_seconds - outcome.train_seconds
-    left = [" ".join(p.cmdline()) for p in set(psutil.Process().children(recursive=True)) - here]
-    assert [line for line in left if "forkserver" not in line and "resource_tracker" not in line] == []
+    assert [p.name() for p in set(psutil.Process().children(recursive=True)) - here] in ([], ["bench-server"])

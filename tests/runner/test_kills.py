@@ -31,8 +31,8 @@ pytestmark = pytest.mark.faults
 
 KILLS = int(os.environ.get("NORMBENCH_KILLS", "30"))
 SEED = int(os.environ.get("NORMBENCH_KILL_SEED", "0"))
-#: Names of this package's own processes (`normbench.runner.zygote`).
-OURS = {"bench-trial", "bench-server", "bench-zygote"}
+#: Names of this package's own processes (`normbench.runner.spawn`).
+OURS = {"bench-trial", "bench-guard", "bench-server"}
 #: Of two processes that can be killed: how often it is the driver.
 DRIVER_SHARE = 0.5
 #: Variable by which the processes of this test are told from those of others.
@@ -157,7 +157,5 @@ def _runs_trials(process: psutil.Process) -> bool:
 def _is_of(process: psutil.Process, root: Path) -> bool:
     """Is it a process in which a trial of this test runs, or from which they are forked?"""
     with contextlib.suppress(psutil.Error):
-        return (process.name() in OURS or "forkserver" in " ".join(process.cmdline())) and process.environ().get(
-            MARK
-        ) == str(root)
+        return process.name() in OURS and process.environ().get(MARK) == str(root)
     return False

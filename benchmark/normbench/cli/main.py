@@ -73,13 +73,13 @@ def run(
     ] = None,
 ) -> None:
     """Run what a suite still misses, then show its boards and build the site."""
-    from normbench.runner import zygote
+    from normbench.runner import spawn
 
     console = _console()
     loaded, trials, searches, store = _wanted(suite, results, only)
     with ExitStack() as loading:
         # A cluster's nodes load torch themselves. Here it is loaded from now on, while the plan is made and Ray starts.
-        variables = {} if address else loading.enter_context(zygote.running())
+        variables = {} if address else loading.enter_context(spawn.running())
         from normbench.cli.terminal import render_choices
         from normbench.plan.plan import make
         from normbench.runner import session

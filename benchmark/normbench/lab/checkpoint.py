@@ -31,7 +31,7 @@ from normbench.spec.trial import digest
 from normbench.store.files import write_atomically
 
 #: Raised when what a checkpoint holds changes; older ones are ignored.
-FORMAT = 1
+FORMAT = 2
 _KEY = "normbench"
 _SCALARS = (bool, int, float, str, type(None))
 
@@ -63,6 +63,8 @@ class Checkpointer:
     seconds: float
     spent: float = 0.0
     """Wall seconds of earlier processes that the checkpoint holds."""
+    worked: float = 0.0
+    """Those of them that count towards the time limit: on a CPU no more than the processor time of each thread."""
     resumed_at: list[int] = field(default_factory=list)
     """Epochs after which training went on in a new process."""
     problem: str = ""
@@ -72,7 +74,8 @@ class Checkpointer:
         self._began = self._saved = time.monotonic()
         if self.path.is_file():
             try:
-                self.spent = float(_read(self.path, self.owner)[0]["spent"])
+                about = _read(self.path, self.owner)[0]
+                self.spent, self.worked = float(about["spent"]), float(about["worked"])
             except CheckpointError as error:
                 self.problem = f"the checkpoint {self.path.name} is ignored: {error}"
 
@@ -84,7 +87,7 @@ class Checkpointer:
             about, tensors = _read(self.path, self.owner)
             restore(training, about, tensors)
         except CheckpointError as error:
-            self.problem, self.spent = f"the checkpoint {self.path.name} is ignored: {error}", 0.0
+            self.problem, self.spent, self.worked = f"the checkpoint {self.path.name} is ignored: {error}", 0.0, 0.0
             return
         self.resumed_at = [*about["resumed_at"], training.record.epoch]
 
@@ -97,7 +100,11 @@ class Checkpointer:
             return
         try:
             about, tensors = capture(training)
-            about |= {"spent": self.spent + now - self._began, "resumed_at": self.resumed_at, "owner": dict(self.owner)}
+            worked = spent = now - self._began
+            if self.owner.get("device", "cpu") == "cpu":
+                worked = min(spent, time.process_time() / self.owner.get("threads", 1))
+            about |= {"spent": self.spent + spent, "worked": self.worked + worked}
+            about |= {"resumed_at": self.resumed_at, "owner": dict(self.owner)}
             write_atomically(self.path, to_bytes(about, tensors))
         except (OSError, ValueError) as error:  # a full disk must not cost the trial
             self.problem = f"no checkpoint could be kept: {error}"

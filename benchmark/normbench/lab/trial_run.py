@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -27,7 +28,8 @@ from normbench.lab.train import Diverged, Progress, Record, Tensors, make_optimi
 from normbench.measures import Probe
 from normbench.paths import checkpoint_path
 from normbench.spec import robustness
-from normbench.spec.outcome import AttackResult, Outcome, Reading, Status
+from normbench.spec.outcome import LOG_BYTES, LOG_LINES, AttackResult, Outcome, Reading, Status
+from normbench.spec.text import bounded, said
 from normbench.spec.trial import Trial
 
 #: Training images that measures look at; the first ones, which are balanced over the classes in the datasets that ship.
@@ -36,7 +38,6 @@ PROBE_IMAGES = 256
 PROBE_TEST_IMAGES = 1000
 #: Images an evaluation step; robust accuracies do not depend on it, but for the rounding of a compiled search.
 EVALUATION_BATCH = 500
-LOG_LINES = 30
 #: What torch says in a plain RuntimeError when a library of the GPU, or the host, has no memory left.
 _GPU_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 _HOST_MEMORY = ("can't allocate memory",)
@@ -89,8 +90,8 @@ def checkpointer(trial: Trial, context: Context) -> Checkpointer | None:
 def run(
     trial: Trial, context: Context, report: Callable[[Progress], None], kept: Checkpointer | None = None
 ) -> Outcome:
-    """Run one trial to its end. Whatever happens inside it becomes the outcome's status and reason; only
-    KeyboardInterrupt passes through.
+    """Run one trial to its end. Whatever happens inside it becomes the outcome's status and reason; only a
+    Ctrl-C passes through.
 
     kept: see `checkpointer`; with it, training goes on from a checkpoint, and leaves some.
     """
@@ -103,11 +104,12 @@ def run(
         _run(trial, context, report, record, found, kept)
     except Diverged as error:
         status, reason = Status.DIVERGED, str(error)
-    except Exception as error:  # any failure of a trial is a result with its reason
-        short = " ".join(str(error).split())
-        status, reason, log = Status.ERROR, f"{type(error).__name__}: {short}"[:500], _tail()
+    except BaseException as error:  # any failure of a trial is a result with its reason
+        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            raise  # somebody may have pressed Ctrl-C; where that is ignored, the trial's own code raised it
+        status, reason, log = Status.ERROR, f"{type(error).__name__}: {said(error)}", _tail()
         if memory := _out_of(error):
-            status, reason, facts = Status.OUT_OF_MEMORY, short[:300] or f"out of {memory}", {"out_of": memory}
+            status, reason, facts = Status.OUT_OF_MEMORY, said(error) or f"out of {memory}", {"out_of": memory}
     if record.engine:
         facts |= {
             "engine": record.engine,
@@ -373,9 +375,9 @@ def _peak_memory(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _out_of(error: Exception) -> str | None:
+def _out_of(error: BaseException) -> str | None:
     """Which memory ran out, if that is what the error says."""
-    text = str(error) if isinstance(error, RuntimeError) else ""
+    text = said(error) if isinstance(error, RuntimeError) else ""
     if isinstance(error, torch.cuda.OutOfMemoryError) or any(t in text for t in _GPU_MEMORY):
         return "GPU memory"
     return "host memory" if isinstance(error, MemoryError) or any(t in text for t in _HOST_MEMORY) else None
@@ -383,4 +385,4 @@ def _out_of(error: Exception) -> str | None:
 
 def _tail() -> str:
     """The last lines of the traceback being handled."""
-    return "\n".join(traceback.format_exc().splitlines()[-LOG_LINES:])
+    return bounded("\n".join(traceback.format_exc().splitlines()[-LOG_LINES:]), LOG_BYTES, end=True)

@@ -88,7 +88,7 @@ def run(
 ) -> Summary:
     """Run everything in `plan.todo`. Each outcome is on disk before the next event is looked at.
 
-    variables: see `normbench.runner.zygote.running`. Raises `KeyboardInterrupt`, and `StoreError` at the first outcome
+    variables: see `normbench.runner.spawn.running`. Raises `KeyboardInterrupt`, and `StoreError` at the first outcome
     that cannot be written.
     """
     if not plan.todo:

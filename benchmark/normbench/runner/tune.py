@@ -45,7 +45,7 @@ class Options:
     jobs: int | None = None
     address: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
-    """For Ray's workers on this machine (see `normbench.runner.zygote`)."""
+    """For Ray's workers on this machine (see `normbench.runner.spawn`)."""
     checkpoints: Path | None = None
     """Folder for checkpoints; nodes that do not have it use their own cache. None: none are kept."""
     checkpoint_seconds: float = 120.0

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
+from pydantic import BeforeValidator
+
+from normbench.spec.text import bounded, plain
 from normbench.spec.trial import Value
 
 #: Threats that a ball bounds. The larger ball contains the smaller one, so an image that fell at one size has fallen at
 #: every larger one. Noises, corruptions and the historic setting in standardised space have no ball.
 BALLS = frozenset({"linf", "l2", "l1"})
+#: Most bytes of a reason or of a note in the provenance, and most bytes and lines that are kept of what a trial wrote.
+REASON_BYTES, LOG_BYTES, LOG_LINES = 500, 8_000, 30
 
 
 class Status(StrEnum):
@@ -95,10 +101,10 @@ class Outcome(Value):
     """What became of a trial. A failed one carries the reason and whatever was measured before."""
 
     status: Status
-    reason: str = ""
+    reason: Annotated[str, BeforeValidator(partial(bounded, limit=REASON_BYTES))] = ""
     """One line for people; empty when ok."""
-    log: str = ""
-    """Last lines (traceback, warnings) when it is not ok."""
+    log: Annotated[str, BeforeValidator(partial(bounded, limit=2 * LOG_BYTES, end=True))] = ""
+    """Last lines (traceback, warnings) when it is not ok, after a line for each earlier try."""
     epoch: int = 0
     """Finished epochs."""
     clean_correct: int | None = None
@@ -120,7 +126,7 @@ class Outcome(Value):
     """How often the trial was started until it ended like this."""
     audit: dict[str, Any] = {}  # noqa: RUF012
     """What the swap did: see `normbench.lab.network.swap.Audit`."""
-    provenance: dict[str, Any] = {}  # noqa: RUF012
+    provenance: Annotated[dict[str, Any], BeforeValidator(partial(plain, limit=REASON_BYTES))] = {}  # noqa: RUF012
     """Commit, package versions, device, precision; in `measure_errors` a line for each measure that failed, by name."""
     started: float = 0.0
     """Unix time."""

@@ -44,3 +44,28 @@ def number(value: Any) -> Any:
 
 #: Put into `Annotated[float, Number, Field(...)]`: a float that may be written as a fraction.
 Number = BeforeValidator(number, json_schema_input_type=float | str)
+
+
+def bounded(text: str, limit: int, *, end: bool = False) -> str:
+    """The beginning of `text`, or its end, of at most `limit` bytes of valid UTF-8; what cannot be encoded becomes
+    `?`.
+    """
+    data = text.encode(errors="replace")
+    return (data[-limit:] if end else data[:limit]).decode(errors="ignore") if len(data) > limit else data.decode()
+
+
+def said(error: BaseException) -> str:
+    """The text of an exception on one line, also where it has none that can be had."""
+    try:
+        return " ".join(str(error).split())
+    except BaseException as broken:  # a `__str__` may raise anything
+        return f"(its text raises {type(broken).__name__})"
+
+
+def plain(value: Any, limit: int) -> Any:
+    """JSON values in which every string is `bounded`."""
+    if isinstance(value, str):
+        return bounded(value, limit)
+    if isinstance(value, dict):
+        return {plain(k, limit): plain(v, limit) for k, v in value.items()}
+    return [plain(v, limit) for v in value] if isinstance(value, list | tuple) else value

@@ -22,6 +22,34 @@ def _starts(tally: Path) -> int:
     return len({line.split()[0] for line in tally.read_text().splitlines()})
 
 
+class OwnError(BaseException):
+    """No `Exception`, as some libraries have them."""
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def _fork(forks: Path) -> None:
+    """Leave two processes that never end: a child, and the orphan of another session; they hold every file open."""
+    for orphan in (False, True):
+        if pid := os.fork():
+            if orphan:
+                os.waitpid(pid, 0)
+            continue
+        if orphan:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+        with forks.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        while True:
+            time.sleep(1)
+    while not forks.exists() or len(forks.read_text().splitlines()) < 2:
+        time.sleep(0.01)
+
+
 class Saboteur(ActivationNorm):
     """Breaks when its first layer is built."""
 
@@ -46,6 +74,18 @@ class Saboteur(ActivationNorm):
         "allocation",
         "gpu-memory",
         "eat-memory",
+        "surrogate",
+        "mute",
+        "interrupt",
+        "system-exit",
+        "own-exception",
+        "long",
+        "long-output",
+        "spin",
+        "work",
+        "fork",
+        "fork-and-exit",
+        "fork-and-hang",
         "none",
     ] = "raise"
     tally: str = ""
@@ -54,7 +94,9 @@ class Saboteur(ActivationNorm):
     after: int = 6
     """Training batches before `kill-later` strikes."""
     seconds: float = 0.0
-    """Pause a training batch, so that tests can strike meanwhile."""
+    """Pause a training batch, so that tests can strike meanwhile; of `work`, seconds of a processor."""
+    forks: str = ""
+    """A file in which every process that `fork` leaves writes its number."""
 
     def layer(self, site: Site) -> nn.Module:
         import torch
@@ -100,11 +142,41 @@ class Saboteur(ActivationNorm):
                 torch.empty(2**58)
             case "gpu-memory":
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
+            case "surrogate":
+                raise RuntimeError("a name of \udc80 bytes")
+            case "mute":
+                raise MuteError
+            case "interrupt":
+                raise KeyboardInterrupt("by its own code")
+            case "system-exit":
+                raise SystemExit("by its own code")
+            case "own-exception":
+                raise OwnError("by its own code")
+            case "long":
+                raise RuntimeError("\u00e4\U0001f600" * 2_000_000)
+            case "long-output":
+                print("\u00e4\U0001f600" * 2_000_000)
+                os.abort()
+            case "spin":
+                while True:
+                    pass
+            case "work":
+                while time.process_time() < seconds:
+                    pass
+            case "fork" | "fork-and-exit" | "fork-and-hang":
+                _fork(Path(self.forks))
+                if how == "fork-and-exit":
+                    os._exit(3)
+                while how == "fork-and-hang":
+                    time.sleep(1)
             case "eat-memory":
                 held = []
                 while True:
                     held.append(bytearray(os.urandom(1 << 20) * 64))
                     time.sleep(0.02)
+
+        if how in {"work", "fork"}:
+            return nn.BatchNorm2d(site.channels)
 
         class Poisoned(nn.BatchNorm2d):
             def forward(self, x):  # type: ignore[no-untyped-def]

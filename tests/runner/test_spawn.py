@@ -1,0 +1,295 @@
+"""Trials that come from the run's server are those that come from a server of their worker's own; losing a server, or a
+guard, costs time and nothing else, and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from normbench.lab import data
+from normbench.runner import spawn
+from normbench.runner.retry import LOST, next_need
+from normbench.spec.outcome import Outcome, Status
+
+from tests.conftest import MakeTrial
+from tests.lab.test_checkpoint import numbers
+
+SABOTEUR = Path(__file__).parent / "saboteur"
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(sys.platform != "linux", reason="names of processes are Linux's"),
+]
+
+#: A worker: one line of JSON in with a job, one line out with its outcome and whether its server is the run's. As
+#: Python's own start would have it, the working directory comes first where it looks for modules.
+WORKER = """
+import json, os, sys
+from normbench.runner import spawn
+from normbench.runner.worker import Job, supervise
+sys.path[:0] = ["", ".", os.getcwd()]
+for line in sys.stdin:
+    asked = json.loads(line)
+    os.environ.update(asked["environment"])
+    outcome = supervise(Job(**asked["job"]), lambda _: None)
+    print(json.dumps({"outcome": outcome.model_dump_json(), "of_the_run": spawn._own is None}), flush=True)
+"""
+
+
+class Worker:
+    def __init__(self, variables: dict[str, str], folder: Path | None = None) -> None:
+        path = os.pathsep.join(filter(None, [str(SABOTEUR), os.environ.get("PYTHONPATH")]))
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", WORKER],
+            env=os.environ | {"PYTHONPATH": path} | variables,
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, job: dict[str, Any], **environment: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"job": job, "environment": environment}) + "\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> tuple[Outcome, bool]:
+        assert self.process.stdout is not None
+        answer = json.loads(self.process.stdout.readline())
+        return Outcome.model_validate_json(answer["outcome"]), answer["of_the_run"]
+
+    def run(self, job: dict[str, Any], **environment: str) -> tuple[Outcome, bool]:
+        """Outcome, and whether its server is the run's."""
+        self.ask(job, **environment)
+        return self.answer()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def job(make_trial: MakeTrial, data_dir: Path) -> Callable[..., dict[str, Any]]:
+    """A job of `gn`, or of a norm that breaks in the given way."""
+    source = data.locate(make_trial().data, data_dir, download=False)
+    assert source is not None
+    context = {"data_dir": str(data_dir), "fingerprint": data.fingerprint(source), "provenance": {}}
+
+    def make(**breaks: str) -> dict[str, Any]:
+        trial = json.loads(make_trial("gn").model_dump_json())
+        if breaks:
+            trial["norm"] = [trial["norm"][0] | {"name": "saboteur", "params": breaks}]
+        return {"trial": json.dumps(trial), "context": context, "time_limit": 120.0}
+
+    return make
+
+
+def _named(name: str) -> list[psutil.Process]:
+    """Below this process: servers and what is forked from them."""
+    return [p for p in psutil.Process().children(recursive=True) if p.name() == name]
+
+
+def _until(what: Callable[[], bool], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _gone(*names: str) -> bool:
+    """Does nothing of these names go on below this process?"""
+    return not psutil.wait_procs([p for name in names for p in _named(name)], timeout=60)[1]
+
+
+def test_numbers_are_those_of_a_server_of_its_own(job: Callable[..., dict[str, Any]]) -> None:
+    with spawn.running() as variables:
+        workers = [Worker(variables), Worker({})]
+        try:
+            found = [w.run(job()) for w in workers]
+            assert [of_the_run for _, of_the_run in found] == [True, False]
+            assert [o.status for o, _ in found] == [Status.OK, Status.OK], [o.log for o, _ in found]
+            assert numbers(found[0][0]) == numbers(found[1][0])
+            assert len(_named("bench-server")) == 2
+        finally:
+            for w in workers:
+                w.end()
+    assert _gone("bench-server", "bench-guard", "bench-trial")
+    assert not Path(variables[spawn.ADDRESS]).parent.exists()
+
+
+def test_a_trial_has_the_environment_of_its_worker(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """Ray gives a worker its GPUs after it has started, by `CUDA_VISIBLE_DEVICES`: trials must be told of it, whatever
+    their server was started with.
+    """
+    seen = []
+    with spawn.running() as variables:
+        for kind in (variables, {}):
+            worker = Worker(kind | {"CUDA_VISIBLE_DEVICES": "0"})
+            try:
+                for device in ("2", "3"):
+                    tally = tmp_path / f"{device}-{len(seen)}"
+                    worker.run(job(how="kill", tally=str(tally)), CUDA_VISIBLE_DEVICES=device)
+                    seen.append(tally.read_text().split()[-1])
+            finally:
+                worker.end()
+    assert seen == ["2", "3", "2", "3"]
+
+
+def test_when_the_server_is_gone_workers_start_their_own(job: Callable[..., dict[str, Any]]) -> None:
+    with spawn.running() as variables:
+        worker, late = Worker(variables), Worker(variables)
+        try:
+            assert worker.run(job())[1]
+            (process,) = _named("bench-server")
+            process.kill()
+            assert _gone("bench-server")
+            for w in (worker, late):
+                outcome, of_the_run = w.run(job())
+                assert (outcome.status, of_the_run) == (Status.OK, False), outcome.log
+            own = [p for p in psutil.Process(worker.process.pid).children() if p.name() == "bench-server"]
+            own[0].kill()
+            assert worker.run(job())[0].status is Status.OK, "and another one when that is gone"
+        finally:
+            worker.end()
+            late.end()
+    assert _gone("bench-server", "bench-guard", "bench-trial")
+
+
+@pytest.mark.parametrize("breaks", ["hang-in-c", "fork-and-hang"])
+@pytest.mark.parametrize("struck", ["bench-server", "bench-guard"])
+def test_a_trial_that_dies_with_what_it_was_forked_from_is_tried_again(
+    job: Callable[..., dict[str, Any]], tmp_path: Path, struck: str, breaks: str
+) -> None:
+    tally, forks = tmp_path / "tally", tmp_path / "forks"
+    with spawn.running() as variables:
+        worker = Worker(variables)
+        try:
+            worker.ask(job(how=breaks, tally=str(tally), forks=str(forks)))
+            _until(lambda: tally.exists() and (breaks == "hang-in-c" or len(_lines(forks)) >= 2))
+            ours = [*_named("bench-trial"), *_named("bench-guard"), *map(psutil.Process, _lines(forks))]
+            _named(struck)[0].kill()
+            outcome, _ = worker.answer()
+            assert (outcome.status, outcome.provenance["ended_by"]) == (Status.KILLED, LOST)
+            assert next_need(outcome, (), {"CPU": 1.0, "GPU": 0.0}, ()) is not None
+            assert not psutil.wait_procs(ours, timeout=20)[1]
+            outcome, _ = worker.run(job())
+            assert outcome.status is Status.OK, outcome.log
+        finally:
+            worker.end()
+
+
+def _lines(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def test_a_trial_ends_with_its_worker_and_the_server_goes_on(
+    job: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    tally = tmp_path / "tally"
+    with spawn.running() as variables:
+        worker = Worker(variables)
+        worker.ask(job(how="hang-in-c", tally=str(tally)))
+        _until(tally.exists)
+        worker.end()
+        assert _gone("bench-trial", "bench-guard")
+        assert len(_named("bench-server")) == 1
+
+
+def test_everything_ends_with_the_driver(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """Of a run whose driver is killed: its server, and trials of workers that are not yet gone."""
+    tally = tmp_path / "tally"
+    code = (
+        "import json, time\nfrom normbench.runner import spawn\n"
+        "with spawn.running() as variables:\n    print(json.dumps(variables), flush=True)\n    time.sleep(1000)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(SABOTEUR)},
+    ) as driver:
+        assert driver.stdout is not None
+        worker = Worker(json.loads(driver.stdout.readline()))
+        try:
+            worker.ask(job(how="hang-in-c", tally=str(tally)))
+            _until(tally.exists)
+            ours = [p for name in ("bench-server", "bench-guard", "bench-trial") for p in _named(name)]
+            assert len(ours) == 3
+            driver.kill()
+            outcome, _ = worker.answer()
+            assert (outcome.status, outcome.provenance["ended_by"]) == (Status.KILLED, LOST)
+            assert not psutil.wait_procs(ours, timeout=20)[1]
+        finally:
+            worker.end()
+
+
+def test_modules_of_the_working_directory_are_none_of_a_trials(
+    job: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """A user's own files there, with names of the standard library, of libraries, and of this package; once more where
+    `PYTHONPATH` has an empty part.
+    """
+    for name in ("types", "numpy", "torch", "normbench", "benchmark", "sitecustomize", "json"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a module of the working directory')")
+    mine = os.pathsep + str(SABOTEUR)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.syspath_prepend("")
+        with spawn.running() as variables:
+            for kind in (variables, {}, {"PYTHONPATH": mine}):
+                worker = Worker({} if "PYTHONPATH" in kind else kind, tmp_path)
+                try:
+                    outcome, of_the_run = worker.run(job(), **{k: v for k, v in kind.items() if k == "PYTHONPATH"})
+                    assert (outcome.status, of_the_run) == (Status.OK, kind is variables), outcome
+                finally:
+                    worker.end()
+
+
+def test_a_server_that_cannot_load_says_why(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "foolbox.py").write_text("raise RuntimeError('broken on purpose')")
+    worker = Worker({"PYTHONPATH": str(tmp_path)})
+    try:
+        outcome, _ = worker.run(job())
+        assert (outcome.status, outcome.provenance["ended_by"]) == (Status.KILLED, LOST)
+        assert "no process could be started" in outcome.reason
+        assert "broken on purpose" in outcome.log
+    finally:
+        worker.end()
+
+
+def test_a_trial_has_the_standing_of_its_worker(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """Ray's workers have a low priority and are the first to go when memory runs out; so must be what uses the
+    processor and the memory.
+    """
+    tally = tmp_path / "tally"
+    with spawn.running() as variables:
+        worker = Worker(variables)
+        process = psutil.Process(worker.process.pid)
+        try:
+            process.nice(7)
+            Path(f"/proc/{process.pid}/oom_score_adj").write_text("900")
+            worker.ask(job(how="hang", tally=str(tally)))
+            _until(tally.exists)
+            (trial,) = _named("bench-trial")
+            assert trial.nice() == 7
+            assert Path(f"/proc/{trial.pid}/oom_score_adj").read_text().strip() == "900"
+        finally:
+            worker.end()
+
+
+def test_without_a_socket_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with spawn.running() as variables:
+        assert variables == {}
+        assert not _named("bench-server")
+    assert not list(deep.iterdir())
