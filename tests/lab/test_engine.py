@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 import pytest
@@ -398,7 +398,7 @@ def test_a_trial_on_a_cpu_is_eager_by_itself(make_trial: MakeTrial, data_dir: Pa
     assert [outcome.provenance[k] for k in ("engine", "engine_reason", "compile_seconds")] == ["eager", "", 0.0]
 
 
-def _by_itself(job: Job, log: Path) -> Outcome:
+def _by_itself(job: Job, log: BinaryIO) -> Outcome:
     """What `supervise` starts, which is left to end by itself."""
     told: list[tuple[str, str]] = []
     with spawn.start("normbench.runner.worker:run_here", asdict(job), log) as process:
@@ -417,7 +417,6 @@ def test_compiled_trials_in_processes_of_their_own_share_their_code(
     """
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     code = Path(os.environ["BENCH_CACHE"]) / "inductor"
-    (tmp_path / "log").touch()
     first, second = (
         make_trial("frn", seed=seed, lr=lr, epochs=2).model_copy(update={"attacks": ()})
         for seed, lr in ((0, 0.02), (1, 0.01))
@@ -430,7 +429,8 @@ def test_compiled_trials_in_processes_of_their_own_share_their_code(
     found = [supervise(jobs[0], lambda _: None)]
     compiled = set(code.rglob("*.so"))
     assert compiled > before
-    found.append(_by_itself(jobs[1], tmp_path / "log"))
+    with (tmp_path / "log").open("wb") as log:
+        found.append(_by_itself(jobs[1], log))
     assert set(code.rglob("*.so")) == compiled
     for outcome in found:
         assert outcome.status is Status.OK, outcome.log

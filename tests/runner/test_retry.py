@@ -201,5 +201,5 @@ def test_the_code_that_travels_has_the_package_and_every_plug_in(
     monkeypatch.syspath_prepend(Path(__file__).parent / "saboteur")
     stage(tmp_path)
     found = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
-    assert {"benchmark/normbench/runner/tune.py", "saboteur.py", "saboteur-1.0.dist-info/entry_points.txt"} <= found
+    assert {"normbench/runner/tune.py", "saboteur.py", "saboteur-1.0.dist-info/entry_points.txt"} <= found
     assert not [f for f in found if f.endswith(".pyc")]

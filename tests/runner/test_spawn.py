@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,98 +110,106 @@ def _gone(*names: str) -> bool:
     return not psutil.wait_procs([p for name in names for p in _named(name)], timeout=60)[1]
 
 
-def test_numbers_are_those_of_a_server_of_its_own(job: Callable[..., dict[str, Any]]) -> None:
-    with spawn.running() as variables:
-        workers = [Worker(variables), Worker({})]
-        try:
-            found = [w.run(job()) for w in workers]
-            assert [of_the_run for _, of_the_run in found] == [True, False]
-            assert [o.status for o, _ in found] == [Status.OK, Status.OK], [o.log for o, _ in found]
-            assert numbers(found[0][0]) == numbers(found[1][0])
-            assert len(_named("bench-server")) == 2
-        finally:
-            for w in workers:
-                w.end()
+@pytest.fixture(scope="module")
+def variables() -> Iterator[dict[str, str]]:
+    """Of a run's server that no test harms."""
+    with spawn.running() as found:
+        yield found
     assert _gone("bench-server", "bench-guard", "bench-trial")
-    assert not Path(variables[spawn.ADDRESS]).parent.exists()
+    assert not Path(found[spawn.ADDRESS]).parent.exists()
 
 
-def test_a_trial_has_the_environment_of_its_worker(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_numbers_and_environment_are_those_of_a_server_of_its_own(
+    variables: dict[str, str], job: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     """Ray gives a worker its GPUs after it has started, by `CUDA_VISIBLE_DEVICES`: trials must be told of it, whatever
     their server was started with.
     """
-    seen = []
-    with spawn.running() as variables:
-        for kind in (variables, {}):
-            worker = Worker(kind | {"CUDA_VISIBLE_DEVICES": "0"})
-            try:
-                for device in ("2", "3"):
-                    tally = tmp_path / f"{device}-{len(seen)}"
-                    worker.run(job(how="kill", tally=str(tally)), CUDA_VISIBLE_DEVICES=device)
-                    seen.append(tally.read_text().split()[-1])
-            finally:
-                worker.end()
+    found, seen = [], []
+    for kind in (variables, {}):
+        worker = Worker(kind | {"CUDA_VISIBLE_DEVICES": "0"})
+        try:
+            found.append(worker.run(job()))
+            for device in ("2", "3"):
+                tally = tmp_path / f"{device}-{len(seen)}"
+                worker.run(job(how="kill", tally=str(tally)), CUDA_VISIBLE_DEVICES=device)
+                seen.append(tally.read_text().split()[-1])
+        finally:
+            worker.end()
+    assert [of_the_run for _, of_the_run in found] == [True, False]
+    assert [o.status for o, _ in found] == [Status.OK, Status.OK], [o.log for o, _ in found]
+    assert numbers(found[0][0]) == numbers(found[1][0])
     assert seen == ["2", "3", "2", "3"]
 
 
-def test_when_the_server_is_gone_workers_start_their_own(job: Callable[..., dict[str, Any]]) -> None:
-    with spawn.running() as variables:
-        worker, late = Worker(variables), Worker(variables)
-        try:
-            assert worker.run(job())[1]
-            (process,) = _named("bench-server")
-            process.kill()
-            assert _gone("bench-server")
-            for w in (worker, late):
-                outcome, of_the_run = w.run(job())
-                assert (outcome.status, of_the_run) == (Status.OK, False), outcome.log
-            own = [p for p in psutil.Process(worker.process.pid).children() if p.name() == "bench-server"]
-            own[0].kill()
-            assert worker.run(job())[0].status is Status.OK, "and another one when that is gone"
-        finally:
-            worker.end()
-            late.end()
-    assert _gone("bench-server", "bench-guard", "bench-trial")
-
-
-@pytest.mark.parametrize("breaks", ["hang-in-c", "fork-and-hang"])
-@pytest.mark.parametrize("struck", ["bench-server", "bench-guard"])
-def test_a_trial_that_dies_with_what_it_was_forked_from_is_tried_again(
-    job: Callable[..., dict[str, Any]], tmp_path: Path, struck: str, breaks: str
-) -> None:
-    tally, forks = tmp_path / "tally", tmp_path / "forks"
-    with spawn.running() as variables:
-        worker = Worker(variables)
-        try:
-            worker.ask(job(how=breaks, tally=str(tally), forks=str(forks)))
-            _until(lambda: tally.exists() and (breaks == "hang-in-c" or len(_lines(forks)) >= 2))
-            ours = [*_named("bench-trial"), *_named("bench-guard"), *map(psutil.Process, _lines(forks))]
-            _named(struck)[0].kill()
-            outcome, _ = worker.answer()
-            assert (outcome.status, outcome.provenance["ended_by"]) == (Status.KILLED, LOST)
-            assert next_need(outcome, (), {"CPU": 1.0, "GPU": 0.0}, ()) is not None
-            assert not psutil.wait_procs(ours, timeout=20)[1]
-            outcome, _ = worker.run(job())
-            assert outcome.status is Status.OK, outcome.log
-        finally:
-            worker.end()
+def _lost_with(worker: Worker, job: Callable[..., dict[str, Any]], struck: str, breaks: str, folder: Path) -> None:
+    """Kill what a trial was forked from: the trial is lost, to be tried again, and nothing of it is left."""
+    tally, forks = folder / f"tally-{breaks}", folder / f"forks-{breaks}"
+    worker.ask(job(how=breaks, tally=str(tally), forks=str(forks)))
+    _until(lambda: tally.exists() and (breaks == "hang-in-c" or len(_lines(forks)) >= 2))
+    (guard,) = _named("bench-guard")
+    ours = [guard, *_named("bench-trial"), *map(psutil.Process, _lines(forks))]
+    (guard if struck == "bench-guard" else guard.parent()).kill()
+    outcome, _ = worker.answer()
+    assert (outcome.status, outcome.provenance["ended_by"]) == (Status.KILLED, LOST)
+    assert next_need(outcome, (), {"CPU": 1.0, "GPU": 0.0}, ()) is not None
+    assert not psutil.wait_procs(ours, timeout=60)[1]
 
 
 def _lines(path: Path) -> list[int]:
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
-def test_a_trial_ends_with_its_worker_and_the_server_goes_on(
+def test_when_servers_are_lost_their_trials_are_and_others_start_from_new_ones(
     job: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
+    """First the run's server, then the worker's own; each time while a trial runs."""
+    with spawn.running() as found:
+        worker = Worker(found)
+        try:
+            _lost_with(worker, job, "bench-server", "fork-and-hang", tmp_path)
+            outcome, of_the_run = worker.run(job())
+            assert (outcome.status, of_the_run) == (Status.OK, False), outcome.log
+            _lost_with(worker, job, "bench-server", "hang-in-c", tmp_path)
+            assert worker.run(job())[0].status is Status.OK
+        finally:
+            worker.end()
+
+
+def test_when_a_guard_is_lost_its_trial_is_and_the_server_goes_on(
+    variables: dict[str, str], job: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    worker = Worker(variables)
+    try:
+        for breaks in ("hang-in-c", "fork-and-hang"):
+            _lost_with(worker, job, "bench-guard", breaks, tmp_path)
+        outcome, of_the_run = worker.run(job())
+        assert (outcome.status, of_the_run) == (Status.OK, True), outcome.log
+    finally:
+        worker.end()
+
+
+def test_a_trial_ends_with_its_worker_and_has_its_standing(
+    variables: dict[str, str], job: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """Ray's workers have a low priority and are the first to go when memory runs out; so must be what uses the
+    processor and the memory. The server goes on.
+    """
     tally = tmp_path / "tally"
-    with spawn.running() as variables:
-        worker = Worker(variables)
+    worker = Worker(variables)
+    try:
+        process = psutil.Process(worker.process.pid)
+        process.nice(7)
+        Path(f"/proc/{process.pid}/oom_score_adj").write_text("900")
         worker.ask(job(how="hang-in-c", tally=str(tally)))
         _until(tally.exists)
+        (trial,) = _named("bench-trial")
+        assert trial.nice() == 7
+        assert Path(f"/proc/{trial.pid}/oom_score_adj").read_text().strip() == "900"
+    finally:
         worker.end()
-        assert _gone("bench-trial", "bench-guard")
-        assert len(_named("bench-server")) == 1
+    assert _gone("bench-trial", "bench-guard")
+    assert len(_named("bench-server")) == 1
 
 
 def test_everything_ends_with_the_driver(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
@@ -221,8 +229,8 @@ def test_everything_ends_with_the_driver(job: Callable[..., dict[str, Any]], tmp
         try:
             worker.ask(job(how="hang-in-c", tally=str(tally)))
             _until(tally.exists)
-            ours = [p for name in ("bench-server", "bench-guard", "bench-trial") for p in _named(name)]
-            assert len(ours) == 3
+            ours = psutil.Process(driver.pid).children(recursive=True)
+            assert [p.name() for p in ours] == ["bench-server", "bench-guard", "bench-trial"]
             driver.kill()
             outcome, _ = worker.answer()
             assert (outcome.status, outcome.provenance["ended_by"]) == (Status.KILLED, LOST)
@@ -234,21 +242,20 @@ def test_everything_ends_with_the_driver(job: Callable[..., dict[str, Any]], tmp
 def test_modules_of_the_working_directory_are_none_of_a_trials(
     job: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    """A user's own files there, with names of the standard library, of libraries, and of this package; once more where
-    `PYTHONPATH` has an empty part.
+    """A user's own files there, with names of the standard library, of libraries, and of this package; for the worker
+    of a run, and for one with a server of its own and an empty part in its `PYTHONPATH`.
     """
     for name in ("types", "numpy", "torch", "normbench", "benchmark", "sitecustomize", "json"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('a module of the working directory')")
-    mine = os.pathsep + str(SABOTEUR)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         patch.syspath_prepend("")
-        with spawn.running() as variables:
-            for kind in (variables, {}, {"PYTHONPATH": mine}):
-                worker = Worker({} if "PYTHONPATH" in kind else kind, tmp_path)
+        with spawn.running() as found:
+            for kind, changed in ((found, {}), ({}, {"PYTHONPATH": os.pathsep + str(SABOTEUR)})):
+                worker = Worker(kind, tmp_path)
                 try:
-                    outcome, of_the_run = worker.run(job(), **{k: v for k, v in kind.items() if k == "PYTHONPATH"})
-                    assert (outcome.status, of_the_run) == (Status.OK, kind is variables), outcome
+                    outcome, of_the_run = worker.run(job(), **changed)
+                    assert (outcome.status, of_the_run) == (Status.OK, kind is found), outcome
                 finally:
                     worker.end()
 
@@ -265,31 +272,10 @@ def test_a_server_that_cannot_load_says_why(job: Callable[..., dict[str, Any]], 
         worker.end()
 
 
-def test_a_trial_has_the_standing_of_its_worker(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    """Ray's workers have a low priority and are the first to go when memory runs out; so must be what uses the
-    processor and the memory.
-    """
-    tally = tmp_path / "tally"
-    with spawn.running() as variables:
-        worker = Worker(variables)
-        process = psutil.Process(worker.process.pid)
-        try:
-            process.nice(7)
-            Path(f"/proc/{process.pid}/oom_score_adj").write_text("900")
-            worker.ask(job(how="hang", tally=str(tally)))
-            _until(tally.exists)
-            (trial,) = _named("bench-trial")
-            assert trial.nice() == 7
-            assert Path(f"/proc/{trial.pid}/oom_score_adj").read_text().strip() == "900"
-        finally:
-            worker.end()
-
-
 def test_without_a_socket_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 120)
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
     with spawn.running() as variables:
         assert variables == {}
-        assert not _named("bench-server")
     assert not list(deep.iterdir())

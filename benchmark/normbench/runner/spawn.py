@@ -37,7 +37,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from normbench.errors import BenchError
 from normbench.runner import _linux
@@ -154,9 +154,10 @@ _own: _Server | None = None
 _starting = threading.Lock()
 
 
-def start(target: str, argument: Any, log: Path) -> Process:
+def start(target: str, argument: Any, log: BinaryIO) -> Process:
     """Call `target` ("module:function") with `argument` (JSON values) and a function that reports JSON values, in a new
-    process, with this process's environment, search path, working directory and priority. Its output goes to `log`.
+    process, with this process's environment, search path, working directory and priority. Its output goes to the
+    open file `log`.
 
     Raises `SpawnError` where not even a new server can start a process.
     """
@@ -243,14 +244,13 @@ def _python_path() -> list[str]:
     return [str(Path.cwd() / p) for p in given if Path(p).is_absolute() or (Path.cwd() / p).resolve() != Path.cwd()]
 
 
-def _ask(connection: socket.socket, request: dict[str, Any], log: Path) -> Process:
+def _ask(connection: socket.socket, request: dict[str, Any], log: BinaryIO) -> Process:
     """Have the server at the other end start a process. Raises `OSError` where the server is gone."""
     theirs: int | None
     ours, theirs = os.pipe()
     try:
         connection.settimeout(START_LIMIT)
-        with log.open("ab") as file:
-            socket.send_fds(connection, [b"+"], [file.fileno(), theirs])
+        socket.send_fds(connection, [b"+"], [log.fileno(), theirs])
         os.close(theirs)
         theirs = None
         connection.sendall(json.dumps(request).encode() + b"\n")

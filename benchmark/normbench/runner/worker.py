@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from normbench.runner import spawn
 from normbench.runner.clock import WorkClock
-from normbench.runner.folder import scratch
 from normbench.runner.retry import LOST
 from normbench.spec.outcome import LOG_BYTES, LOG_LINES, Outcome, Status
+from normbench.spec.text import bounded
 from normbench.spec.trial import Trial
 
 #: Seconds between two looks at how long a trial has worked.
@@ -45,8 +47,7 @@ def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
     Nothing that the trial has started is alive afterwards (outside of Linux: nothing of its process group).
     """
     watch, kernel_kills = _Watch(job, report), _kernel_kills()
-    with scratch("trial-") as folder:
-        log = folder / "log"
+    with tempfile.TemporaryFile() as log:
         try:
             with spawn.start(f"{__name__}:run_here", asdict(job), log) as process:
                 watch.until_the_end(process)
@@ -153,9 +154,8 @@ def run_here(job: dict[str, Any], report: Callable[[Any], None]) -> None:
     report(("outcome", outcome.model_dump_json()))
 
 
-def _last(log: Path) -> str:
+def _last(log: BinaryIO) -> str:
     """The last lines of a log, of which no more is read than is kept."""
-    with log.open("rb") as file:
-        file.seek(max(0, file.seek(0, 2) - LOG_BYTES))
-        text = file.read().decode(errors="replace")
-    return "\n".join(text.splitlines()[-LOG_LINES:])
+    log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_BYTES))
+    text = log.read().decode(errors="replace")
+    return bounded("\n".join(text.splitlines()[-LOG_LINES:]), LOG_BYTES, end=True)
