@@ -189,9 +189,9 @@ def test_compiled_steps_are_those_of_the_plain_loop(norm: str, make_trial: MakeT
 
 def test_wrong_gradients_are_noticed(make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without our pass, torch 2.15 compiles batch renormalization wrongly; where this fails with a later torch,
-    `saved_reads` is no longer needed.
+    `KeepReads` is no longer needed.
     """
-    from normbench.lab.engine.saved_reads import KeepReads
+    from normbench.lab.engine.compiling import KeepReads
 
     monkeypatch.setattr(KeepReads, "__call__", lambda self, graph: None)
     monkeypatch.setattr(KeepReads, "uuid", lambda self: None)  # nothing of this is kept

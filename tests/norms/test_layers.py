@@ -237,7 +237,7 @@ def test_a_spectral_weight_can_be_used_twice_before_backward() -> None:
 @pytest.mark.parametrize("text", ["in", "bw-zca", "batch-renorm"])
 def test_compiled_layers_give_the_same_numbers(text: str) -> None:
     """The graph is captured whole where the method allows it; inductor's code is not under test."""
-    torch._dynamo.reset()
+    torch.compiler.reset()
     x = images(6, CHANNELS, 4, 4)
     plain = layer(text)
     compiled = torch.compile(copy.deepcopy(plain), backend="aot_eager")
@@ -253,7 +253,7 @@ def test_compiled_layers_give_the_same_numbers(text: str) -> None:
 
 @pytest.mark.parametrize("text", WEIGHT)
 def test_compiled_weights_give_the_same_numbers(text: str) -> None:
-    torch._dynamo.reset()
+    torch.compiler.reset()
     plain = convolution(text)
     compiled = torch.compile(copy.deepcopy(plain), backend="aot_eager")
     x = images(2, 4, 5, 5)

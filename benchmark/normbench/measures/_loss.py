@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from normbench.tensors.private import weight_norm
 from normbench.tensors.snapshot import Values
 
 #: `train`: statistics of the batch, which couple its examples, and noise and drop-out as in a step; `eval`: running
@@ -25,7 +26,7 @@ class TwiceDifferentiable(TorchFunctionMode):
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch._weight_norm:
+        if func is weight_norm:
             v, g, dim = args
             axes = [axis for axis in range(v.ndim) if axis != dim]
             return v * (g / torch.linalg.vector_norm(v, dim=axes, keepdim=True))

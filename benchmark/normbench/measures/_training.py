@@ -27,13 +27,9 @@ def batch_statistics(probe: Probe) -> AbstractContextManager[None]:
 
 def weighted_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Convolutions and linear layers by name, in the order of the network."""
-    from torch import nn
+    from normbench.tensors.layers import WEIGHTED
 
-    return {
-        name: module
-        for name, module, _ in raw_weights(model)
-        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
-    }
+    return {name: module for name, module, _ in raw_weights(model) if isinstance(module, WEIGHTED)}
 
 
 def channel_axis(module: nn.Module) -> int:

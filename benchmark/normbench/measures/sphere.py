@@ -104,16 +104,16 @@ class Unit:
 def unit_of(layer: nn.Module) -> Unit | None:
     """The unit that `layer` normalizes; None where Lemma 1 does not describe it."""
     from torch import nn
-    from torch.nn.modules.batchnorm import _BatchNorm
 
     from normbench.norms.layers.batch import GhostBatchNorm, LpBatchNorm
     from normbench.norms.layers.instance import InstanceNorm
     from normbench.norms.layers.sample import FilterResponseNorm, RmsNorm, TokenLayerNorm
+    from normbench.tensors.private import AnyBatchNorm
 
     match layer:
         case GhostBatchNorm():
             return Unit("channel", chunk=layer.size)
-        case _BatchNorm():
+        case AnyBatchNorm():
             return Unit("channel")
         case LpBatchNorm(p=2):
             return Unit("channel")

@@ -1,5 +1,8 @@
-"""torch.compile as this package uses it. Only what wants something compiled imports this in earnest: the compiler takes
-seconds to load.
+"""torch.compile as this package uses it, and all that is used of the compiler's inside. Imported only where something
+is compiled: the compiler takes seconds to load.
+
+Inside, since nothing public does the same: where compiled code is kept by default (a user's own folder must stand), and
+a pass over inductor's graphs, `KeepReads`. `tests/lab/test_engine.py` fails where one of these changes.
 """
 
 from __future__ import annotations
@@ -9,9 +12,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
+import torch
+from torch import fx
+from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+from torch.utils.checkpoint import CheckpointPolicy
+
 from normbench.paths import cache_dir
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class CompileAgainError(RuntimeError):
+    """Compiled code does not fit the call, and would have to be compiled again."""
 
 
 @contextmanager
@@ -22,48 +35,76 @@ def compiler(*, beside: bool = False) -> Iterator[Callable[[F], F]]:
     beside: what was compiled before is kept. Else it is forgotten, since code of earlier models counts towards a limit
     of this one.
     """
-    import torch._dynamo
-    import torch._inductor.config
-
-    from normbench.lab.engine.saved_reads import KeepReads
-
     _keep_code()
     if not beside:
-        torch._dynamo.reset()
+        torch.compiler.reset()
     options: dict[str, str | int | bool | Callable[..., Any]] = {
+        # Random numbers are drawn as the eager step draws them.
         "fallback_random": True,
         "joint_custom_post_pass": KeepReads(),
+        # No pool of compiling processes: a trial's process is one of many, and has to end by itself.
+        "compile_threads": 1,
     }
-    # Whole or not at all, so that a failure comes before anything has run. Random numbers are drawn as the eager step
-    # draws them. No pool of compiling processes: a trial's process is one of many, and has to end by itself.
-    with torch._inductor.config.patch(compile_threads=1):
 
-        def compiled(function: F) -> F:
-            made: Any = torch.compile(function, dynamic=False, fullgraph=True, options=options)
-            return cast("F", made)
+    def compiled(function: F) -> F:
+        # Whole or not at all, so that a failure comes before anything has run.
+        made: Any = torch.compile(function, dynamic=False, fullgraph=True, options=options)
+        return cast("F", made)
 
-        yield compiled
+    yield compiled
 
 
 @contextmanager
 def once() -> Iterator[None]:
     """A call inside must not compile again: that would be paid for unseen, inside the time of other work. Raises
-    `torch._dynamo.exc.RecompileError`.
+    `CompileAgainError`.
     """
-    from torch._dynamo import config
-
-    with config.patch(error_on_recompile=True):
-        yield
+    try:
+        with torch.compiler.set_stance("fail_on_recompile"):
+            yield
+    except RuntimeError as error:  # torch has no class for it
+        if "stance is 'fail_on_recompile'" not in str(error):
+            raise
+        raise CompileAgainError(str(error).partition("guard failure(s):")[2] or str(error)) from error
 
 
 def _keep_code() -> None:
     """Compiled code is kept between runs in our cache: the second trial of a shape finds it there. A user's own
-    `TORCHINDUCTOR_CACHE_DIR` stands.
+    `TORCHINDUCTOR_CACHE_DIR` stands; torch sets the variable itself, to its default, while it is imported.
     """
-    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
-
-    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (
-        None,
-        default_cache_dir(),
-    ):  # torch sets the variable itself, while it is imported
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "inductor")
+
+
+class KeepReads(CustomGraphPass):
+    """Keeps gradients right where a layer changes its buffers.
+
+    What the backward pass needs of the forward pass may be computed again instead of being kept. torch 2.15 does so
+    with what was read from a buffer that the forward pass has changed since, and then finds the changed buffer
+    (pytorch/pytorch#197039): the r of batch renormalization comes from statistics that are one batch too new. So what
+    is read from a changed buffer is marked to be kept; these are a few numbers a channel.
+    """
+
+    def __call__(self, graph: fx.Graph) -> None:
+        for node in graph.nodes:
+            if (
+                node.op == "call_function"
+                and str(node.target) == "aten.copy_.default"
+                and node.args[0].op == "placeholder"
+            ):
+                for read in _reads(node.args[0], node):
+                    read.meta["recompute"] = CheckpointPolicy.MUST_SAVE
+
+    def uuid(self) -> Any:
+        return get_hash_for_files((__file__,))
+
+
+def _reads(source: fx.Node, change: fx.Node) -> Iterator[fx.Node]:
+    """What is computed from `source` or a view of it."""
+    for user in source.users:
+        if user is change:
+            continue
+        if getattr(user.target, "is_view", False):
+            yield from _reads(user, change)
+        else:
+            yield user

@@ -97,9 +97,7 @@ class CompiledGradients:
 
     def _filled(self, images: torch.Tensor) -> torch.Tensor:
         """By compiled code, which knows one size of batches."""
-        from torch._dynamo.exc import RecompileError
-
-        from normbench.lab.engine.compiling import once
+        from normbench.lab.engine.compiling import CompileAgainError, once
 
         assert self._compiled is not None  # noqa: S101
         missing = self._size - len(images)
@@ -107,7 +105,7 @@ class CompiledGradients:
         try:
             with once():
                 return self._run(self._compiled, whole)[: len(images)]
-        except RecompileError as error:
+        except CompileAgainError as error:
             self._compiled, self.engine = None, "eager"
             self._note(f"it would have to be compiled again: {line(error)}")
             return self._run(self._eager, images)

@@ -146,14 +146,12 @@ class Engine:
 
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self._compiled and images.shape == self._shape:
-            from torch._dynamo.exc import RecompileError
-
-            from normbench.lab.engine.compiling import once
+            from normbench.lab.engine.compiling import CompileAgainError, once
 
             try:
                 with once():  # more than one compilation is a sign of state that the first has not seen
                     return self._run(self._compiled, images.contiguous(), labels)
-            except RecompileError as error:
+            except CompileAgainError as error:
                 self._fall(f"compile: it would have to be compiled again: {line(error)}")
         return self._run(self._eager, images, labels)
 
@@ -185,7 +183,7 @@ class Engine:
     def _differs(self, forward: Forward, images: torch.Tensor, labels: torch.Tensor) -> str:
         """Why `forward` must not be used: its gradients are not those of the eager step. Empty where they are.
 
-        Compiled code may be wrong without a word: see `normbench.lab.engine.saved_reads`.
+        Compiled code may be wrong without a word: see `normbench.lab.engine.compiling.KeepReads`.
         """
         grain = "fine" if images.device.type == "cpu" and self.precision == "float32" else "coarse"
         eager, shaken = (self._gradient(self._eager, images, labels, shake) for shake in (0.0, SHAKE[grain]))

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
+from normbench.tensors.layers import WEIGHTED
+from normbench.tensors.private import tensors_in, writes
 from normbench.tensors.snapshot import in_mode
 
 #: Modules that a norm with an activation of its own may take the place of, by class name along the inheritance.
@@ -63,14 +64,14 @@ class _Origins:
 
     def add(self, name: str, output: Any) -> None:
         if isinstance(output, torch.Tensor):
-            self._known[output.data_ptr()] = (name, output, output._version)
+            self._known[output.data_ptr()] = (name, output, writes(output))
 
     def of(self, x: torch.Tensor) -> str | None:
         """The module whose whole output `x` shows, in whatever shape or order of axes; None where something was
         computed in between.
         """
         name, output, version = self._known.get(x.data_ptr(), ("", x, -1))
-        return name if version == output._version == x._version and output.numel() == x.numel() else None
+        return name if version == writes(output) == writes(x) and output.numel() == x.numel() else None
 
 
 class _Depths(TorchFunctionMode):
@@ -83,7 +84,7 @@ class _Depths(TorchFunctionMode):
         self.ends = ends
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        inputs = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, torch.Tensor) and hasattr(t, "_depth")]
+        inputs = [t for t in tensors_in((args, kwargs or {})) if hasattr(t, "_depth")]
         marks: list[tuple[int, str]] = [(t._depth, t._norm) for t in inputs]  # type: ignore[attr-defined]
         out = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
@@ -101,9 +102,8 @@ class _Depths(TorchFunctionMode):
                 norm = norm or next((n for _, n in marks if n), "")
             if name.startswith(_MIXING):
                 depth, norm = depth + 1, ""
-            for tensor in tree_leaves(out):
-                if isinstance(tensor, torch.Tensor):
-                    tensor._depth, tensor._norm = depth, norm  # type: ignore[attr-defined]
+            for tensor in tensors_in(out):
+                tensor._depth, tensor._norm = depth, norm  # type: ignore[attr-defined]
         return out
 
 
@@ -145,7 +145,7 @@ def trace(model: nn.Module, norms: Mapping[str, int], example: torch.Tensor) -> 
 
     handles = []
     for name, module in model.named_modules():
-        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+        if isinstance(module, WEIGHTED):
             handles.append(module.register_forward_hook(weight_made(name)))
         elif any(c.__name__ in ACTIVATIONS for c in type(module).__mro__) and name.rpartition(".")[0] not in norms:
             handles.append(module.register_forward_pre_hook(activation_took(name)))

@@ -12,6 +12,7 @@ from torch import nn
 from normbench.lab.network import ModelError, Request, construct
 from normbench.lab.network.swap import Audit, swap
 from normbench.norms import resolve
+from normbench.tensors.layers import WEIGHTED
 
 #: A weight whose cosine with its gradient is below this counts as scale-invariant: eps in the denominators leaves about
 #: 1e-5.
@@ -104,7 +105,7 @@ def _weights(model: nn.Module) -> dict[str, nn.Parameter]:
         wrapped, _, _ = name.partition(".parametrizations.")
         owner = model.get_submodule(wrapped if wrapped != name else name.rpartition(".")[0])
         matrix = parameter.ndim > 1 and parameter.shape[0] > 1 and parameter[0].numel() > 1
-        if isinstance(owner, nn.modules.conv._ConvNd | nn.Linear) and matrix:
+        if isinstance(owner, WEIGHTED) and matrix:
             found[name] = parameter
     return found
 

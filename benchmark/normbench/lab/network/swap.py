@@ -17,6 +17,7 @@ from torch import nn
 from normbench.lab.network.flow import Flow, trace
 from normbench.norms import Site, WeightNorm, split
 from normbench.spec.trial import Component, Value
+from normbench.tensors.layers import WEIGHTED
 
 #: Classes of torch and timm by the axis that holds the channels; a class is looked up by the names along its
 #: inheritance.
@@ -295,7 +296,7 @@ def _wrap(model: nn.Module, method: WeightNorm, flow: Flow) -> tuple[tuple[Wrapp
     wrapped, kept = [], []
     for name, module in list(model.named_modules()):
         weight = getattr(module, "weight", None)
-        if not isinstance(module, nn.modules.conv._ConvNd | nn.Linear) or not isinstance(weight, nn.Parameter):
+        if not isinstance(module, WEIGHTED) or not isinstance(weight, nn.Parameter):
             continue
         reason = None
         if method.where == "fed" and name not in flow.feeds:

@@ -6,12 +6,12 @@ import math
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from normbench.norms.layers.base import BatchLayer, others, per_channel
+from normbench.tensors.private import AnyBatchNorm
 
 
-class BatchNorm(_BatchNorm):
+class BatchNorm(AnyBatchNorm):
     """`torch.nn.BatchNorm2d` for `(N, C, *)` with any number of trailing axes, none included."""
 
     def _check_input_dim(self, input: torch.Tensor) -> None:

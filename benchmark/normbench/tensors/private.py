@@ -1,0 +1,30 @@
+"""What torch keeps to itself and we need, with the reason; the compiler's is in `normbench.lab.engine.compiling`.
+
+`tests/tensors/test_private.py` fails where one of these changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves as _tree_leaves
+
+#: Batch normalization for any number of axes: the public classes differ in nothing but the number that they accept.
+AnyBatchNorm = _BatchNorm
+
+#: What `torch.nn.utils.parametrizations.weight_norm` calls: a fused kernel, to be met by a `TorchFunctionMode`.
+weight_norm = torch._weight_norm
+
+
+def writes(tensor: torch.Tensor) -> int:
+    """How often `tensor`, or another view of its memory, was written to. Comparing values would not show a write that
+    changes none (ReLU on what is positive anyway).
+    """
+    return tensor._version
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """The tensors anywhere in nested tuples, lists and mappings: arguments and outputs of torch's functions."""
+    return [leaf for leaf in _tree_leaves(value) if isinstance(leaf, torch.Tensor)]
