@@ -201,3 +201,35 @@ def test_the_first_steps_losses_are_kept_and_a_stop_changes_none_of_them(make_tr
     with pytest.raises(Diverged):
         _run(_Seen(scale=1e38), make_trial(lr=1000.0), overflow)
     assert None in [r.value for r in overflow.curves if r.measure == STEP_LOSS]
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_images_not_over_batches(make_trial: MakeTrial) -> None:
+    """40 images in batches of 16, 16 and 8; the rate is too small to move anything."""
+    model, data = _Seen(), _data()
+    record = _train(model, make_trial, drop_last=False, lr=1e-30, epochs=2)
+    images = data.images.float() / 255
+    losses = nn.functional.cross_entropy(model.head(images.flatten(1)), data.labels, reduction="none")
+    found = [r.value for r in record.curves if r.measure == "train.loss"]
+    assert found == pytest.approx([float(losses.detach().mean())] * 2, rel=1e-6)
+    assert record.loss == found[-1]
+    assert record.images == 80
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_the_rate_that_is_recorded_is_that_of_the_last_step(make_trial: MakeTrial, drop_last: bool) -> None:
+    steps, epochs = (2 if drop_last else 3), 4
+    record = _train(_Seen(), make_trial, drop_last=drop_last, lr=1.0, epochs=epochs, schedule="linear", warmup=0.25)
+    warm = round(0.25 * steps * epochs)
+    rates = [(s + 1) / warm if s < warm else 1 - (s - warm) / (steps * epochs - warm) for s in range(steps * epochs)]
+    assert [r.value for r in record.curves if r.measure == "lr"] == pytest.approx(rates[steps - 1 :: steps], rel=1e-12)
+    assert [r.step for r in record.curves if r.measure == "lr"] == [steps * e for e in range(1, epochs + 1)]
+
+
+def test_the_order_of_the_images_is_drawn_from_the_seed_and_the_epoch(make_trial: MakeTrial) -> None:
+    """Stored results rest on this formula: another one is another protocol."""
+    model, data = _Seen(), _data()
+    _train(model, make_trial, seed=3, epochs=2)
+    for epoch in (1, 2):
+        order = torch.randperm(40, generator=torch.Generator().manual_seed(3 * 1_000_003 + epoch))
+        expected = data.images[order[:32]].float() / 255
+        assert torch.equal(torch.cat(model.batches[2 * epoch - 2 : 2 * epoch]), expected)
