@@ -27,8 +27,8 @@ from tests.conftest import MakeTrial
 EPOCHS = 4
 
 
-class Killed(BaseException):
-    """Nothing in a trial catches it."""
+class Killed(KeyboardInterrupt):
+    """As Ctrl-C: nothing in a trial catches it."""
 
 
 class Lab:

@@ -174,15 +174,17 @@ def in_mode(modules: Iterable[nn.Module], *, training: bool) -> Iterator[None]:
 
 @contextmanager
 def unchanging(model: nn.Module) -> Iterator[None]:
-    """Eval mode, and parameters that need no gradient, for a while."""
+    """Eval mode as the network itself enters it, and parameters that need no gradient, for a while."""
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    with in_mode(model.modules(), training=False):
-        try:
-            model.requires_grad_(False)
-            yield
-        finally:
-            for parameter, needed in before:
-                parameter.requires_grad_(needed)
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        model.requires_grad_(False)
+        yield
+    finally:
+        _set_modes(modes)
+        for parameter, needed in before:
+            parameter.requires_grad_(needed)
 
 
 def _set_modes(modes: Iterable[tuple[nn.Module, bool]]) -> None:
