@@ -4,6 +4,7 @@ guard, costs time and nothing else, and leaves nothing behind.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -94,8 +95,14 @@ def job(make_trial: MakeTrial, data_dir: Path) -> Callable[..., dict[str, Any]]:
 
 
 def _named(name: str) -> list[psutil.Process]:
-    """Below this process: servers and what is forked from them."""
-    return [p for p in psutil.Process().children(recursive=True) if p.name() == name]
+    """Below this process: servers and what is forked from them, but for the one that other tests have started here."""
+    others = None if spawn._own is None else spawn._own._process.pid
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.name() == name and others not in {child.pid, *(p.pid for p in child.parents())}:
+                found.append(child)
+    return found
 
 
 def _until(what: Callable[[], bool], seconds: float = 120.0) -> None:

@@ -74,15 +74,18 @@ def run(
 ) -> None:
     """Run what a suite still misses, then show its boards and build the site."""
     from normbench.runner import spawn
+    from normbench.runner.folder import run_folder
 
     console = _console()
     loaded, trials, searches, store = _wanted(suite, results, only)
     with ExitStack() as loading:
+        loading.enter_context(run_folder())
         # A cluster's nodes load torch themselves. Here it is loaded from now on, while the plan is made and Ray starts.
         variables = {} if address else loading.enter_context(spawn.running())
         from normbench.cli.terminal import render_choices
         from normbench.plan.plan import make
         from normbench.runner import session
+        from normbench.runner.cluster import Connection
         from normbench.runner.sharing import refuse_other_versions
 
         folder = data_folder(data)
@@ -104,9 +107,14 @@ def run(
             console=console,
             data_dir=folder,
             jobs=jobs,
-            address=address,
-            variables=variables,
+            ray=loading.enter_context(Connection(address, variables)),
         )
+
+        def chosen(ended: Collection[str]) -> Plan:
+            made = planned(ended=ended)
+            console.print(render_choices(made), highlight=False, soft_wrap=True)
+            return made
+
         plan = planned()
         if not plan.todo:
             loading.close()
@@ -116,16 +124,12 @@ def run(
             console.print(render_choices(plan), highlight=False, soft_wrap=True)
         _warn(store)
         try:
-            summary = carried_out(plan)
-            if plan.waiting:  # every candidate has ended now, one way or another
-                plan = planned(ended={item.trial.trial_id for item, _, _ in summary.ended})
-                console.print(render_choices(plan), highlight=False, soft_wrap=True)
-                summary += carried_out(plan)
-        except KeyboardInterrupt:
+            plan, summary = session.both_phases(plan, carried_out, chosen)
+        except KeyboardInterrupt as stop:
             console.print(
                 "\ninterrupted: what had finished is stored; the same command goes on from here", soft_wrap=True
             )
-            raise typer.Exit(130) from None
+            raise typer.Exit(getattr(stop, "exit_code", 130)) from None
     from normbench.pages import build
     from normbench.paths import default_site
 

@@ -41,8 +41,8 @@ class $class_name(ActivationNorm):
     source: ClassVar[str] = "TODO: authors year, arXiv number"
     equation: ClassVar[str] = "y = gamma x + beta"
     family: ClassVar[Family] = "no statistics"
-    # What the method promises. Every field is measured: `bench check norm $name` shows where a claim and the layer
-    # part ways.
+    # What the method promises. Every field is measured:
+    # `bench check norm $name` shows where a claim and the layer part ways.
     claims: ClassVar[Claims] = Claims(
         weight_scale="none",  # does the output stay when the weight before it is rescaled: by row, block, tensor, none
         input_scale=False,
@@ -55,8 +55,8 @@ class $class_name(ActivationNorm):
         constraints="0",  # how many constraints the output obeys, in d channels, n examples, p positions, g groups
     )
 
-    # Parameters are typed fields with defaults, written `$name[eps=1e-3]` in a suite. None here means: that of the
-    # layer that is replaced.
+    # Parameters are typed fields with defaults, written `$name[eps=1e-3]` in a suite.
+    # None here means: that of the layer that is replaced.
     eps: Eps = None
 
     def layer(self, site: Site) -> nn.Module:

@@ -11,13 +11,17 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,6 +32,7 @@ from normbench.lab import data as datasets
 from normbench.paths import cache_dir
 from normbench.plan.identity import library_versions
 from normbench.plan.plan import Item
+from normbench.runner.folder import scratch
 from normbench.runner.retry import Need, fits
 from normbench.spec.trial import DataSpec, Limits
 
@@ -41,6 +46,8 @@ SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_raylet_start_wait_time_s": "120",
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_register_timeout_seconds": "300",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -59,6 +66,9 @@ CLUSTER_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1
 REACH_LIMIT = 10.0
 #: How often Ray is started on this machine before a run gives up.
 START_TRIES = 3
+#: The variable by which Ray's workers know the run's working directory. They start in another, an empty one: Ray puts
+#: the one that it was started in before everything else on their path, where a user's own `numpy.py` may lie.
+FOLDER = "NORMBENCH_FOLDER"
 _GROUPS = ("normbench.norms", "normbench.attacks", "normbench.measures")
 
 
@@ -86,6 +96,25 @@ class Cluster:
     packs: dict[str, list[Any]] = field(default_factory=dict)
 
 
+class Connection(contextlib.AbstractContextManager["Connection"]):
+    """Ray for a whole run: it starts when the first trial needs it, and ends with the run.
+
+    address, variables: see `connected`.
+    """
+
+    def __init__(self, address: str | None = None, variables: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.address, self._variables = address, variables
+        self._open = contextlib.ExitStack()
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """Raises `ClusterError`."""
+        return self._open.enter_context(connected(self.address, self._variables))
+
+    def __exit__(self, *of: object) -> None:
+        self._open.close()
+
+
 @contextlib.contextmanager
 def connected(address: str | None, variables: Mapping[str, str]) -> Iterator[Cluster]:
     """Ray on this machine (`address` None; its workers have `variables`) or of the cluster at `address`: `auto`,
@@ -98,18 +127,22 @@ def connected(address: str | None, variables: Mapping[str, str]) -> Iterator[Clu
     if address:
         _reach(address)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    with tempfile.TemporaryDirectory(prefix="normbench-code-") as code:
+    with scratch("code-") as code:
         import ray
 
         logging.getLogger("ray").setLevel(logging.ERROR)
         try:
-            if address:
-                stage(Path(code))
-                environment = {"working_dir": code, "env_vars": {k: os.environ[k] for k in SETTINGS}}
-                ray.init(address, runtime_env=environment, **quiet)
-            else:
-                with _environment({**variables, **NOBODY_TO_ASK}):
-                    start_here(ray, quiet)
+            with _own_sigterm():
+                if address:
+                    stage(code)
+                    environment = {"working_dir": str(code), "env_vars": {k: os.environ[k] for k in SETTINGS}}
+                    ray.init(address, runtime_env=environment, **quiet)
+                else:
+                    with _environment({**variables, **NOBODY_TO_ASK, FOLDER: str(Path.cwd())}), contextlib.chdir(code):
+                        start_here(ray, quiet)
+        except KeyboardInterrupt:
+            ray.shutdown()
+            raise
         except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
             if not address:
                 raise
@@ -131,6 +164,11 @@ def start_here(ray: Any, quiet: dict[str, Any]) -> None:
             ray.init("local", include_dashboard=False, configure_logging=False, _node_ip_address="127.0.0.1", **quiet)
         except Exception as error:  # Ray raises a bare Exception there
             ray.shutdown()
+            if "AF_UNIX path length" in str(error):
+                place = tempfile.gettempdir()
+                raise ClusterError(
+                    f"the path {place} is too long for Ray's sockets: set TMPDIR to a shorter one"
+                ) from error
             if "timed out during startup" not in str(error):
                 raise
             if not left:
@@ -140,6 +178,15 @@ def start_here(ray: Any, quiet: dict[str, Any]) -> None:
                 ) from error
         else:
             return
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Whoever has asked to be told of SIGTERM is told: `ray.init` puts a handler of its own in the place."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

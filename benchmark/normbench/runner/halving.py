@@ -28,11 +28,13 @@ class Halving:
     """
 
     def __init__(self, jobs: Sequence[Mapping[str, Any]]) -> None:
-        """`jobs`: see `normbench.runner.tune.fit`; `halved` names the search, and is empty for trials that run to their
-        end.
+        """`jobs`: see `normbench.runner.tune.fit`; `asha_group` names the search, and is empty for trials that run
+        to their end.
         """
-        self._searches: dict[int, str] = {job["index"]: job["halved"] for job in jobs if job["halved"]}
-        self._jobs: dict[int, dict[str, Any]] = {job["index"]: json.loads(job["job"]) for job in jobs if job["halved"]}
+        self._searches: dict[int, str] = {job["index"]: job["asha_group"] for job in jobs if job["asha_group"]}
+        self._jobs: dict[int, dict[str, Any]] = {
+            job["index"]: json.loads(job["job"]) for job in jobs if job["asha_group"]
+        }
         self._began: dict[int, float] = {}
         self._reports: dict[int, list[dict[str, Any]]] = defaultdict(list)
         self._stopped: set[int] = set()

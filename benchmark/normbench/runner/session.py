@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from rich.console import Console
 from normbench.paths import cache_dir
 from normbench.plan.plan import Item, Plan, State
 from normbench.plan.provenance import provenance
+from normbench.runner.cluster import Connection
 from normbench.runner.progress import Display, display, duration
 from normbench.runner.retry import GOES_ON
 from normbench.runner.sharing import shares
@@ -83,13 +84,11 @@ def run(
     console: Console,
     data_dir: Path | None,
     jobs: int | None,
-    address: str | None,
-    variables: Mapping[str, str],
+    ray: Connection,
 ) -> Summary:
     """Run everything in `plan.todo`. Each outcome is on disk before the next event is looked at.
 
-    variables: see `normbench.runner.spawn.running`. Raises `KeyboardInterrupt`, and `StoreError` at the first outcome
-    that cannot be written.
+    Raises `Interrupted`, and `StoreError` at the first outcome that cannot be written.
     """
     if not plan.todo:
         return Summary(())
@@ -125,8 +124,7 @@ def run(
                         data_dir=data_dir,
                         provenance=provenance(),
                         jobs=jobs,
-                        address=address,
-                        variables=variables,
+                        ray=ray,
                         checkpoints=checkpoints.folder,
                         checkpoint_seconds=float(os.environ.get("NORMBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)),
                     )
@@ -140,6 +138,19 @@ def run(
         raise stop.error from None
     checkpoints.close()
     return Summary(tuple(ended))
+
+
+def both_phases(
+    plan: Plan, run_all: Callable[[Plan], Summary], again: Callable[[Collection[str]], Plan]
+) -> tuple[Plan, Summary]:
+    """Run a plan, and the final trials whose settings it has chosen: they are known once every candidate has ended, one
+    way or another. again: makes the plan anew, told which trials have just been run.
+    """
+    summary = run_all(plan)
+    if not plan.waiting:
+        return plan, summary
+    plan = again({item.trial.trial_id for item, _, _ in summary.ended})
+    return plan, summary + run_all(plan)
 
 
 def _forgo(items: Sequence[Item], console: Console, done: Callable[[Item, Outcome, Display], None]) -> None:
@@ -194,23 +205,32 @@ def _checkpoint_folder(store: Store) -> Path:
     return cache_dir() / "checkpoints" / digest(store.root)[:16]
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the run to end."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """The first Ctrl-C raises `KeyboardInterrupt`, and what runs is brought to its end; a second one ends this process
-    at once.
+    """The first Ctrl-C, SIGTERM or SIGHUP raises `Interrupted`, and what runs is brought to its end; a second one ends
+    this process at once.
     """
 
     def first(number: int, frame: object) -> None:  # noqa: ARG001
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
         if sys.stdout.isatty():
             sys.stdout.write("\x1b[?25h")  # the live table hides the cursor, and a second Ctrl-C would leave it so
-        raise KeyboardInterrupt
+        raise Interrupted(number)
 
-    before = signal.signal(signal.SIGINT, first)
+    before = {each: signal.signal(each, first) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _prepare(items: Sequence[Item], data_dir: Path | None, console: Console) -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import queue
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,17 @@ from normbench.errors import BenchError
 from normbench.paths import checkpoint_path
 from normbench.plan.identity import library_versions
 from normbench.plan.plan import Item
-from normbench.runner.cluster import Cluster, connected, disagreement, needed, prepare, slots, unpack
+from normbench.runner.cluster import (
+    FOLDER,
+    Cluster,
+    Connection,
+    disagreement,
+    needed,
+    prepare,
+    slots,
+    unpack,
+)
+from normbench.runner.folder import scratch
 from normbench.runner.halving import Halving
 from normbench.runner.retry import GOES_ON, LOST, Need, closed, next_need
 from normbench.runner.worker import Job, supervise
@@ -36,16 +46,13 @@ _POLL = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to run. `jobs`: most trials at once (None: as many as fit). `address`: of a Ray cluster (None: this machine
-    alone).
-    """
+    """How to run. `jobs`: most trials at once (None: as many as fit)."""
 
     data_dir: Path | None
     provenance: dict[str, Any]
     jobs: int | None = None
-    address: str | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
-    """For Ray's workers on this machine (see `normbench.runner.spawn`)."""
+    ray: Connection | None = None
+    """The run's; None: one on this machine for these trials alone."""
     checkpoints: Path | None = None
     """Folder for checkpoints; nodes that do not have it use their own cache. None: none are kept."""
     checkpoint_seconds: float = 120.0
@@ -80,9 +87,11 @@ def execute(items: Sequence[Item], limits: Limits, options: Options, events: Eve
     """Run every item to an outcome. Raises `ResourceError` or `ClusterError` before anything runs, `KeyboardInterrupt`
     when interrupted.
     """
-    with connected(options.address, options.variables) as cluster:
+    with contextlib.ExitStack() as own:
+        connection = options.ray or own.enter_context(Connection())
+        cluster = connection.cluster
         need = needed(cluster.nodes, limits)
-        if options.address:
+        if connection.address:
             cluster = prepare(cluster, need, items, options.data_dir)
         fitting = slots(cluster.nodes, need)
         events.placed(_placement(limits, need, min(fitting, options.jobs or fitting, len(items))))
@@ -108,7 +117,7 @@ def _round(works: Sequence[Work], limits: Limits, options: Options, events: Even
             "index": i,
             "need": dict(w.need),
             "job": json.dumps(asdict(_job(w, limits, options))),
-            "halved": _halved(w.item),
+            "asha_group": _asha_group(w.item),
         }
         for i, w in enumerate(works)
     ]
@@ -125,7 +134,7 @@ def _round(works: Sequence[Work], limits: Limits, options: Options, events: Even
     return driver.again
 
 
-def _halved(item: Item) -> str:
+def _asha_group(item: Item) -> str:
     """The search within which weak candidates are stopped early; empty for all other trials."""
     return item.search.label if item.search and item.search.scheduler == "asha" else ""
 
@@ -189,7 +198,7 @@ class _Inside:
 
 
 def fit(jobs: list[dict[str, Any]], at_once: int | None, packs: dict[str, list[Any]], report: Report) -> None:
-    """Run jobs (`index`, `need`, `halved`, JSON of a `Job`) under Tune, telling `report` whatever happens as it
+    """Run jobs (`index`, `need`, `asha_group`, JSON of a `Job`) under Tune, telling `report` whatever happens as it
     happens.
     """
     from ray import tune
@@ -198,7 +207,7 @@ def fit(jobs: list[dict[str, Any]], at_once: int | None, packs: dict[str, list[A
         logging.CRITICAL
     )  # it would name trials whose worker was lost, of which the driver tells in its own words
     halving = Halving(jobs)
-    with tempfile.TemporaryDirectory(prefix="normbench-tune-") as scratch:
+    with scratch("tune-") as storage:
         tune.Tuner(
             tune.with_resources(tune.with_parameters(_trainable, packs=packs), lambda config: config["work"]["need"]),
             param_space={"work": tune.grid_search(jobs)},
@@ -211,7 +220,7 @@ def fit(jobs: list[dict[str, Any]], at_once: int | None, packs: dict[str, list[A
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=scratch,
+                storage_path=str(storage),
                 verbose=0,
                 callbacks=[_callback(report, halving)],
                 failure_config=tune.FailureConfig(max_failures=0),
@@ -228,6 +237,8 @@ def _trainable(config: dict[str, Any], packs: dict[str, list[Any]]) -> None:
     from ray import tune
 
     job = Job(**json.loads(config["work"]["job"]))
+    if folder := os.environ.get(FOLDER):
+        os.chdir(folder)
     tune.report({"event": "started"})
     for name, reference in packs.items():
         unpack(name, reference)

@@ -85,10 +85,10 @@ class LocalFiles(Files):
     """Of this machine, or mounted: written to a temporary name, flushed to disk and renamed."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self._said = root.absolute(), root
 
     def where(self, name: str) -> str:
-        return str(self.root / name)
+        return str(self._said / name)
 
     def list(self, folder: str = "") -> list[Entry]:
         path = self.root / inside(folder) if folder else self.root

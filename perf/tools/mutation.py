@@ -1,8 +1,8 @@
 """How many small faults the tests find: mutmut changes operators, constants and calls of a module, one at a time, and
 runs the tests that reach them.
 
-    python perf/mutation.py board/stats.py plan/identity.py     # modules or folders of the package
-    python perf/mutation.py --all                               # everything that decides what is reported
+    python perf/tools/mutation.py board/stats.py plan/identity.py     # modules or folders of the package
+    python perf/tools/mutation.py --all                               # everything that decides what is reported
 
 Works on a copy of the checkout (mutmut wants the package in `src/`), in `--folder`, where `mutmut` can be used by hand
 afterwards: `mutmut show NAME` prints a mutant. Prints one line a module: mutants, share killed, and the names of those
@@ -20,7 +20,7 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 #: What decides the numbers that are reported, with the tests that are about it.
 TARGETS: dict[str, tuple[str, ...]] = {

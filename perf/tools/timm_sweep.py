@@ -1,7 +1,7 @@
 """Swaps norms in one network of every kind that timm has, trains a step and asks for what an attack needs (`tox -e
 sweep`).
 
-    python -m timm_sweep --table docs/sweep.md
+    python perf/tools/timm_sweep.py --table docs/sweep.md
 
 builds every network of `NETWORKS` on small images and swaps each of `NORMS` and `STRICT` in; a case passes when loss,
 gradients, outputs in eval mode and the gradient to the input are finite. Exits with 1 when a case of `NORMS` fails that

@@ -1,6 +1,6 @@
 """Writes `store/before_3.json`: under which digests the code of schema 2 was known, and the same code now.
 
-    python perf/freeze_code.py OLD [PYTHON ...]
+    python perf/tools/freeze_code.py OLD [PYTHON ...]
 
 OLD: a checkout of the last version of schema 2 (commit 15daee6), whose digests are computed by its own function, under
 each interpreter named (they differ between 3.11 and 3.12). To be run once, before anything that decides numbers changes
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TARGET = Path(__file__).resolve().parent.parent / "benchmark" / "normbench" / "store" / "before_3.json"
+TARGET = Path(__file__).resolve().parents[2] / "benchmark" / "normbench" / "store" / "before_3.json"
 #: Digests by the old function, which its module gives without the libraries that it imports.
 THEN = """
 import ast, hashlib, json, pathlib, re, sys
