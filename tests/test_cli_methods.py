@@ -32,7 +32,7 @@ def test_a_new_method_goes_from_its_template_to_its_check(tmp_path: Path) -> Non
     shutil.copytree(Path(normbench.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(Path(normbench.__file__).parents[2] / "suites", tmp_path / "suites")
     (tmp_path / "pyproject.toml").write_text("")
-    here = {"PYTHONPATH": str(tmp_path)}
+    here = {"PYTHONPATH": str(tmp_path / "benchmark")}
     made = _bench("new", "norm", "mynorm", cwd=tmp_path, **here)
     assert made.returncode == 0, made.stderr
     assert (package / "norms" / "mynorm.py").is_file()
@@ -76,7 +76,7 @@ def test_results_of_a_new_method_go_from_a_run_to_their_mark(tmp_path: Path) -> 
         )
     (tmp_path / "pyproject.toml").write_text("")
     (tmp_path / "suites" / "mine.yaml").write_text(SUITE)
-    here = {"PYTHONPATH": str(tmp_path)}
+    here = {"PYTHONPATH": str(tmp_path / "benchmark")}
     assert _bench("new", "norm", "mynorm", cwd=tmp_path, **here).returncode == 0
     run = _bench("run", "suites/mine.yaml", "--results", "mine", "--site", "built", cwd=tmp_path, **here)
     assert run.returncode == 0, run.stderr + run.stdout

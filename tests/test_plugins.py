@@ -56,7 +56,7 @@ def test_every_plugin_loads_and_describes_itself(registry: Registry) -> None:
 def test_listing_and_loading_plugins_leaves_torch_alone() -> None:
     """Planning asks for names, parameters and claims; none of that may cost the import of torch."""
     code = (
-        "import sys; from benchmark import norms, attacks, measures\n"
+        "import sys; from normbench import norms, attacks, measures\n"
         "for r in (norms.registry, attacks.registry, measures.registry): assert not r.problems(), r.problems()\n"
         "print([m for m in ('torch', 'timm', 'foolbox', 'ray') if m in sys.modules])"
     )

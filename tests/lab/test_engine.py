@@ -44,7 +44,7 @@ CHAOS = 0.1
 #: between eigenvalues. Compared until the shaken twin is off by `TOLERANCE`.
 CHAOTIC = {"bw-pca"}
 #: Compiled in every run of the tests; the others take minutes (`tox -e engine`).
-ALWAYS = ("bn", "gn", "ws+gn", "sn")
+ALWAYS = ("gn", "sn")
 COMBINED = ("ws+gn", "wn+bn", "bn+noise")
 
 

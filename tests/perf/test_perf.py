@@ -1,4 +1,4 @@
-"""Every bench runs at its smallest size and prints what it promises; nothing here judges how fast."""
+"""Every bench runs at its smallest size and prints what it promises (`tox -e perf`); nothing here judges how fast."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def test_there_are_benches_and_each_has_its_table() -> None:
     assert [name for name in BENCHES if f"## {name}" not in readme] == []
 
 
+@pytest.mark.perf
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", BENCHES)
 def test_a_bench_runs_at_its_smallest_size(name: str) -> None:

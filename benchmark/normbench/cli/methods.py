@@ -137,8 +137,8 @@ def new(
     if folder is None and root is None:
         raise BenchError("this is an installed package, not a checkout: say with --folder where the file should go")
     try:
-        path = scaffold(name, folder or Path(str(root)) / "benchmark" / "norms")
-    except (ValueError, FileExistsError) as error:
+        path = scaffold(name, folder or Path(str(root)) / "benchmark" / "normbench" / "norms")
+    except (ValueError, OSError) as error:
         raise BenchError(str(error)) from error
     print(f"wrote {path}; next: bench check norm {name}")
 
