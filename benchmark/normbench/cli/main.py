@@ -79,7 +79,7 @@ def run(
     console = _console()
     loaded, trials, searches, store = _wanted(suite, results, only)
     with ExitStack() as loading:
-        loading.enter_context(run_folder())
+        own_folder = loading.enter_context(run_folder())
         # A cluster's nodes load torch themselves. Here it is loaded from now on, while the plan is made and Ray starts.
         variables = {} if address else loading.enter_context(spawn.running())
         from normbench.cli.terminal import render_choices
@@ -107,7 +107,7 @@ def run(
             console=console,
             data_dir=folder,
             jobs=jobs,
-            ray=loading.enter_context(Connection(address, variables)),
+            ray=loading.enter_context(Connection(own_folder, address, variables)),
         )
 
         def chosen(ended: Collection[str]) -> Plan:

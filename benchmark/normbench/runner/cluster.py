@@ -13,7 +13,7 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from normbench.lab import data as datasets
 from normbench.paths import cache_dir
 from normbench.plan.identity import library_versions
 from normbench.plan.plan import Item
-from normbench.runner.folder import scratch
+from normbench.runner.folder import end_those_in, scratch
 from normbench.runner.retry import Need, fits
 from normbench.spec.trial import DataSpec, Limits
 
@@ -45,7 +45,7 @@ SETTINGS = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_memory_monitor_refresh_ms": "0",
-    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_gcs_server_port_wait_time_s": "300",
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_register_timeout_seconds": "300",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -65,7 +65,7 @@ CLUSTER_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1
 #: Seconds for a cluster's address to answer at all; Ray itself would try for minutes.
 REACH_LIMIT = 10.0
 #: How often Ray is started on this machine before a run gives up.
-START_TRIES = 3
+START_TRIES = 10
 #: The variable by which Ray's workers know the run's working directory. They start in another, an empty one: Ray puts
 #: the one that it was started in before everything else on their path, where a user's own `numpy.py` may lie.
 FOLDER = "NORMBENCH_FOLDER"
@@ -99,26 +99,28 @@ class Cluster:
 class Connection(contextlib.AbstractContextManager["Connection"]):
     """Ray for a whole run: it starts when the first trial needs it, and ends with the run.
 
-    address, variables: see `connected`.
+    folder: the run's. address, variables: see `connected`.
     """
 
-    def __init__(self, address: str | None = None, variables: Mapping[str, str] = MappingProxyType({})) -> None:
-        self.address, self._variables = address, variables
+    def __init__(
+        self, folder: Path, address: str | None = None, variables: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.folder, self.address, self._variables = folder, address, variables
         self._open = contextlib.ExitStack()
 
     @cached_property
     def cluster(self) -> Cluster:
         """Raises `ClusterError`."""
-        return self._open.enter_context(connected(self.address, self._variables))
+        return self._open.enter_context(connected(self.folder, self.address, self._variables))
 
     def __exit__(self, *of: object) -> None:
         self._open.close()
 
 
 @contextlib.contextmanager
-def connected(address: str | None, variables: Mapping[str, str]) -> Iterator[Cluster]:
-    """Ray on this machine (`address` None; its workers have `variables`) or of the cluster at `address`: `auto`,
-    `host:port` or `ray://host:port`.
+def connected(folder: Path, address: str | None, variables: Mapping[str, str]) -> Iterator[Cluster]:
+    """Ray on this machine (`address` None; its files are in `folder`, its workers have `variables`) or of the cluster
+    at `address`: `auto`, `host:port` or `ray://host:port`.
 
     Raises `ClusterError`.
     """
@@ -138,8 +140,9 @@ def connected(address: str | None, variables: Mapping[str, str]) -> Iterator[Clu
                     environment = {"working_dir": str(code), "env_vars": {k: os.environ[k] for k in SETTINGS}}
                     ray.init(address, runtime_env=environment, **quiet)
                 else:
-                    with _environment({**variables, **NOBODY_TO_ASK, FOLDER: str(Path.cwd())}), contextlib.chdir(code):
-                        start_here(ray, quiet)
+                    private = {"_node_ip_address": "127.0.0.1", "_temp_dir": str(folder)}
+                    with _environment({**variables, **NOBODY_TO_ASK, FOLDER: str(Path.cwd())}):
+                        start_here(ray, quiet | private, code)
         except KeyboardInterrupt:
             ray.shutdown()
             raise
@@ -154,28 +157,27 @@ def connected(address: str | None, variables: Mapping[str, str]) -> Iterator[Clu
             ray.shutdown()
 
 
-def start_here(ray: Any, quiet: dict[str, Any]) -> None:
-    """Ray gives its own processes 30 s to start, which is not always enough on a busy machine: it is tried again before
-    it counts. Raises `ClusterError`.
+def start_here(ray: Any, options: dict[str, Any], place: Path) -> None:
+    """Start Ray on this machine, its processes in `place`. Ray gives its raylet 30 s, which no setting changes and
+    which a busy machine may not keep: it is tried again before it counts. Raises `ClusterError`.
     """
-    for left in reversed(range(START_TRIES)):
+    for attempt in range(1, START_TRIES + 1):
         try:
             # "local": with no address Ray would join whatever cluster someone has started on this machine
-            ray.init("local", include_dashboard=False, configure_logging=False, _node_ip_address="127.0.0.1", **quiet)
+            with contextlib.chdir(place):
+                ray.init("local", include_dashboard=False, configure_logging=False, **options)
         except Exception as error:  # Ray raises a bare Exception there
             ray.shutdown()
-            if "AF_UNIX path length" in str(error):
-                place = tempfile.gettempdir()
-                raise ClusterError(
-                    f"the path {place} is too long for Ray's sockets: set TMPDIR to a shorter one"
-                ) from error
+            end_those_in(place)
             if "timed out during startup" not in str(error):
                 raise
-            if not left:
+            if attempt == START_TRIES:
                 raise ClusterError(
                     f"Ray did not start in {START_TRIES} tries of 30 s each: this machine seems to be overloaded; "
                     "try again later"
                 ) from error
+            said = f"Ray has not started in 30 s, this machine is busy: try {attempt + 1} of {START_TRIES}"
+            print(f"bench: {said}", file=sys.stderr)
         else:
             return
 

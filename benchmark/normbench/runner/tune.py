@@ -32,7 +32,7 @@ from normbench.runner.cluster import (
     slots,
     unpack,
 )
-from normbench.runner.folder import scratch
+from normbench.runner.folder import run_folder, scratch
 from normbench.runner.halving import Halving
 from normbench.runner.retry import GOES_ON, LOST, Need, closed, next_need
 from normbench.runner.worker import Job, supervise
@@ -88,7 +88,7 @@ def execute(items: Sequence[Item], limits: Limits, options: Options, events: Eve
     when interrupted.
     """
     with contextlib.ExitStack() as own:
-        connection = options.ray or own.enter_context(Connection())
+        connection = options.ray or own.enter_context(Connection(own.enter_context(run_folder())))
         cluster = connection.cluster
         need = needed(cluster.nodes, limits)
         if connection.address:
