@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -86,6 +87,14 @@ def is_worker(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
         return process.cmdline()[0].startswith("ray::ImplicitFunc")
     return False
+
+
+def left_behind(run: Running, family: list[psutil.Process]) -> list[str]:
+    """Processes and folders of a run that are still there some seconds after its end."""
+    alive = [f"{p.pid} {p.name()}" for p in psutil.wait_procs(family, timeout=10)[1]]
+    ours = {"/tmp", tempfile.gettempdir()}
+    patterns = (f"normbench-run-{run.process.pid}-*", f"ray/session_*_{run.process.pid}")
+    return alive + [str(path) for place in ours for pattern in patterns for path in Path(place).glob(pattern)]
 
 
 @pytest.fixture
@@ -195,6 +204,30 @@ def test_a_lost_ray_worker_is_replaced_and_its_trial_tried_again(place: Place, s
     (again,) = (r for r in rows if r["attempts"] == 2)
     assert "the Ray worker that ran it was lost" in again["log"]
     assert "Trials did not complete" not in "".join(run.lines), "Tune's own list of what the driver has told already"
+
+
+@pytest.mark.parametrize(("name", "part"), [("raylet", "raylet"), ("gcs_server", "head")])
+def test_a_lost_part_of_ray_ends_the_run_with_one_message(
+    place: Place, started: Callable[..., Running], name: str, part: str
+) -> None:
+    """Ray by itself ends such a run after up to a minute without a word."""
+    place.suite(norms="bn, 'saboteur[how=none,seconds=0.3]'", seeds=1)
+    run = started()
+    run.until(lambda: any(line.startswith("[1/2]") for line in run.lines))
+    run.until(run.trials)
+    family = run.family()
+    next(p for p in family if p.name() == name).kill()
+    began = time.monotonic()
+    assert run.end(50) == 3, "".join(run.lines)
+    print(time.monotonic() - began)
+    assert [line for line in run.lines if line.startswith("bench: ")] == [
+        f"bench: Ray's {part} was lost; what had finished is stored, and the same command goes on from here\n"
+    ]
+    assert "Traceback" not in "".join(run.lines)
+    assert left_behind(run, family) == []
+    again = place.bench(*place.run_arguments())
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert [(r["status"], r["attempts"]) for r in place.store.rows()] == [("ok", 1)] * 2
 
 
 def test_rays_memory_monitor_cannot_end_the_run(place: Place) -> None:

@@ -13,15 +13,14 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from normbench.lab import data as datasets
 from normbench.paths import cache_dir
 from normbench.plan.identity import library_versions
 from normbench.plan.plan import Item
+from normbench.runner.alive import RayLostError
 from normbench.runner.folder import end_those_in, scratch
 from normbench.runner.retry import Need, fits
 from normbench.spec.trial import DataSpec, Limits
@@ -69,6 +69,7 @@ START_TRIES = 10
 #: The variable by which Ray's workers know the run's working directory. They start in another, an empty one: Ray puts
 #: the one that it was started in before everything else on their path, where a user's own `numpy.py` may lie.
 FOLDER = "NORMBENCH_FOLDER"
+Note = Callable[[str], None]
 _GROUPS = ("normbench.norms", "normbench.attacks", "normbench.measures")
 
 
@@ -94,31 +95,39 @@ class Cluster:
     client: bool
     """Connected through Ray's client (`ray://`): this process is no part of the cluster."""
     packs: dict[str, list[Any]] = field(default_factory=dict)
+    parts: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    """What of Ray has to answer as long as trials run: its name, host and port."""
 
 
 class Connection(contextlib.AbstractContextManager["Connection"]):
     """Ray for a whole run: it starts when the first trial needs it, and ends with the run.
 
-    folder: the run's. address, variables: see `connected`.
+    folder: the run's. address, variables: see `connected`. note: told what takes longer than it should.
     """
 
     def __init__(
-        self, folder: Path, address: str | None = None, variables: Mapping[str, str] = MappingProxyType({})
+        self,
+        folder: Path,
+        address: str | None = None,
+        variables: Mapping[str, str] = MappingProxyType({}),
+        note: Note = lambda _: None,
     ) -> None:
-        self.folder, self.address, self._variables = folder, address, variables
+        self.folder, self.address, self._variables, self._note = folder, address, variables, note
         self._open = contextlib.ExitStack()
 
     @cached_property
     def cluster(self) -> Cluster:
         """Raises `ClusterError`."""
-        return self._open.enter_context(connected(self.folder, self.address, self._variables))
+        return self._open.enter_context(connected(self.folder, self.address, self._variables, self._note))
 
-    def __exit__(self, *of: object) -> None:
-        self._open.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
 
 
 @contextlib.contextmanager
-def connected(folder: Path, address: str | None, variables: Mapping[str, str]) -> Iterator[Cluster]:
+def connected(folder: Path, address: str | None, variables: Mapping[str, str], note: Note) -> Iterator[Cluster]:
     """Ray on this machine (`address` None; its files are in `folder`, its workers have `variables`) or of the cluster
     at `address`: `auto`, `host:port` or `ray://host:port`.
 
@@ -128,7 +137,7 @@ def connected(folder: Path, address: str | None, variables: Mapping[str, str]) -
     os.environ.update({k: os.environ.get(k, v) for k, v in chosen.items()})
     if address:
         _reach(address)
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    lost, quiet = False, {"logging_level": logging.ERROR, "log_to_driver": False}
     with scratch("code-") as code:
         import ray
 
@@ -142,7 +151,7 @@ def connected(folder: Path, address: str | None, variables: Mapping[str, str]) -
                 else:
                     private = {"_node_ip_address": "127.0.0.1", "_temp_dir": str(folder)}
                     with _environment({**variables, **NOBODY_TO_ASK, FOLDER: str(Path.cwd())}):
-                        start_here(ray, quiet | private, code)
+                        start_here(ray, quiet | private, code, note)
         except KeyboardInterrupt:
             ray.shutdown()
             raise
@@ -152,12 +161,17 @@ def connected(folder: Path, address: str | None, variables: Mapping[str, str]) -
             raise ClusterError(f"--address {address}: {_advice(error)}") from error
         try:
             nodes = tuple(dict(n["Resources"]) for n in ray.nodes() if n["Alive"])
-            yield Cluster(ray, nodes, client=bool(ray.util.client.ray.is_connected()))
+            client = bool(ray.util.client.ray.is_connected())
+            yield Cluster(ray, nodes, client, parts=_parts(ray, address if client else None))
+        except RayLostError:
+            lost = True
+            raise
         finally:
-            ray.shutdown()
+            if not lost:  # else it would wait a minute for what is not there
+                ray.shutdown()
 
 
-def start_here(ray: Any, options: dict[str, Any], place: Path) -> None:
+def start_here(ray: Any, options: dict[str, Any], place: Path, note: Note) -> None:
     """Start Ray on this machine, its processes in `place`. Ray gives its raylet 30 s, which no setting changes and
     which a busy machine may not keep: it is tried again before it counts. Raises `ClusterError`.
     """
@@ -176,10 +190,19 @@ def start_here(ray: Any, options: dict[str, Any], place: Path) -> None:
                     f"Ray did not start in {START_TRIES} tries of 30 s each: this machine seems to be overloaded; "
                     "try again later"
                 ) from error
-            said = f"Ray has not started in 30 s, this machine is busy: try {attempt + 1} of {START_TRIES}"
-            print(f"bench: {said}", file=sys.stderr)
+            note(f"Ray has not started in 30 s, this machine is busy: try {attempt + 1} of {START_TRIES}")
         else:
             return
+
+
+def _parts(ray: Any, client: str | None) -> dict[str, tuple[str, int]]:
+    """See `Cluster.parts`. client: the address where this process is a client of the cluster."""
+    here = ray.get_runtime_context()
+    host, _, port = (client or here.gcs_address).removeprefix("ray://").rpartition(":")
+    if client:
+        return {"client server": (host, int(port))}
+    (node,) = (n for n in ray.nodes() if n["NodeID"] == here.get_node_id())
+    return {"head": (host, int(port)), "raylet": (node["NodeManagerAddress"], node["NodeManagerPort"])}
 
 
 @contextlib.contextmanager
@@ -318,12 +341,7 @@ def prepare(cluster: Cluster, need: Need, items: Sequence[Item], data_dir: Path 
                 f"node {node} has {differing}: these libraries decide numbers, install the same versions on all nodes"
             )
         missing |= set(found["missing"])
-    return Cluster(
-        cluster.ray,
-        cluster.nodes,
-        cluster.client,
-        {name: [ray.put(pack(wanted[name], data_dir))] for name in sorted(missing)},
-    )
+    return replace(cluster, packs={name: [ray.put(pack(wanted[name], data_dir))] for name in sorted(missing)})
 
 
 def examine(specs: Mapping[str, tuple[str, str, bool]], data_dir: str | None) -> dict[str, Any]:

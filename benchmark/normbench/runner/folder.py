@@ -10,11 +10,13 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
+from normbench.runner._linux import working_in
 
 #: The variable by which the processes of a run know its folder.
 RUN = "NORMBENCH_RUN"
@@ -28,7 +30,7 @@ _SOCKET, _ADDED = (
     103,
     len("/normbench-run-1234567-12345678/session_2026-01-01_00-00-00_000000_1234567/sockets/raylet.1"),
 )
-#: Seconds for processes to go that have been asked to.
+#: Seconds for processes to go that have been killed.
 _GO = 10.0
 
 
@@ -39,7 +41,7 @@ def run_folder() -> Iterator[Path]:
     """
     places = {tempfile.gettempdir(), _SHORT}
     for dead in (folder for place in places for folder in Path(place).glob(f"{_PREFIX}*") if _is_dead(folder)):
-        _clear(dead)
+        clear(dead)
     place = tempfile.gettempdir() if len(tempfile.gettempdir()) + _ADDED <= _SOCKET else _SHORT
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
     before = os.environ.get(RUN)
@@ -52,7 +54,7 @@ def run_folder() -> Iterator[Path]:
             os.environ.pop(RUN)
             if before is not None:
                 os.environ[RUN] = before
-            _clear(folder)
+            clear(folder)
 
 
 @contextlib.contextmanager
@@ -65,23 +67,19 @@ def scratch(prefix: str) -> Iterator[Path]:
 
 
 def end_those_in(folder: Path) -> None:
-    """End the processes of this user whose working directory lies in a folder: Ray's are started so."""
-    left = [process for process in psutil.process_iter() if process.pid != os.getpid() and _works_in(process, folder)]
-    for process in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(left, timeout=_GO)
+    """End the processes whose working directory lies in a folder: all of Ray's are started so."""
+    deadline = time.monotonic() + _GO
+    while (left := working_in(folder)) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
 
 
-def _clear(folder: Path) -> None:
+def clear(folder: Path) -> None:
+    """End what still works in the folder of a run, and remove it."""
     end_those_in(folder)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _works_in(process: psutil.Process, folder: Path) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return Path(process.cwd().removesuffix(" (deleted)")).is_relative_to(folder)
-    return False
 
 
 def _is_dead(folder: Path) -> bool:

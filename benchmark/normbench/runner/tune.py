@@ -15,6 +15,7 @@ import os
 import queue
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,9 @@ from normbench.errors import BenchError
 from normbench.paths import checkpoint_path
 from normbench.plan.identity import library_versions
 from normbench.plan.plan import Item
-from normbench.runner.cluster import (
-    FOLDER,
-    Cluster,
-    Connection,
-    disagreement,
-    needed,
-    prepare,
-    slots,
-    unpack,
-)
-from normbench.runner.folder import run_folder, scratch
+from normbench.runner.alive import watched
+from normbench.runner.cluster import FOLDER, Cluster, Connection, disagreement, needed, prepare, slots, unpack
+from normbench.runner.folder import clear, run_folder, scratch
 from normbench.runner.halving import Halving
 from normbench.runner.retry import GOES_ON, LOST, Need, closed, next_need
 from normbench.runner.worker import Job, supervise
@@ -84,12 +77,13 @@ Report = Callable[[int, dict[str, Any]], None]
 
 
 def execute(items: Sequence[Item], limits: Limits, options: Options, events: Events) -> None:
-    """Run every item to an outcome. Raises `ResourceError` or `ClusterError` before anything runs, `KeyboardInterrupt`
-    when interrupted.
+    """Run every item to an outcome. Raises `ResourceError` or `ClusterError` before anything runs, `RayLostError`
+    where it goes meanwhile, `KeyboardInterrupt` when interrupted.
     """
     with contextlib.ExitStack() as own:
         connection = options.ray or own.enter_context(Connection(own.enter_context(run_folder())))
         cluster = connection.cluster
+        own.enter_context(watched(cluster.parts, partial(clear, connection.folder)))
         need = needed(cluster.nodes, limits)
         if connection.address:
             cluster = prepare(cluster, need, items, options.data_dir)
