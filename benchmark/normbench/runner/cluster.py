@@ -208,10 +208,17 @@ def _parts(ray: Any, client: str | None) -> dict[str, tuple[str, int]]:
 @contextlib.contextmanager
 def _own_sigterm() -> Iterator[None]:
     """Whoever has asked to be told of SIGTERM is told: `ray.init` puts a handler of its own in the place."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    before, here = signal.getsignal(signal.SIGTERM), threading.current_thread() is threading.main_thread()
+    try:
+        yield
+    except SystemExit:  # what Ray's handler raises
+        if here:
+            signal.signal(signal.SIGTERM, before)
+            signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        if here:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import queue
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -28,11 +29,13 @@ from normbench.runner.cluster import FOLDER, Cluster, Connection, disagreement, 
 from normbench.runner.folder import clear, run_folder, scratch
 from normbench.runner.halving import Halving
 from normbench.runner.retry import GOES_ON, LOST, Need, closed, next_need
-from normbench.runner.worker import Job, supervise
+from normbench.runner.worker import Job, last_lines, supervise
 from normbench.spec.outcome import Outcome, Status
 from normbench.spec.trial import Limits, Trial
 
 _LOG_LINES = 30
+#: Marks of Ray's in the output of its workers.
+_RAYS_OWN = (":job_id:", ":actor_name:", ":task_name:")
 #: Seconds between two looks at what a driver inside the cluster has to tell.
 _POLL = 0.2
 
@@ -273,12 +276,27 @@ def _callback(report: Report, halving: Halving) -> Any:
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             file = trial.error_file
             text = Path(file).read_text(errors="replace") if file and Path(file).is_file() else ""
-            report(trial.config["work"]["index"], {"event": "lost", "text": text})
+            report(trial.config["work"]["index"], {"event": "lost", "text": text, "wrote": _last_written(text)})
 
         def __reduce__(self) -> tuple[Any, ...]:
             return Callback, ()  # Tune pickles callbacks for its own resume, which is not used
 
     return Forward()
+
+
+def _last_written(text: str) -> str:
+    """The last lines on the standard error of a lost worker; empty where its machine is not this one.
+
+    text: what Ray says of the loss; the number of the worker's process is in there.
+    """
+    from ray import get_runtime_context
+
+    here, found = get_runtime_context(), re.search(r"\bpid: (\d+)", text)
+    logs = Path(here.get_temp_dir(), here.get_session_name(), "logs")
+    for path in logs.glob(f"worker-*-{found[1]}.err") if found else ():
+        with path.open("rb") as log:
+            return "\n".join(line for line in last_lines(log).splitlines() if not line.startswith(_RAYS_OWN))
+    return ""
 
 
 class Driver:
@@ -306,7 +324,7 @@ class Driver:
             case "outcome":
                 self._end(index, Outcome.model_validate_json(event["outcome"]))
             case "lost":
-                self._end(index, self._lost(index, event["text"]))
+                self._end(index, self._lost(index, event["text"], event["wrote"]))
 
     def gave_up(self, why: str) -> None:
         """`fit` is over. What was running counts as lost; what had not started is for the next round. Raises
@@ -321,9 +339,9 @@ class Driver:
                 self.again.append(self._works[index])
         self._open.clear()
 
-    def _lost(self, index: int, text: str) -> Outcome:
+    def _lost(self, index: int, text: str, wrote: str = "") -> Outcome:
         """The Ray worker itself went: it was killed, Ray's memory monitor ended it, or its machine is gone."""
-        log, epoch = "\n".join(text.splitlines()[-_LOG_LINES:]), self._epochs.get(index, 0)
+        log, epoch = "\n".join([*text.splitlines()[-_LOG_LINES:], *wrote.splitlines()]), self._epochs.get(index, 0)
         if "OutOfMemory" in text:
             facts = {"out_of": "host memory"}
             return Outcome(
@@ -335,7 +353,8 @@ class Driver:
             )
         return Outcome(
             status=Status.KILLED,
-            reason="the Ray worker that ran it was lost",
+            reason="the Ray worker that ran it was lost"
+            + (f"; it last wrote: {wrote.splitlines()[-1]}" if wrote.strip() else ""),
             log=log,
             epoch=epoch,
             provenance={"ended_by": LOST},
