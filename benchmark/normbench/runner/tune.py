@@ -26,7 +26,7 @@ from normbench.plan.identity import library_versions
 from normbench.plan.plan import Item
 from normbench.runner.alive import watched
 from normbench.runner.cluster import FOLDER, Cluster, Connection, disagreement, needed, prepare, slots, unpack
-from normbench.runner.folder import clear, run_folder, scratch
+from normbench.runner.folder import RUN, clear, run_folder, scratch
 from normbench.runner.halving import Halving
 from normbench.runner.retry import GOES_ON, LOST, Need, closed, next_need
 from normbench.runner.worker import Job, last_lines, supervise
@@ -285,17 +285,15 @@ def _callback(report: Report, halving: Halving) -> Any:
 
 
 def _last_written(text: str) -> str:
-    """The last lines on the standard error of a lost worker; empty where its machine is not this one.
+    """The last lines on the standard error of a lost worker of this machine; empty where a cluster's was lost.
 
     text: what Ray says of the loss; the number of the worker's process is in there.
     """
-    from ray import get_runtime_context
-
-    here, found = get_runtime_context(), re.search(r"\bpid: (\d+)", text)
-    logs = Path(here.get_temp_dir(), here.get_session_name(), "logs")
+    found = re.search(r"\bpid: (\d+)", text)
+    logs = Path(os.environ.get(RUN, os.devnull)) / "session_latest" / "logs"
     for path in logs.glob(f"worker-*-{found[1]}.err") if found else ():
         with path.open("rb") as log:
-            return "\n".join(line for line in last_lines(log).splitlines() if not line.startswith(_RAYS_OWN))
+            return "\n".join(line for line in last_lines(log).splitlines() if not line.startswith(_RAYS_OWN)).strip()
     return ""
 
 
@@ -354,7 +352,7 @@ class Driver:
         return Outcome(
             status=Status.KILLED,
             reason="the Ray worker that ran it was lost"
-            + (f"; it last wrote: {wrote.splitlines()[-1]}" if wrote.strip() else ""),
+            + (f"; it last wrote: {wrote.splitlines()[-1]}" if wrote else ""),
             log=log,
             epoch=epoch,
             provenance={"ended_by": LOST},
