@@ -67,7 +67,6 @@ class Nodes:
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
             "RAY_TMPDIR": str(self.scratch),  # so that no other Ray of this machine meets this one
-            "RAY_raylet_start_wait_time_s": "300",
         }
         return {k: v for k, v in os.environ.items() if k not in left_out} | own
 

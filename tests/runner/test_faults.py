@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -86,6 +87,14 @@ def is_worker(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
         return process.cmdline()[0].startswith("ray::ImplicitFunc")
     return False
+
+
+def left_behind(run: Running, family: list[psutil.Process]) -> list[str]:
+    """Processes and folders of a run that are still there some seconds after its end."""
+    alive = [f"{p.pid} {p.name()}" for p in psutil.wait_procs(family, timeout=10)[1]]
+    ours = {"/tmp", tempfile.gettempdir()}
+    patterns = (f"normbench-run-{run.process.pid}-*", f"ray/session_*_{run.process.pid}")
+    return alive + [str(path) for place in ours for pattern in patterns for path in Path(place).glob(pattern)]
 
 
 @pytest.fixture
@@ -182,7 +191,52 @@ def test_a_second_ctrl_c_ends_at_once(place: Place, started: Callable[..., Runni
     assert not alive
 
 
+@pytest.mark.parametrize(
+    ("number", "reached"),
+    [
+        (signal.SIGTERM, "gcs_server"),
+        (signal.SIGHUP, "raylet"),
+        (signal.SIGINT, "raylet"),
+        (signal.SIGTERM, "bench-trial"),
+    ],
+)
+def test_a_signal_ends_a_run_during_the_start_of_ray_too(
+    place: Place, started: Callable[..., Running], number: signal.Signals, reached: str
+) -> None:
+    """As soon as a process of this name is there."""
+    place.suite(norms="'saboteur[how=none,seconds=1]'", seeds=1)
+    run = started()
+    run.until(lambda: any(_name(p) == reached for p in run.family()))
+    family = run.family()
+    run.process.send_signal(number)
+    assert run.end(60) == 128 + number, "".join(run.lines)
+    assert "interrupted: what had finished is stored; the same command goes on from here" in "".join(run.lines)
+    assert "Traceback" not in "".join(run.lines)
+    assert left_behind(run, family) == []
+
+
+def _name(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return str(process.name())
+    return ""
+
+
+#: Imported by every Python process of a run: it writes a line now and then, as libraries do.
+TALKATIVE = """
+import os, threading, time
+def _write():
+    while True:
+        time.sleep(0.05)
+        os.write(2, f"words of {os.getpid()}\\n".encode())
+threading.Thread(target=_write, daemon=True).start()
+"""
+
+
 def test_a_lost_ray_worker_is_replaced_and_its_trial_tried_again(place: Place, started: Callable[..., Running]) -> None:
+    module = place.root / "on the path"
+    module.mkdir()
+    (module / "sitecustomize.py").write_text(TALKATIVE)
+    place.environment["PYTHONPATH"] = os.pathsep.join([str(module), place.environment["PYTHONPATH"]])
     place.suite(norms="'saboteur[how=none,seconds=0.01]', gn", seeds=1, epochs=4)
     run = started()
     run.until(run.trials)
@@ -193,8 +247,30 @@ def test_a_lost_ray_worker_is_replaced_and_its_trial_tried_again(place: Place, s
     assert {r["status"] for r in rows} == {"ok"}
     assert sorted(r["attempts"] for r in rows) == [1, 2]
     (again,) = (r for r in rows if r["attempts"] == 2)
-    assert "the Ray worker that ran it was lost" in again["log"]
+    assert f"the Ray worker that ran it was lost; it last wrote: words of {worker.pid}" in again["log"]
     assert "Trials did not complete" not in "".join(run.lines), "Tune's own list of what the driver has told already"
+
+
+@pytest.mark.parametrize(("name", "part"), [("raylet", "raylet"), ("gcs_server", "head")])
+def test_a_lost_part_of_ray_ends_the_run_with_one_message(
+    place: Place, started: Callable[..., Running], name: str, part: str
+) -> None:
+    """Ray by itself ends such a run after up to a minute without a word."""
+    place.suite(norms="bn, 'saboteur[how=none,seconds=0.3]'", seeds=1)
+    run = started()
+    run.until(lambda: any(line.startswith("[1/2]") for line in run.lines))
+    run.until(run.trials)
+    family = run.family()
+    next(p for p in family if _name(p) == name).kill()
+    assert run.end(50) == 3, "".join(run.lines)
+    assert [line for line in run.lines if line.startswith("bench: ")] == [
+        f"bench: Ray's {part} was lost; what had finished is stored, and the same command goes on from here\n"
+    ]
+    assert "Traceback" not in "".join(run.lines)
+    assert left_behind(run, family) == []
+    again = place.bench(*place.run_arguments())
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert [(r["status"], r["attempts"]) for r in place.store.rows()] == [("ok", 1)] * 2
 
 
 def test_rays_memory_monitor_cannot_end_the_run(place: Place) -> None:

@@ -36,7 +36,9 @@ def test_modules_of_the_working_directory_are_none_of_a_runs(tmp_path: Path, dat
     said, _ = running.communicate(timeout=280)
     assert running.returncode == 0, said
     assert [(r["status"], r["reason"]) for r in place.store.rows()] == [("ok", "")]
-    assert not list(Path(tempfile.gettempdir()).glob(f"normbench-run-{running.pid}-*")), "nothing stays behind"
+    for temporary in {"/tmp", tempfile.gettempdir()}:
+        assert not list(Path(temporary).glob(f"normbench-run-{running.pid}-*")), "nothing stays behind"
+        assert not list(Path(temporary).glob(f"ray/session_*_{running.pid}")), "Ray's files are in the run's folder"
     plan = subprocess.run(
         [str(command), "plan", "small.yaml", "--results", "results", "--json"],
         cwd=tmp_path,

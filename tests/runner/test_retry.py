@@ -102,7 +102,7 @@ def test_a_lost_worker_goes_again_and_a_good_trial_is_stored(make_trial: MakeTri
     played = Round(make_trial)
     played.driver.receive(0, {"event": "started"})
     played.driver.receive(0, {"event": "progress", "progress": {"epoch": 4.5}})
-    played.driver.receive(0, {"event": "lost", "text": "The actor died unexpectedly"})
+    played.driver.receive(0, {"event": "lost", "text": "The actor died unexpectedly", "wrote": "one\nlast"})
     played.outcome(1, ended(Status.OK))
     played.outcome(1, ended(Status.ERROR))  # a second end of the same trial is none
     played.driver.gave_up("it ended")
@@ -111,8 +111,9 @@ def test_a_lost_worker_goes_again_and_a_good_trial_is_stored(make_trial: MakeTri
     assert (again.past[0].provenance["ended_by"], again.past[0].epoch, again.past[0].log) == (
         "lost",
         4,
-        "The actor died unexpectedly",
+        "The actor died unexpectedly\none\nlast",
     )
+    assert again.past[0].reason.endswith("was lost; it last wrote: last")
     assert "is tried again" in played.notes[0]
 
 
@@ -123,6 +124,7 @@ def test_what_ray_ends_for_memory_goes_again_alone(make_trial: MakeTrial) -> Non
         {
             "event": "lost",
             "text": "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.",
+            "wrote": "",
         },
     )
     (again,) = played.driver.again
@@ -143,7 +145,7 @@ def test_when_ray_gives_up_the_running_ones_lose_a_try_and_the_others_none(make_
 
 def test_three_losses_are_a_row(make_trial: MakeTrial) -> None:
     played = Round(make_trial, past=(LOST,) * RETRIES)
-    played.driver.receive(0, {"event": "lost", "text": ""})
+    played.driver.receive(0, {"event": "lost", "text": "", "wrote": ""})
     assert not played.driver.again
     assert [(o.status, o.attempts) for _, o in played.done] == [(Status.KILLED, 3)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,21 +26,27 @@ class Slow:
         self.calls.append("shutdown")
 
 
-def test_a_slow_start_is_tried_again() -> None:
+def test_a_slow_start_is_tried_again(tmp_path: Path) -> None:
+    said: list[str] = []
     ray = Slow(START_TRIES - 1)
-    start_here(ray, {})
+    start_here(ray, {}, tmp_path, said.append)
     assert ray.calls == ["init", "shutdown"] * (START_TRIES - 1) + ["init"]
+    assert [line.rpartition(": ")[2] for line in said] == [
+        f"try {n} of {START_TRIES}" for n in range(2, START_TRIES + 1)
+    ]
 
 
-def test_a_machine_that_never_gets_there_is_told() -> None:
+def test_a_machine_that_never_gets_there_is_told(tmp_path: Path) -> None:
+    said: list[str] = []
     ray = Slow(START_TRIES)
     with pytest.raises(ClusterError, match="overloaded"):
-        start_here(ray, {})
+        start_here(ray, {}, tmp_path, said.append)
     assert ray.calls == ["init", "shutdown"] * START_TRIES
 
 
-def test_any_other_failure_stands_as_it_is() -> None:
+def test_any_other_failure_stands_as_it_is(tmp_path: Path) -> None:
+    said: list[str] = []
     ray = Slow(1, "no space left")
     with pytest.raises(Exception, match="no space left"):
-        start_here(ray, {})
+        start_here(ray, {}, tmp_path, said.append)
     assert ray.calls == ["init", "shutdown"]

@@ -79,7 +79,7 @@ def run(
     console = _console()
     loaded, trials, searches, store = _wanted(suite, results, only)
     with ExitStack() as loading:
-        loading.enter_context(run_folder())
+        own_folder = loading.enter_context(run_folder())
         # A cluster's nodes load torch themselves. Here it is loaded from now on, while the plan is made and Ray starts.
         variables = {} if address else loading.enter_context(spawn.running())
         from normbench.cli.terminal import render_choices
@@ -107,7 +107,9 @@ def run(
             console=console,
             data_dir=folder,
             jobs=jobs,
-            ray=loading.enter_context(Connection(address, variables)),
+            ray=loading.enter_context(
+                Connection(own_folder, address, variables, partial(console.print, soft_wrap=True))
+            ),
         )
 
         def chosen(ended: Collection[str]) -> Plan:
@@ -381,12 +383,15 @@ def _console() -> Console:
 
 
 def main() -> None:
-    """Entry point of `bench`: what a user can mend is one message and exit code 2."""
+    """Entry point of `bench`: what a user can mend is one message and an exit code."""
     try:
         app()
     except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        sys.exit(2)
+        print(f"bench: {error}", file=sys.stderr, flush=True)
+        if error.at_once:
+            sys.stdout.flush()
+            os._exit(error.exit_code)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

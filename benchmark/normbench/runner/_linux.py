@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
 import sys
 from pathlib import Path
@@ -36,6 +37,16 @@ def children(pid: int) -> set[int]:
             with contextlib.suppress(OSError):
                 found.update(int(child) for child in (task / "children").read_text().split())
     return found
+
+
+def working_in(folder: Path) -> set[int]:
+    """The other processes of this user whose working directory lies in a folder, be it removed or not."""
+    found: set[int] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # another user's, or it has ended
+            if (process / "cwd").readlink().is_relative_to(folder):
+                found.add(int(process.name))
+    return found - {os.getpid()}
 
 
 def _prctl(option: int, value: int | bytes) -> None:

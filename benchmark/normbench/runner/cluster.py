@@ -13,15 +13,14 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,8 @@ from normbench.lab import data as datasets
 from normbench.paths import cache_dir
 from normbench.plan.identity import library_versions
 from normbench.plan.plan import Item
-from normbench.runner.folder import scratch
+from normbench.runner.alive import RayLostError
+from normbench.runner.folder import end_those_in, scratch
 from normbench.runner.retry import Need, fits
 from normbench.spec.trial import DataSpec, Limits
 
@@ -45,7 +45,7 @@ SETTINGS = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_memory_monitor_refresh_ms": "0",
-    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_gcs_server_port_wait_time_s": "300",
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_register_timeout_seconds": "300",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -65,10 +65,11 @@ CLUSTER_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1
 #: Seconds for a cluster's address to answer at all; Ray itself would try for minutes.
 REACH_LIMIT = 10.0
 #: How often Ray is started on this machine before a run gives up.
-START_TRIES = 3
+START_TRIES = 10
 #: The variable by which Ray's workers know the run's working directory. They start in another, an empty one: Ray puts
 #: the one that it was started in before everything else on their path, where a user's own `numpy.py` may lie.
 FOLDER = "NORMBENCH_FOLDER"
+Note = Callable[[str], None]
 _GROUPS = ("normbench.norms", "normbench.attacks", "normbench.measures")
 
 
@@ -94,31 +95,41 @@ class Cluster:
     client: bool
     """Connected through Ray's client (`ray://`): this process is no part of the cluster."""
     packs: dict[str, list[Any]] = field(default_factory=dict)
+    parts: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    """What of Ray has to answer as long as trials run: its name, host and port."""
 
 
 class Connection(contextlib.AbstractContextManager["Connection"]):
     """Ray for a whole run: it starts when the first trial needs it, and ends with the run.
 
-    address, variables: see `connected`.
+    folder: the run's. address, variables: see `connected`. note: told what takes longer than it should.
     """
 
-    def __init__(self, address: str | None = None, variables: Mapping[str, str] = MappingProxyType({})) -> None:
-        self.address, self._variables = address, variables
+    def __init__(
+        self,
+        folder: Path,
+        address: str | None = None,
+        variables: Mapping[str, str] = MappingProxyType({}),
+        note: Note = lambda _: None,
+    ) -> None:
+        self.folder, self.address, self._variables, self._note = folder, address, variables, note
         self._open = contextlib.ExitStack()
 
     @cached_property
     def cluster(self) -> Cluster:
         """Raises `ClusterError`."""
-        return self._open.enter_context(connected(self.address, self._variables))
+        return self._open.enter_context(connected(self.folder, self.address, self._variables, self._note))
 
-    def __exit__(self, *of: object) -> None:
-        self._open.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
 
 
 @contextlib.contextmanager
-def connected(address: str | None, variables: Mapping[str, str]) -> Iterator[Cluster]:
-    """Ray on this machine (`address` None; its workers have `variables`) or of the cluster at `address`: `auto`,
-    `host:port` or `ray://host:port`.
+def connected(folder: Path, address: str | None, variables: Mapping[str, str], note: Note) -> Iterator[Cluster]:
+    """Ray on this machine (`address` None; its files are in `folder`, its workers have `variables`) or of the cluster
+    at `address`: `auto`, `host:port` or `ray://host:port`.
 
     Raises `ClusterError`.
     """
@@ -126,7 +137,7 @@ def connected(address: str | None, variables: Mapping[str, str]) -> Iterator[Clu
     os.environ.update({k: os.environ.get(k, v) for k, v in chosen.items()})
     if address:
         _reach(address)
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    lost, quiet = False, {"logging_level": logging.ERROR, "log_to_driver": False}
     with scratch("code-") as code:
         import ray
 
@@ -138,8 +149,9 @@ def connected(address: str | None, variables: Mapping[str, str]) -> Iterator[Clu
                     environment = {"working_dir": str(code), "env_vars": {k: os.environ[k] for k in SETTINGS}}
                     ray.init(address, runtime_env=environment, **quiet)
                 else:
-                    with _environment({**variables, **NOBODY_TO_ASK, FOLDER: str(Path.cwd())}), contextlib.chdir(code):
-                        start_here(ray, quiet)
+                    private = {"_node_ip_address": "127.0.0.1", "_temp_dir": str(folder)}
+                    with _environment({**variables, **NOBODY_TO_ASK, FOLDER: str(Path.cwd())}):
+                        start_here(ray, quiet | private, code, note)
         except KeyboardInterrupt:
             ray.shutdown()
             raise
@@ -149,44 +161,64 @@ def connected(address: str | None, variables: Mapping[str, str]) -> Iterator[Clu
             raise ClusterError(f"--address {address}: {_advice(error)}") from error
         try:
             nodes = tuple(dict(n["Resources"]) for n in ray.nodes() if n["Alive"])
-            yield Cluster(ray, nodes, client=bool(ray.util.client.ray.is_connected()))
+            client = bool(ray.util.client.ray.is_connected())
+            yield Cluster(ray, nodes, client, parts=_parts(ray, address if client else None))
+        except RayLostError:
+            lost = True
+            raise
         finally:
-            ray.shutdown()
+            if not lost:  # else it would wait a minute for what is not there
+                ray.shutdown()
 
 
-def start_here(ray: Any, quiet: dict[str, Any]) -> None:
-    """Ray gives its own processes 30 s to start, which is not always enough on a busy machine: it is tried again before
-    it counts. Raises `ClusterError`.
+def start_here(ray: Any, options: dict[str, Any], place: Path, note: Note) -> None:
+    """Start Ray on this machine, its processes in `place`. Ray gives its raylet 30 s, which no setting changes and
+    which a busy machine may not keep: it is tried again before it counts. Raises `ClusterError`.
     """
-    for left in reversed(range(START_TRIES)):
+    for attempt in range(1, START_TRIES + 1):
         try:
             # "local": with no address Ray would join whatever cluster someone has started on this machine
-            ray.init("local", include_dashboard=False, configure_logging=False, _node_ip_address="127.0.0.1", **quiet)
+            with contextlib.chdir(place):
+                ray.init("local", include_dashboard=False, configure_logging=False, **options)
         except Exception as error:  # Ray raises a bare Exception there
             ray.shutdown()
-            if "AF_UNIX path length" in str(error):
-                place = tempfile.gettempdir()
-                raise ClusterError(
-                    f"the path {place} is too long for Ray's sockets: set TMPDIR to a shorter one"
-                ) from error
+            end_those_in(place)
             if "timed out during startup" not in str(error):
                 raise
-            if not left:
+            if attempt == START_TRIES:
                 raise ClusterError(
                     f"Ray did not start in {START_TRIES} tries of 30 s each: this machine seems to be overloaded; "
                     "try again later"
                 ) from error
+            note(f"Ray has not started in 30 s, this machine is busy: try {attempt + 1} of {START_TRIES}")
         else:
             return
+
+
+def _parts(ray: Any, client: str | None) -> dict[str, tuple[str, int]]:
+    """See `Cluster.parts`. client: the address where this process is a client of the cluster."""
+    here = ray.get_runtime_context()
+    host, _, port = (client or here.gcs_address).removeprefix("ray://").rpartition(":")
+    if client:
+        return {"client server": (host, int(port))}
+    (node,) = (n for n in ray.nodes() if n["NodeID"] == here.get_node_id())
+    return {"head": (host, int(port)), "raylet": (node["NodeManagerAddress"], node["NodeManagerPort"])}
 
 
 @contextlib.contextmanager
 def _own_sigterm() -> Iterator[None]:
     """Whoever has asked to be told of SIGTERM is told: `ray.init` puts a handler of its own in the place."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    before, here = signal.getsignal(signal.SIGTERM), threading.current_thread() is threading.main_thread()
+    try:
+        yield
+    except SystemExit:  # what Ray's handler raises
+        if here:
+            signal.signal(signal.SIGTERM, before)
+            signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        if here:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
@@ -316,12 +348,7 @@ def prepare(cluster: Cluster, need: Need, items: Sequence[Item], data_dir: Path 
                 f"node {node} has {differing}: these libraries decide numbers, install the same versions on all nodes"
             )
         missing |= set(found["missing"])
-    return Cluster(
-        cluster.ray,
-        cluster.nodes,
-        cluster.client,
-        {name: [ray.put(pack(wanted[name], data_dir))] for name in sorted(missing)},
-    )
+    return replace(cluster, packs={name: [ray.put(pack(wanted[name], data_dir))] for name in sorted(missing)})
 
 
 def examine(specs: Mapping[str, tuple[str, str, bool]], data_dir: str | None) -> dict[str, Any]:

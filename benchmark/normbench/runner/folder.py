@@ -1,37 +1,60 @@
 """The folder of a run: what its processes write to disk for a while lies there, and goes when the run ends.
 
-A run that is killed leaves its folder behind; the next run on the machine removes it.
+A run that is killed leaves its folder behind, and some of Ray's processes; the next run on the machine ends them and
+removes it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
+import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from normbench.runner._linux import working_in
 
 #: The variable by which the processes of a run know its folder.
 RUN = "NORMBENCH_RUN"
 _PREFIX = "normbench-run-"
+#: Held by a run as long as it lives: a process id would not tell, it may be another process's by now.
+_LOCK = "lock"
+#: Where temporary files lie on every Unix.
+_SHORT = "/tmp"  # noqa: S108 (folders there are made by `mkdtemp`)
+#: The longest path of a socket in bytes (104 on macOS), and what Ray and this module add to the temporary folder's.
+_SOCKET, _ADDED = (
+    103,
+    len("/normbench-run-1234567-12345678/session_2026-01-01_00-00-00_000000_1234567/sockets/raylet.1"),
+)
+#: Seconds for processes to go that have been killed.
+_GO = 10.0
 
 
 @contextlib.contextmanager
 def run_folder() -> Iterator[Path]:
-    """Make this run's folder, which its user alone may enter, and remove it at the end. Removes those of dead runs."""
-    _sweep()
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    """Make this run's folder, which its user alone may enter, and remove it at the end with what still works in it.
+    Clears up after dead runs.
+    """
+    places = {tempfile.gettempdir(), _SHORT}
+    for dead in (folder for place in places for folder in Path(place).glob(f"{_PREFIX}*") if _is_dead(folder)):
+        clear(dead)
+    place = tempfile.gettempdir() if len(tempfile.gettempdir()) + _ADDED <= _SOCKET else _SHORT
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
     before = os.environ.get(RUN)
     os.environ[RUN] = str(folder)
-    try:
-        yield folder
-    finally:
-        if before is None:
-            os.environ.pop(RUN, None)
-        else:
-            os.environ[RUN] = before
-        shutil.rmtree(folder, ignore_errors=True)
+    with (folder / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            os.environ.pop(RUN)
+            if before is not None:
+                os.environ[RUN] = before
+            clear(folder)
 
 
 @contextlib.contextmanager
@@ -43,22 +66,29 @@ def scratch(prefix: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _sweep() -> None:
-    """Remove folders of this user's runs whose process is gone."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        with contextlib.suppress(OSError):
-            if folder.lstat().st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
-                continue
-            if pid.isdigit() and not _runs(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
+def end_those_in(folder: Path) -> None:
+    """End the processes whose working directory lies in a folder: all of Ray's are started so."""
+    deadline = time.monotonic() + _GO
+    while (left := working_in(folder)) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
 
 
-def _runs(pid: int) -> bool:
+def clear(folder: Path) -> None:
+    """End what still works in the folder of a run, and remove it."""
+    end_those_in(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_dead(folder: Path) -> bool:
+    """Is it the folder of a run of this user that has ended without removing it?"""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
+            return False
+        with (folder / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # it is held, or not there yet
         return False
-    except OSError:
-        return True
     return True

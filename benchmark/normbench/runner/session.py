@@ -223,11 +223,17 @@ def interruptible() -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
         if sys.stdout.isatty():
             sys.stdout.write("\x1b[?25h")  # the live table hides the cursor, and a second Ctrl-C would leave it so
+        came.append(number)
         raise Interrupted(number)
 
+    came: list[int] = []
     before = {each: signal.signal(each, first) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
+    except KeyboardInterrupt:
+        if came:  # where it met a call to Ray, that has made a plain one of it
+            raise Interrupted(came[0]) from None
+        raise
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

@@ -13,8 +13,10 @@ import json
 import logging
 import os
 import queue
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +24,18 @@ from normbench.errors import BenchError
 from normbench.paths import checkpoint_path
 from normbench.plan.identity import library_versions
 from normbench.plan.plan import Item
-from normbench.runner.cluster import (
-    FOLDER,
-    Cluster,
-    Connection,
-    disagreement,
-    needed,
-    prepare,
-    slots,
-    unpack,
-)
-from normbench.runner.folder import scratch
+from normbench.runner.alive import watched
+from normbench.runner.cluster import FOLDER, Cluster, Connection, disagreement, needed, prepare, slots, unpack
+from normbench.runner.folder import RUN, clear, run_folder, scratch
 from normbench.runner.halving import Halving
 from normbench.runner.retry import GOES_ON, LOST, Need, closed, next_need
-from normbench.runner.worker import Job, supervise
+from normbench.runner.worker import Job, last_lines, supervise
 from normbench.spec.outcome import Outcome, Status
 from normbench.spec.trial import Limits, Trial
 
 _LOG_LINES = 30
+#: Marks of Ray's in the output of its workers.
+_RAYS_OWN = (":job_id:", ":actor_name:", ":task_name:")
 #: Seconds between two looks at what a driver inside the cluster has to tell.
 _POLL = 0.2
 
@@ -84,12 +80,13 @@ Report = Callable[[int, dict[str, Any]], None]
 
 
 def execute(items: Sequence[Item], limits: Limits, options: Options, events: Events) -> None:
-    """Run every item to an outcome. Raises `ResourceError` or `ClusterError` before anything runs, `KeyboardInterrupt`
-    when interrupted.
+    """Run every item to an outcome. Raises `ResourceError` or `ClusterError` before anything runs, `RayLostError`
+    where it goes meanwhile, `KeyboardInterrupt` when interrupted.
     """
     with contextlib.ExitStack() as own:
-        connection = options.ray or own.enter_context(Connection())
+        connection = options.ray or own.enter_context(Connection(own.enter_context(run_folder())))
         cluster = connection.cluster
+        own.enter_context(watched(cluster.parts, partial(clear, connection.folder)))
         need = needed(cluster.nodes, limits)
         if connection.address:
             cluster = prepare(cluster, need, items, options.data_dir)
@@ -279,12 +276,25 @@ def _callback(report: Report, halving: Halving) -> Any:
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             file = trial.error_file
             text = Path(file).read_text(errors="replace") if file and Path(file).is_file() else ""
-            report(trial.config["work"]["index"], {"event": "lost", "text": text})
+            report(trial.config["work"]["index"], {"event": "lost", "text": text, "wrote": _last_written(text)})
 
         def __reduce__(self) -> tuple[Any, ...]:
             return Callback, ()  # Tune pickles callbacks for its own resume, which is not used
 
     return Forward()
+
+
+def _last_written(text: str) -> str:
+    """The last lines on the standard error of a lost worker of this machine; empty where a cluster's was lost.
+
+    text: what Ray says of the loss; the number of the worker's process is in there.
+    """
+    found = re.search(r"\bpid: (\d+)", text)
+    logs = Path(os.environ.get(RUN, os.devnull)) / "session_latest" / "logs"
+    for path in logs.glob(f"worker-*-{found[1]}.err") if found else ():
+        with path.open("rb") as log:
+            return "\n".join(line for line in last_lines(log).splitlines() if not line.startswith(_RAYS_OWN)).strip()
+    return ""
 
 
 class Driver:
@@ -312,7 +322,7 @@ class Driver:
             case "outcome":
                 self._end(index, Outcome.model_validate_json(event["outcome"]))
             case "lost":
-                self._end(index, self._lost(index, event["text"]))
+                self._end(index, self._lost(index, event["text"], event["wrote"]))
 
     def gave_up(self, why: str) -> None:
         """`fit` is over. What was running counts as lost; what had not started is for the next round. Raises
@@ -327,9 +337,9 @@ class Driver:
                 self.again.append(self._works[index])
         self._open.clear()
 
-    def _lost(self, index: int, text: str) -> Outcome:
+    def _lost(self, index: int, text: str, wrote: str = "") -> Outcome:
         """The Ray worker itself went: it was killed, Ray's memory monitor ended it, or its machine is gone."""
-        log, epoch = "\n".join(text.splitlines()[-_LOG_LINES:]), self._epochs.get(index, 0)
+        log, epoch = "\n".join([*text.splitlines()[-_LOG_LINES:], *wrote.splitlines()]), self._epochs.get(index, 0)
         if "OutOfMemory" in text:
             facts = {"out_of": "host memory"}
             return Outcome(
@@ -341,7 +351,8 @@ class Driver:
             )
         return Outcome(
             status=Status.KILLED,
-            reason="the Ray worker that ran it was lost",
+            reason="the Ray worker that ran it was lost"
+            + (f"; it last wrote: {wrote.splitlines()[-1]}" if wrote else ""),
             log=log,
             epoch=epoch,
             provenance={"ended_by": LOST},

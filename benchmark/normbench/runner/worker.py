@@ -56,8 +56,8 @@ def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
         if watch.outcome is not None:
             return watch.outcome
         if watch.over:
-            return watch.failed((Status.TIMED_OUT, watch.over, {}), _last(log))
-        return watch.failed(_verdict(process.exit_code, for_memory=_kernel_kills() > kernel_kills), _last(log))
+            return watch.failed((Status.TIMED_OUT, watch.over, {}), last_lines(log))
+        return watch.failed(_verdict(process.exit_code, for_memory=_kernel_kills() > kernel_kills), last_lines(log))
 
 
 class _Watch:
@@ -154,7 +154,7 @@ def run_here(job: dict[str, Any], report: Callable[[Any], None]) -> None:
     report(("outcome", outcome.model_dump_json()))
 
 
-def _last(log: BinaryIO) -> str:
+def last_lines(log: BinaryIO) -> str:
     """The last lines of a log, of which no more is read than is kept."""
     log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_BYTES))
     text = log.read().decode(errors="replace")
