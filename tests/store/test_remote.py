@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from normbench.store.compact import compact
 from normbench.store.files import FilesError, RemoteFiles, inside, open_files
-from normbench.store.leases import ClaimError, Claims
+from normbench.store.leases import LeaseError, Leases
 from normbench.store.merge import merge
 from normbench.store.store import Store
 from normbench.store.verify import verify
@@ -113,7 +113,7 @@ def test_an_address_that_nothing_opens_is_one_message(tmp_path: Path) -> None:
     assert "Traceback" not in answer.stderr
 
 
-def test_rows_come_back_and_are_compacted_merged_and_claimed(
+def test_rows_come_back_and_are_compacted_merged_and_leased(
     address: str, tmp_path: Path, make_trial: MakeTrial
 ) -> None:
     near, far = Store(tmp_path / "near"), Store(address)
@@ -122,9 +122,9 @@ def test_rows_come_back_and_are_compacted_merged_and_claimed(
     assert far.table().equals(near.table())
     fill(far, make_trial, [1], started=8.0)
     expected = rows(far)
-    with Claims(far.files, "s", "bench run") as run:
+    with Leases(far.files, "s", "bench run") as run:
         run.take(["a" * 16])
-        with pytest.raises(ClaimError):
+        with pytest.raises(LeaseError):
             compact(far, "s")
     made = compact(far, "s")
     assert (made.rows, made.removed) == (4, 4)
