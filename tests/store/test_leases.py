@@ -145,8 +145,10 @@ def test_a_lease_that_beats_stays_alive_and_one_of_yesterday_is_void(
     monkeypatch.setattr(module, "BEAT", 0.05)
     files = LocalFiles(tmp_path)
     with Leases(files, "s", "a") as one:
-        monkeypatch.setattr(module, "machine", lambda: "elsewhere")
-        with Leases(files, "s", "b") as other:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "machine", lambda: "elsewhere")
+            other = Leases(files, "s", "b")
+        with other:
             one.take(TRIALS)
             beats = {_modified(files)}
             began = time.monotonic()
@@ -183,6 +185,15 @@ def test_a_file_that_is_no_lease_is_void_once_nobody_can_be_writing_it(
         monkeypatch.setattr(module, "SILENCE", 0.0)
         assert leases.take(TRIALS)[0] == set(TRIALS)
     assert files.list("s") == []
+
+
+def test_a_lease_that_another_process_is_about_to_remove_is_left_to_it(files: Files) -> None:
+    _leave(files, TRIALS[0], machine=machine(), pid=_ended())
+    _leave(files, f"{TRIALS[0]}-{'0' * 32}", owner="1" * 32)
+    with Leases(files, "s", "b") as leases:
+        mine, others = leases.take(TRIALS[:2])
+        assert (mine, [o.key for o in others]) == ({TRIALS[1]}, [TRIALS[0]])
+    assert [e.name for e in files.list("s")] == [f".lease-{TRIALS[0]}", f".lease-{TRIALS[0]}-{'0' * 32}"]
 
 
 def test_gc_names_and_removes_leases_of_the_dead_alone(tmp_path: Path) -> None:
