@@ -74,7 +74,7 @@ def test_a_full_disk_stops_before_anything_is_lost(small_disk: Path, make_trial:
         fresh.write("s", kept[0], identity(kept[0], None).to_dict(), outcome(5.0))  # one that is replaced
     with pytest.raises(BenchError, match="No space left"):
         compact(fresh, "s")
-    assert {n: c for n, c in contents(small_disk).items() if not n.rpartition("/")[2].startswith(".claim-")} == before
+    assert {n: c for n, c in contents(small_disk).items() if not n.rpartition("/")[2].startswith(".lease-")} == before
 
 
 @pytest.mark.faults
@@ -89,7 +89,7 @@ def test_a_run_on_a_full_disk_says_so_and_ends(small_disk: Path, tmp_path: Path,
             while True:
                 file.write(b"x" * 4096)
         except OSError:
-            file.truncate(file.tell() - 8192)  # room for a claim, none for a shard
+            file.truncate(file.tell() - 8192)  # room for a run's two leases, none for a shard
     answer = bench(*run, cwd=tmp_path, BENCH_DATA=str(data_dir))
     assert answer.returncode == 2, answer.stdout + answer.stderr
     assert "bench: cannot write" in answer.stderr

@@ -10,19 +10,21 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from normbench.store.compact import compact
 from normbench.store.files import FilesError, RemoteFiles, inside, open_files
-from normbench.store.leases import ClaimError, Claims
+from normbench.store.leases import LeaseError, Leases
 from normbench.store.merge import merge
 from normbench.store.store import Store
 from normbench.store.verify import verify
 
 from tests.conftest import MakeTrial
 from tests.store.samples import bench, contents, fill, rows
+from tests.store.test_leases import TRIALS, take_at_once
 
 SUITE = """
 suite: s
@@ -113,7 +115,7 @@ def test_an_address_that_nothing_opens_is_one_message(tmp_path: Path) -> None:
     assert "Traceback" not in answer.stderr
 
 
-def test_rows_come_back_and_are_compacted_merged_and_claimed(
+def test_rows_come_back_and_are_compacted_merged_and_leased(
     address: str, tmp_path: Path, make_trial: MakeTrial
 ) -> None:
     near, far = Store(tmp_path / "near"), Store(address)
@@ -122,9 +124,9 @@ def test_rows_come_back_and_are_compacted_merged_and_claimed(
     assert far.table().equals(near.table())
     fill(far, make_trial, [1], started=8.0)
     expected = rows(far)
-    with Claims(far.files, "s", "bench run") as run:
+    with Leases(far.files, "s", "bench run") as run:
         run.take(["a" * 16])
-        with pytest.raises(ClaimError):
+        with pytest.raises(LeaseError):
             compact(far, "s")
     made = compact(far, "s")
     assert (made.rows, made.removed) == (4, 4)
@@ -135,6 +137,32 @@ def test_rows_come_back_and_are_compacted_merged_and_claimed(
     merge(far, back)
     compact(back, "s")
     assert contents(tmp_path / "back")[str(made.file)] == far.files.read(str(made.file))
+
+
+def test_no_trial_is_held_twice_on_s3_when_many_want_it_at_once(address: str) -> None:
+    assert take_at_once(open_files(address)) == Counter(TRIALS)
+
+
+def test_what_stops_a_file_from_being_created_is_the_file_or_a_living_try(address: str) -> None:
+    files = open_files(address)
+    files.write("s/a", b"1")
+    assert files.create("s", ["a", "b"], b"2") == {"b"}
+    assert files.create("s", ["a", "b"], b"3") == set()
+    assert (files.read("s/a"), files.read("s/b")) == (b"1", b"2")
+    files.write(f"s/.c.{'0' * 32}.tmp", b"3")  # of a process that tries at this moment, and sorts first
+    assert files.create("s", ["c"], b"4") == set()
+    assert [e.name for e in files.list("s")] == [f".c.{'0' * 32}.tmp", "a", "b"]
+
+
+def test_pyarrow_has_no_conditional_put_still(address: str) -> None:
+    """Where it has one, `RemoteFiles.create` can be one call."""
+    from pyarrow import fs
+
+    system, path = fs.FileSystem.from_uri(f"{address}/s/a")
+    for content in (b"1", b"2"):
+        with system.open_output_stream(path, metadata={"If-None-Match": "*"}) as stream:
+            stream.write(content)
+    assert open_files(address).read("s/a") == b"2"
 
 
 def test_a_damaged_object_is_named_and_set_aside(address: str, make_trial: MakeTrial) -> None:

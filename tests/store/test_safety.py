@@ -109,7 +109,7 @@ def test_a_pickle_in_a_shards_place_is_named_and_not_run(tmp_path: Path, make_tr
     bad = store.path("s", "0" * 16)
     bad.write_bytes(pickle.dumps(Trap(mark)))
     (tmp_path / "r" / "s" / "compact-0123456789abcdef.parquet").write_bytes(pickle.dumps(Trap(mark)))
-    (tmp_path / "r" / "s" / f".claim-{'0' * 32}.json").write_bytes(pickle.dumps(Trap(mark)))
+    (tmp_path / "r" / "s" / f".lease-{'0' * 16}").write_bytes(pickle.dumps(Trap(mark)))
     assert len(rows(store)) == 1
     assert len(store.problems) == 2
     assert len(verify(store)[1]) == 2

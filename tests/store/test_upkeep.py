@@ -12,7 +12,7 @@ import pytest
 from normbench.plan.identity import identity
 from normbench.store.compact import LEFT_OVER, collect, compact, garbage
 from normbench.store.files import LocalFiles
-from normbench.store.leases import ClaimError, Claims
+from normbench.store.leases import LeaseError, Leases
 from normbench.store.merge import export, merge
 from normbench.store.schema import SCHEMA
 from normbench.store.store import Store, compact_name, to_bytes
@@ -178,16 +178,16 @@ def test_a_reader_that_meets_a_compaction_loses_nothing(
 def test_nothing_is_compacted_while_a_run_is_on(tmp_path: Path, make_trial: MakeTrial) -> None:
     store = Store(tmp_path)
     (trial,) = fill(store, make_trial, [0])
-    with Claims(store.files, "s", "bench run") as run:
+    with Leases(store.files, "s", "bench run") as run:
         run.take(["a" * 16])
-        with pytest.raises(ClaimError, match=r"bench run \(process \d+ on .*\) is at work"):
+        with pytest.raises(LeaseError, match=r"bench run \(process \d+ on .*\) is at work"):
             compact(store, "s")
         other = Store(tmp_path / "other")
         fill(other, make_trial, [0, 1], started=5.0)
         assert merge(other, store)["added"] == 1  # of other trials than those that are being run
         run.take([trial.trial_id])
         fill(other, make_trial, [0], started=9.0)
-        with pytest.raises(ClaimError):
+        with pytest.raises(LeaseError):
             merge(other, store)
 
 

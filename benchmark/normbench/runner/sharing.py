@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 
 from normbench.plan.plan import UNFINISHED, Item
 from normbench.store.files import Entry
-from normbench.store.leases import Claims
+from normbench.store.leases import Leases
 from normbench.store.schema import SCHEMA_VERSION
 from normbench.store.store import Store, StoreError
 
@@ -20,13 +20,13 @@ def shares(
     """Yield the items that are this process's to run, until all are stored: first those that nobody else works on, then
     those that others leave.
 
-    Items that another run stores meanwhile are not yielded. Raises `ClaimError` where the results folder cannot be
+    Items that another run stores meanwhile are not yielded. Raises `LeaseError` where the results folder cannot be
     written to.
     """
     left = list(items)
-    with Claims(store.files, suite, "bench run") as claims:
+    with Leases(store.files, suite, "bench run") as leases:
         while left:
-            mine, others = claims.take(i.trial.trial_id for i in left)
+            mine, others = leases.take(i.trial.trial_id for i in left)
             done = elsewhere(store, suite, left)
             if done:
                 note(f"{len(done)} trials were stored by another run meanwhile")
@@ -36,8 +36,9 @@ def shares(
             if batch:
                 yield batch
             elif left:
-                note(f"waiting for {len(left)} trials that {', '.join(map(str, others))} is running; Ctrl-C is safe")
-                claims.wait(others, _Watch(store, suite, left))
+                whose = ", ".join(sorted(set(map(str, others))))
+                note(f"waiting for {len(left)} trials that {whose} is running; Ctrl-C is safe")
+                leases.wait(others, _Watch(store, suite, left))
 
 
 class _Watch:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from normbench.store.leases import ALL, Claims
+from normbench.store.leases import ALL, PREFIX, Leases
 from normbench.store.schema import SCHEMA
 from normbench.store.store import ASIDE, Store, StoreError, compact_name, is_compact, to_bytes
 
@@ -30,11 +30,11 @@ def compact(store: Store, suite: str) -> Compacted:
     """Bring all readable rows of a suite into one file, sorted by trial_id, then remove the files that they came from.
 
     The same rows give the same bytes and the same name. A crash at any moment leaves each row readable, once or twice;
-    the next compaction goes on. Files that cannot be read stay where they are. Raises `ClaimError` while a run works on
+    the next compaction goes on. Files that cannot be read stay where they are. Raises `LeaseError` while a run works on
     the suite.
     """
-    with Claims(store.files, suite, "bench results compact") as claims:
-        claims.hold([ALL])
+    with Leases(store.files, suite, "bench results compact") as leases:
+        leases.hold([ALL])
         before = {f"{suite}/{e.name}": e for e in store.entries(suite)}
         table = store.table([suite])
         used = [n for n in store.shards(suite) if n in before and store.files.where(n) not in store.problems]
@@ -74,8 +74,8 @@ class Garbage:
 
 
 def garbage(store: Store, *, broken: bool = False, unplanned: tuple[str, Iterable[str]] | None = None) -> list[Garbage]:
-    """What may go: left-over temporary files; with `broken`, shards that were set aside; with `unplanned` (a suite and
-    the ids that it plans), results of trials that it plans no longer.
+    """What may go: left-over temporary files and leases; with `broken`, shards that were set aside; with `unplanned` (a
+    suite and the ids that it plans), results of trials that it plans no longer.
     """
     found = []
     now = time.time()
@@ -91,6 +91,9 @@ def garbage(store: Store, *, broken: bool = False, unplanned: tuple[str, Iterabl
                 found.append(Garbage(name, "left over from a write that did not end"))
             elif broken and entry.name == ASIDE and entry.is_folder:
                 found += [Garbage(f"{name}/{e.name}", "set aside") for e in store.entries(name)]
+        if folder:
+            leases = Leases(store.files, folder, "bench results gc")
+            found += [Garbage(name, "a lease of a process that is gone") for name in leases.void()]
     if unplanned:
         suite, planned = unplanned[0], set(unplanned[1])
         for name in store.shards(suite):
@@ -104,16 +107,20 @@ def garbage(store: Store, *, broken: bool = False, unplanned: tuple[str, Iterabl
 
 
 def collect(store: Store, found: Iterable[Garbage]) -> None:
-    """Remove what `garbage` found. Rows go by writing their file anew without them. Raises `ClaimError` while a run
+    """Remove what `garbage` found. Rows go by writing their file anew without them. Raises `LeaseError` while a run
     works on a suite with such rows.
     """
     for item in sorted(found, key=lambda g: not is_compact(g.name)):  # a shard hides the row in a compact file
+        suite, _, name = item.name.rpartition("/")
+        if name.startswith(PREFIX):
+            with Leases(store.files, suite, "bench results gc") as leases:
+                leases.others()  # which removes it, if it is void still
+            continue
         if not item.trials:
             store.drop(item.name)
             continue
-        suite = item.name.partition("/")[0]
-        with Claims(store.files, suite, "bench results gc") as claims:
-            claims.hold([ALL])
+        with Leases(store.files, suite, "bench results gc") as leases:
+            leases.hold([ALL])
             table = store.read(item.name)
             if table is None:
                 continue

@@ -10,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,11 @@ from normbench.errors import BenchError
 REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 #: Filesystems on which an object appears whole when its upload ends, and which have no rename.
 OBJECT_STORES = {"s3", "gcs", "abfs"}
+#: Seconds between two looks at a folder, and after which whoever tried to create a file there counts as dead.
+POLL = 0.1
+STALLED = 60.0
+
+_TRY = re.compile(r"\.(.+)\.([0-9a-f]{32})\.tmp")
 
 
 class FilesError(BenchError):
@@ -57,6 +65,12 @@ class Files(ABC):
     @abstractmethod
     def write(self, name: str, content: bytes) -> None:
         """Replace a file in one step; when this returns, it is kept."""
+
+    @abstractmethod
+    def create(self, folder: str, names: Iterable[str], content: bytes) -> set[str]:
+        """Write those of the files of a folder that are absent. Returns their names: of processes that create a file
+        at once, one gets it. A reader may see such a file empty for a moment.
+        """
 
     @abstractmethod
     def remove(self, name: str) -> None:
@@ -107,6 +121,20 @@ class LocalFiles(Files):
 
     def write(self, name: str, content: bytes) -> None:
         write_atomically(self.root / inside(name), content)
+
+    def create(self, folder: str, names: Iterable[str], content: bytes) -> set[str]:
+        made = set()
+        for name in names:
+            path = self.root / inside(f"{folder}/{name}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError), path.open("xb", buffering=0) as file:
+                try:
+                    file.write(content)
+                except BaseException:
+                    path.unlink()
+                    raise
+                made.add(name)
+        return made
 
     def remove(self, name: str) -> None:
         (self.root / inside(name)).unlink(missing_ok=True)
@@ -172,6 +200,28 @@ class RemoteFiles(Files):
             raise
         return None
 
+    def create(self, folder: str, names: Iterable[str], content: bytes) -> set[str]:
+        # pyarrow has no conditional put, so each process puts a try of its own beside the file, then lists the folder.
+        # Of two at least one sees the other's try, or the file that came of it. The try that sorts later is withdrawn;
+        # the other process waits until it is. Times of tries are of the clock of whoever keeps the files.
+        me, began = uuid.uuid4().hex, time.monotonic()
+        tries = {name: f"{folder}/.{name}.{me}.tmp" for name in names}
+        try:
+            each(lambda a_try: self.write(a_try, content), tries.values())
+            while True:
+                shown = [(match, e.modified) for e in self.list(folder) if (match := _TRY.fullmatch(e.name))]
+                now = max((m for match, m in shown if match[2] == me), default=0.0) + time.monotonic() - began
+                rivals = [r for r, m in shown if r[2] != me and r[1] in tries and now - m < STALLED]
+                if not rivals:
+                    break
+                each(self.remove, [tries.pop(name) for name in {r[1] for r in rivals if r[2] < me}])
+                time.sleep(POLL)
+            made = tries.keys() - {e.name for e in self.list(folder)}  # a file is there before its try goes
+            each(lambda name: self.write(f"{folder}/{name}", content), made)
+            return made
+        finally:
+            each(self.remove, tries.values())
+
     def _put(self, path: str, content: bytes) -> None:
         with self._system.open_output_stream(path) as stream:
             stream.write(content)
@@ -189,6 +239,12 @@ class RemoteFiles(Files):
 
     def _path(self, name: str) -> str:
         return f"{self._base}/{inside(name)}"
+
+
+def each(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """What the function returns for each item, sixteen at a time: far from here, a call is mostly a wait."""
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(function, items))
 
 
 def write_atomically(path: Path, content: bytes) -> None:

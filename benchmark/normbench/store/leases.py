@@ -1,193 +1,201 @@
-"""Who works on which trials: claims of processes that write to one results folder, on any filesystem.
+"""Who works on which trials: leases of processes that write to one results folder, on any filesystem.
 
-A claim is a small file in a suite's folder, `.claim-<process>.json`: whose it is, the trials that it is about, and a
-beat that its owner raises every few seconds. It needs neither locks nor clocks that agree: only that a file appears
-whole and that a listing shows what was written before it.
+A lease is a small file in a suite's folder that says whose it is: `.lease-<trial>`, or `.lease-suite` for the whole
+suite. It is created only where it is absent, so one process has it. Beside its leases a process keeps
+`.lease-<process>`, which it writes again every few seconds: its beat.
 
-Taking trials is a two-step protocol. A process writes that it *wants* them, then lists the others. Whoever *holds* a
-trial keeps it. Of two that want the same and see each other, the one whose name sorts later withdraws; the other waits
-until it has. So of two processes at least one sees the other, and no trial is held twice. A claim whose process is
-gone, or which has not moved for a minute, is void. Claims save work and order deletions; that a row is whole never
-depends on them, since each file is replaced in one step.
+A lease is void when its process is gone, or, where that is of another machine, when its beat has not moved for a
+minute. To remove a void lease, a process first creates `<lease>-<its owner>`; so nobody removes the lease that another
+has created in its place meanwhile. Leases save work and order deletions; that a row is whole never depends on them,
+since each file is replaced in one step.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
-import random
 import re
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Literal
+
+from pydantic import BaseModel, Field
 
 from normbench.errors import BenchError
-from normbench.store.files import Files
+from normbench.store.files import POLL, Entry, Files, each
 
-#: Seconds between beats, and without one until a claim is void.
+#: Seconds between beats, and without one until the leases of a process of another machine are void.
 BEAT = 10.0
 SILENCE = 60.0
-#: Seconds by the clock after which a claim is void at once, without watching it; far above what clocks of two machines
+#: Seconds by the clock after which they are void at once, without watching; far above what clocks of two machines
 #: differ by.
 ABANDONED = 3600.0
 #: Instead of trials: the whole suite.
-ALL = "*"
+ALL = "suite"
+PREFIX = ".lease-"
 
-_NAME = re.compile(r"\.claim-[0-9a-f]{32}\.json")
-_POLL = 0.1
+_NAME = re.compile(r"\.lease-[0-9a-z-]+")
+_KEY = re.compile(r"[0-9a-f]{16}|suite")
 
 
-class ClaimError(BenchError):
+class LeaseError(BenchError):
     """Another process works on the same results; the message says which."""
 
 
-@dataclass(frozen=True)
-class Claim:
-    """What a process says of itself."""
+class Lease(BaseModel, frozen=True):
+    """That a process works on `key`: a trial, or the whole suite. `started` tells it from a later one of its number."""
 
-    owner: str
-    purpose: str
-    machine: str
-    host: str
-    pid: int
-    phase: Literal["wants", "holds"]
-    beat: int
-    time: float
-    trials: tuple[str, ...]
-
-    def covers(self, trial_ids: Iterable[str]) -> bool:
-        """Does it speak of any of these trials?"""
-        wanted = set(trial_ids)
-        return bool(
-            self.trials and wanted and (ALL in self.trials or ALL in wanted or not wanted.isdisjoint(self.trials))
-        )
+    key: str = ""
+    owner: str = Field("", pattern="^[0-9a-f]{32}$")
+    purpose: str = "a process that does not say what it does"
+    machine: str = ""
+    host: str = "an unknown machine"
+    pid: int = Field(0, ge=0, lt=2**31)
+    started: str = ""
 
     def __str__(self) -> str:
         return f"{self.purpose} (process {self.pid} on {self.host})"
 
 
-class Claims:
-    """The claims of a suite's folder, and this process's own among them, which ends with the `with` block."""
+class Leases(contextlib.AbstractContextManager["Leases"]):
+    """The leases in a suite's folder, and this process's own among them, which end with the `with` block."""
 
     def __init__(self, files: Files, suite: str, purpose: str) -> None:
-        self._files, self._suite = files, suite
-        self._own = Claim(uuid.uuid4().hex, purpose, machine(), platform.node(), os.getpid(), "wants", 0, 0.0, ())
-        self._seen: dict[str, tuple[int, float]] = {}
-        self._lock = threading.Lock()
+        me, pid = uuid.uuid4().hex, os.getpid()
+        self._own = Lease(
+            owner=me, purpose=purpose, machine=machine(), host=platform.node(), pid=pid, started=_started(pid) or ""
+        )
+        self._files, self._suite, self._content = files, suite, self._own.model_dump_json().encode()
+        self._held: set[str] = set()
+        self._known: dict[Entry, Lease] = {}
+        self._seen: dict[str, tuple[float, float]] = {}
         self._end = threading.Event()
         self._beats = threading.Thread(target=self._keep_beating, daemon=True)
 
-    def __enter__(self) -> Claims:
-        self._beats.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end.set()
-        self._beats.join()
+        if self._beats.is_alive():
+            self._beats.join()
+        with contextlib.suppress(OSError):
+            self._release(self._held)
         with contextlib.suppress(OSError):
             self._files.remove(self._file(self._own.owner))
 
-    def take(self, trial_ids: Iterable[str]) -> tuple[set[str], list[Claim]]:
-        """Hold those of the trials that nobody else holds. Returns them, and the claims on the others. Raises
-        `ClaimError` where nothing can be written.
+    def take(self, trial_ids: Iterable[str]) -> tuple[set[str], list[Lease]]:
+        """Hold those of the trials that nobody else holds, and no others. Returns them, and the leases on the rest.
+        Raises `LeaseError` where nothing can be written.
         """
-        wanted = tuple(trial_ids)
-        self._say("wants", wanted)
-        while rivals := self._wanting(wanted):
-            if any(r.owner < self._own.owner for r in rivals):
-                self._say("wants", ())
-                while self._wanting(wanted):
-                    time.sleep(_POLL * random.uniform(0.5, 1))  # noqa: S311
-                self._say("wants", wanted)
-            else:
-                time.sleep(_POLL)
-        others = [c for c in self.others() if c.covers(wanted)]
-        held = {t for c in others for t in c.trials}
-        mine = set() if ALL in held or (others and ALL in wanted) else set(wanted) - held
-        self._say("holds", tuple(t for t in wanted if t in mine))
-        return mine, others
-
-    def hold(self, trial_ids: Iterable[str]) -> None:
-        """Hold all of the trials. Raises `ClaimError` where another process has one."""
-        _, others = self.take(trial_ids)
-        if others:
-            raise ClaimError(f"{others[0]} is at work on {self._files.where(self._suite)}: try again when it has ended")
-
-    def others(self) -> list[Claim]:
-        """Living claims of other processes. A dead one is removed."""
-        living = []
-        for entry in self._files.list(self._suite):
-            if not _NAME.fullmatch(entry.name) or entry.name == self._file(self._own.owner).rpartition("/")[2]:
-                continue
-            claim = self._read(entry.name)
-            if claim is None:
-                continue
-            if self._lives(claim):
-                living.append(claim)
-            else:
-                with contextlib.suppress(OSError):
-                    self._files.remove(f"{self._suite}/{entry.name}")
-        return living
-
-    def wait(self, claims: Iterable[Claim], until: Callable[[], bool]) -> None:
-        """Return when one of these claims has ended or says something else, or when `until` does."""
-        before = {(c.owner, c.trials) for c in claims}
-        while before <= {(c.owner, c.trials) for c in self.others()} and not until():
-            time.sleep(1.0)
-
-    def _wanting(self, trial_ids: tuple[str, ...]) -> list[Claim]:
-        return [c for c in self.others() if c.phase == "wants" and c.covers(trial_ids)]
-
-    def _read(self, name: str) -> Claim | None:
         try:
-            found = json.loads(self._files.read(f"{self._suite}/{name}"))
-            return Claim(**(found | {"trials": tuple(found["trials"])}))
-        except (OSError, ValueError, TypeError, KeyError):
-            return None  # it has just ended, or is no claim of ours
-
-    def _lives(self, claim: Claim) -> bool:
-        if claim.machine == self._own.machine and not _runs(claim.pid):
-            return False
-        if time.time() - claim.time > ABANDONED:
-            return False
-        beat, since = self._seen.get(claim.owner, (-1, 0.0))
-        if claim.beat != beat:
-            self._seen[claim.owner] = (claim.beat, time.monotonic())
-            return True
-        return time.monotonic() - since < SILENCE
-
-    def _say(self, phase: Literal["wants", "holds"], trial_ids: tuple[str, ...]) -> None:
-        try:
-            with self._lock:
-                self._own = replace(self._own, phase=phase, trials=trial_ids)
-                self._write()
+            if not self._beats.is_alive():
+                self._beat()
+                self._beats.start()
+            return self._take(set(trial_ids))
         except OSError as error:
-            raise ClaimError(
+            raise LeaseError(
                 f"cannot write to the results folder {self._files.where(self._suite)}: {error.strerror or error}"
             ) from error
 
-    def _write(self) -> None:
-        self._own = replace(self._own, beat=self._own.beat + 1, time=time.time())
-        self._files.write(self._file(self._own.owner), json.dumps(asdict(self._own)).encode())
+    def _take(self, wanted: set[str]) -> tuple[set[str], list[Lease]]:
+        self._release(self._held - wanted)
+        while True:  # another look follows each creation: it shows who holds the suite, or trials of it
+            others = [o for o in self.others() if ALL in wanted or o.key in wanted | {ALL}]
+            theirs = {o.key for o in others}
+            if ALL in theirs or (others and ALL in wanted):
+                self._release(self._held)
+                return set(), others
+            self._held -= theirs
+            missing = wanted - self._held - theirs
+            if not missing:
+                return set(self._held), others
+            self._held |= missing  # before they are: what an error leaves is released, too
+            made = self._files.create(self._suite, [PREFIX + key for key in sorted(missing)], self._content)
+            self._held -= {key for key in missing if PREFIX + key not in made}
+            if len(made) < len(missing):
+                time.sleep(POLL)
+
+    def hold(self, trial_ids: Iterable[str]) -> None:
+        """Hold all of the trials. Raises `LeaseError` where another process has one."""
+        _, others = self.take(trial_ids)
+        if others:
+            raise LeaseError(f"{others[0]} is at work on {self._files.where(self._suite)}: try again when it has ended")
+
+    def others(self) -> list[Lease]:
+        """Living leases of other processes on trials or the suite. Void ones are removed."""
+        living, void = self._look()
+        living += [lease for lease in void if not self._remove(lease)]
+        return [lease for lease in living if _KEY.fullmatch(lease.key)]
+
+    def void(self) -> list[str]:
+        """The files of leases whose process is gone."""
+        return [self._file(lease.key) for lease in self._look()[1]]
+
+    def wait(self, leases: Iterable[Lease], until: Callable[[], bool]) -> None:
+        """Return when one of these leases has ended, or when `until` says so."""
+        before = set(leases)
+        while before <= set(self.others()) and not until():
+            time.sleep(1.0)
+
+    def _look(self) -> tuple[list[Lease], list[Lease]]:
+        """Leases of other processes, living and void; those that guard a removal come before what they guard."""
+        entries = [e for e in reversed(self._files.list(self._suite)) if _NAME.fullmatch(e.name)]
+        found = dict(zip(entries, each(lambda e: self._known.get(e) or self._read(e.name), entries), strict=True))
+        self._known = {e: lease for e, lease in found.items() if lease and lease.owner}
+        changed = {e.name: e.modified for e in entries}
+        sides: tuple[list[Lease], list[Lease]] = ([], [])
+        for entry, lease in found.items():
+            if lease and lease.owner != self._own.owner:
+                sides[not self._lives(lease, changed.get(PREFIX + lease.owner, entry.modified))].append(lease)
+        return sides
+
+    def _read(self, name: str) -> Lease | None:
+        """What a file says, if it is there. One that says nothing counts, too: its owner may be about to write."""
+        key = {"key": name.removeprefix(PREFIX)}
+        try:
+            return Lease.model_validate_json(self._files.read(f"{self._suite}/{name}")).model_copy(update=key)
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return Lease(**key)
+
+    def _lives(self, lease: Lease, beat: float) -> bool:
+        if lease.machine == self._own.machine:
+            return _started(lease.pid) in {"", lease.started}
+        who = lease.owner or lease.key
+        if who not in self._seen or self._seen[who][0] != beat:
+            self._seen[who] = (beat, time.monotonic())
+        return time.time() - beat < ABANDONED and time.monotonic() - self._seen[who][1] < SILENCE
+
+    def _remove(self, lease: Lease) -> bool:
+        """Remove a void lease, unless another process is about to."""
+        guard = f"{lease.key}-{lease.owner}"
+        if not self._files.create(self._suite, [PREFIX + guard], self._content):
+            return False
+        self._drop(lease)
+        self._files.remove(self._file(guard))
+        return True
+
+    def _release(self, keys: set[str]) -> None:
+        each(self._drop, [self._own.model_copy(update={"key": key}) for key in keys])
+        self._held -= keys
+
+    def _drop(self, lease: Lease) -> None:
+        if self._read(PREFIX + lease.key) == lease:  # it may be another's by now
+            self._files.remove(self._file(lease.key))
+
+    def _beat(self) -> None:
+        self._files.write(self._file(self._own.owner), self._content)
 
     def _keep_beating(self) -> None:
         while not self._end.wait(BEAT):
-            with self._lock, contextlib.suppress(OSError):  # a full disk is met where a result is written
-                if self._own.beat:
-                    self._write()
+            with contextlib.suppress(OSError):  # a full disk is met where a result is written
+                self._beat()
 
-    def _file(self, owner: str) -> str:
-        return f"{self._suite}/.claim-{owner}.json"
+    def _file(self, key: str) -> str:
+        return f"{self._suite}/{PREFIX}{key}"
 
 
 @cache
@@ -195,18 +203,20 @@ def machine() -> str:
     """This machine and its namespace of process ids, so that a process id means something."""
     parts = [platform.node()]
     with contextlib.suppress(OSError):
-        parts += [
-            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-            str(Path("/proc/self/ns/pid").readlink()),
-        ]
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
     return " ".join(parts)
 
 
-def _runs(pid: int) -> bool:
+def _started(pid: int) -> str | None:
+    """When a process of this machine began, counted by the kernel from its own start, since a clock may be set. None
+    where there is no such process, an empty text where nothing says when.
+    """
     try:
         os.kill(pid, 0)
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except ProcessLookupError:
-        return False
+        return None
     except OSError:
-        return True
-    return True
+        return ""
+    return None if state in {"Z", "X"} else fields[18]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from normbench.errors import BenchError
 from normbench.store import marks
-from normbench.store.leases import Claims
+from normbench.store.leases import Leases
 from normbench.store.store import SUITE, Store, shard_name
 
 
@@ -38,7 +38,7 @@ def merge(source: Store, target: Store) -> dict[str, int]:
     """Bring the readable rows of `source` into `target`. Where both have a trial, the one that started later stays.
     Marks come along where they are about a shard that `target` then has. Returns counts.
 
-    Raises `ClaimError` while a run on `target` works on one of them.
+    Raises `LeaseError` while a run on `target` works on one of them.
     """
     counts = {"added": 0, "replaced": 0, "kept": 0, "marks": 0}
     columns = ["suite", "trial_id", "started"]
@@ -51,8 +51,8 @@ def merge(source: Store, target: Store) -> dict[str, int]:
         else:
             chosen.setdefault(row["suite"], []).append(row["trial_id"])
     for suite, trial_ids in chosen.items():
-        with Claims(target.files, suite, "bench results merge") as claims:
-            claims.hold(trial_ids)
+        with Leases(target.files, suite, "bench results merge") as leases:
+            leases.hold(trial_ids)
             for trial_id, content in source.extract(suite, trial_ids):
                 target.put(shard_name(suite, trial_id), content)
                 counts["replaced" if (suite, trial_id) in here else "added"] += 1

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from normbench.spec.plugins import PluginError
 from normbench.spec.trial import Trial, digest
 from normbench.store import marks
-from normbench.store.leases import ALL, Claims
+from normbench.store.leases import ALL, Leases
 from normbench.store.schema import SCHEMA, SCHEMA_VERSION, of_identity, of_trial, to_json
 from normbench.store.store import Store, StoreError, compact_name, fingerprint_of, shard_name, to_bytes, version_of
 
@@ -53,12 +53,12 @@ def migrate(store: Store) -> Migrated:
     repeated.
 
     A new shard is written and read back before the old one goes. A shard that is damaged, or that is not of the trial
-    that it says, stays and is named. Raises `ClaimError` while a run works on a suite.
+    that it says, stays and is named. Raises `LeaseError` while a run works on a suite.
     """
     done = Migrated()
     for suite in store.suites():
-        with Claims(store.files, suite, "bench results migrate") as claims:
-            claims.hold([ALL])
+        with Leases(store.files, suite, "bench results migrate") as leases:
+            leases.hold([ALL])
             for name in store.shards(suite):
                 try:
                     _migrate_one(store, suite, name, done)
