@@ -96,7 +96,9 @@ class Cluster:
     """Connected through Ray's client (`ray://`): this process is no part of the cluster."""
     packs: dict[str, list[Any]] = field(default_factory=dict)
     parts: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    """What of Ray has to answer as long as trials run: its name, host and port."""
+    """What of Ray has to answer as long as trials run: its name, host and port. None through Ray's client, which
+    raises by itself where its server is lost.
+    """
 
 
 class Connection(contextlib.AbstractContextManager["Connection"]):
@@ -162,7 +164,7 @@ def connected(folder: Path, address: str | None, variables: Mapping[str, str], n
         try:
             nodes = tuple(dict(n["Resources"]) for n in ray.nodes() if n["Alive"])
             client = bool(ray.util.client.ray.is_connected())
-            yield Cluster(ray, nodes, client, parts=_parts(ray, address if client else None))
+            yield Cluster(ray, nodes, client, parts={} if client else _parts(ray))
         except RayLostError:
             lost = True
             raise
@@ -195,12 +197,10 @@ def start_here(ray: Any, options: dict[str, Any], place: Path, note: Note) -> No
             return
 
 
-def _parts(ray: Any, client: str | None) -> dict[str, tuple[str, int]]:
-    """See `Cluster.parts`. client: the address where this process is a client of the cluster."""
+def _parts(ray: Any) -> dict[str, tuple[str, int]]:
+    """See `Cluster.parts`."""
     here = ray.get_runtime_context()
-    host, _, port = (client or here.gcs_address).removeprefix("ray://").rpartition(":")
-    if client:
-        return {"client server": (host, int(port))}
+    host, _, port = here.gcs_address.rpartition(":")
     (node,) = (n for n in ray.nodes() if n["NodeID"] == here.get_node_id())
     return {"head": (host, int(port)), "raylet": (node["NodeManagerAddress"], node["NodeManagerPort"])}
 
