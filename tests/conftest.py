@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from normbench.spec.trial import Component, DataSpec, ModelSpec, TrainSpec, Tria
 from PIL import Image
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell starts what runs in its background with Ctrl-C ignored, and Python then leaves it so.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
