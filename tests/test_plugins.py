@@ -149,3 +149,80 @@ def test_entry_points_register_and_duplicates_are_an_error(tmp_path: Path, monke
     assert set(problems) == {"good", "odd"}
     assert "registered more than once: family.good, family._elsewhere:Good" in problems["good"]
     assert "not a subclass" in problems["odd"]
+
+
+#: What people write who know a method from its paper, from torch or from foolbox, and what is meant.
+KNOWN = (
+    (
+        norms.registry,
+        {
+            "layernorm": {"ln", "ln-tok"},
+            "LayerNorm": {"ln", "ln-tok"},
+            "batchnorm": {"bn"},
+            "BatchNorm2d": {"bn"},
+            "batch_norm": {"bn"},
+            "Batch normalisation": {"bn"},
+            "rmsnorm": {"rms"},
+            "groupnorm": {"gn"},
+            "instancenorm": {"in"},
+            "InstanceNorm2d": {"in"},
+            "weightnorm": {"wn"},
+            "spectralnorm": {"sn"},
+            "SyncBatchNorm": {"syncbn"},
+            "weight standardization": {"ws"},
+            "evonorm": {"evonorm-b0", "evonorm-s0"},
+            "BN": {"bn"},
+            "layernom": {"ln", "ln-tok"},  # misspelt too
+            "gruopnorm": {"gn"},
+        },
+    ),
+    (
+        attacks.registry,
+        {
+            "pgd-linf": {"pgd"},
+            "PGD (L-infinity)": {"pgd"},
+            "fgsm-linf": {"fgsm"},
+            "bim-linf": {"bim"},
+            "mim-linf": {"mim"},
+            "projected_gradient_descent": {"pgd"},
+            "deepfool-l2": {"deepfool"},
+            "cw": {"cw-l2"},
+            "pgd-l22": {"pgd-l2"},
+        },
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("registry", "text", "meant"),
+    [pytest.param(r, text, meant, id=text) for r, known in KNOWN for text, meant in known.items()],
+)
+def test_a_name_that_people_know_leads_to_what_it_means_and_to_nothing_else(
+    registry: Registry, text: str, meant: set[str]
+) -> None:
+    with pytest.raises(PluginError) as caught:
+        registry.get(text)
+    hint = str(caught.value).partition("; ")[2]
+    assert hint.startswith("did you mean ")
+    assert set(hint.removeprefix("did you mean ").removesuffix("?").split(" or ")) == {repr(name) for name in meant}
+
+
+@pytest.mark.parametrize("registry", [norms.registry, attacks.registry, measures.registry], ids=lambda r: r.kind)
+def test_aliases_lead_to_their_plugin_and_are_nobodys_name(registry: Registry) -> None:
+    for name in registry.names():
+        for alias in vars(registry.get(name)).get("aliases", ()):
+            assert name in registry.known_as(alias)
+            assert alias not in registry.names()
+
+
+def test_an_attack_within_a_ball_is_known_by_its_name_with_the_ball() -> None:
+    """`pgd-l2` is an attack of its own, so that people expect a `pgd-linf`."""
+    for name in attacks.registry.names():
+        threat = attacks.registry.get(name).threat
+        if threat in {"linf", "l2", "l1"} and not name.endswith(threat):
+            assert name in attacks.registry.known_as(f"{name}-{threat}")
+
+
+def test_a_plugin_does_not_go_by_the_aliases_of_the_one_it_derives_from() -> None:
+    assert issubclass(attacks.registry.get("pgd-l2"), attacks.registry.get("pgd"))
+    assert attacks.registry.known_as("projected-gradient-descent") == ["pgd"]

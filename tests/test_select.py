@@ -32,6 +32,8 @@ def test_values_of_one_key_are_alternatives_and_keys_are_all_required(make_trial
         match=r"'norm=ggn': no trial of the suite has it; did you mean 'gn'\? norm is bn, gn, gn\[groups=2\]",
     ):
         found("norm=bn", "norm=ggn")
+    with pytest.raises(SelectionError, match=r"no trial of the suite has it; did you mean 'gn' or 'gn\[groups=2\]'\?"):
+        found("norm=GroupNorm")
     with pytest.raises(SelectionError, match=r"lr is 0\.0005, 0\.1$"):
         found("lr=1")
     with pytest.raises(SelectionError, match="did you mean 'seed'"):

@@ -31,6 +31,7 @@ class AutoAttack(Attack):
 
     name: ClassVar[str] = "autoattack"
     summary: ClassVar[str] = "AutoAttack, L-infinity (needs the extra normbench[autoattack])"
+    aliases: ClassVar[tuple[str, ...]] = ("autoattack-linf", "aa")
     source: ClassVar[str] = "Croce and Hein, ICML 2020"
     threat: ClassVar[Threat] = "linf"
     size_field: ClassVar[str] = "eps"

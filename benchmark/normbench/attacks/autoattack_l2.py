@@ -13,6 +13,7 @@ class AutoAttackL2(AutoAttack):
 
     name: ClassVar[str] = "autoattack-l2"
     summary: ClassVar[str] = "AutoAttack, L2 (needs the extra normbench[autoattack])"
+    aliases: ClassVar[tuple[str, ...]] = ("aa-l2",)
     source: ClassVar[str] = "Croce and Hein, ICML 2020"
     threat: ClassVar[Threat] = "l2"
 

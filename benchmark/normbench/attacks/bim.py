@@ -17,6 +17,7 @@ class BasicIterative(GradientAttack):
 
     name: ClassVar[str] = "bim"
     summary: ClassVar[str] = "basic iterative method, L-infinity, white box"
+    aliases: ClassVar[tuple[str, ...]] = ("bim-linf", "i-fgsm", "basic-iterative-method")
     source: ClassVar[str] = "Kurakin et al., ICLR workshop 2017, eq. 2"
     threat: ClassVar[Threat] = "linf"
     size_field: ClassVar[str] = "eps"

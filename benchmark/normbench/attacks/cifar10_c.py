@@ -64,6 +64,7 @@ class Cifar10C(Attack):
 
     name: ClassVar[str] = "cifar10-c"
     summary: ClassVar[str] = "CIFAR-10-C, from its published files in the data folder"
+    aliases: ClassVar[tuple[str, ...]] = ("cifar-c",)
     source: ClassVar[str] = "Hendrycks and Dietterich, ICLR 2019"
     threat: ClassVar[Threat] = "corruption"
     size_field: ClassVar[str] = "severity"

@@ -39,6 +39,7 @@ class Corruptions(Attack):
 
     name: ClassVar[str] = "corruptions"
     summary: ClassVar[str] = "noise, blur, colour and compression with the constants of CIFAR-10-C"
+    aliases: ClassVar[tuple[str, ...]] = ("common-corruptions",)
     source: ClassVar[str] = "Hendrycks and Dietterich, ICLR 2019, section 4"
     threat: ClassVar[Threat] = "corruption"
     size_field: ClassVar[str] = "severity"

@@ -21,6 +21,7 @@ class CarliniWagnerL2(MinimalAttack):
 
     name: ClassVar[str] = "cw-l2"
     summary: ClassVar[str] = "Carlini and Wagner, minimal L2, white box"
+    aliases: ClassVar[tuple[str, ...]] = ("cw", "carlini-wagner")
     source: ClassVar[str] = "Carlini and Wagner, S&P 2017, section VI.A"
     threat: ClassVar[Threat] = "l2"
     size_field: ClassVar[str] = "eps"

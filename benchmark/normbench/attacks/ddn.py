@@ -19,6 +19,7 @@ class DecoupledDirectionNorm(MinimalAttack):
 
     name: ClassVar[str] = "ddn"
     summary: ClassVar[str] = "decoupled direction and norm, minimal L2, white box"
+    aliases: ClassVar[tuple[str, ...]] = ("ddn-l2",)
     source: ClassVar[str] = "Rony et al., CVPR 2019, algorithm 1"
     threat: ClassVar[Threat] = "l2"
     size_field: ClassVar[str] = "eps"

@@ -19,6 +19,7 @@ class DeepFool(MinimalAttack):
 
     name: ClassVar[str] = "deepfool"
     summary: ClassVar[str] = "DeepFool: nearest linearised boundary, minimal L2, white box"
+    aliases: ClassVar[tuple[str, ...]] = ("deepfool-l2",)
     source: ClassVar[str] = "Moosavi-Dezfooli et al., CVPR 2016, algorithm 2"
     threat: ClassVar[Threat] = "l2"
     size_field: ClassVar[str] = "eps"

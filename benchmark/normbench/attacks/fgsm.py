@@ -17,6 +17,7 @@ class FastGradient(GradientAttack):
 
     name: ClassVar[str] = "fgsm"
     summary: ClassVar[str] = "fast gradient sign method: one step, L-infinity, white box"
+    aliases: ClassVar[tuple[str, ...]] = ("fgsm-linf", "fast-gradient-sign")
     source: ClassVar[str] = "Goodfellow et al., ICLR 2015, section 4"
     threat: ClassVar[Threat] = "linf"
     size_field: ClassVar[str] = "eps"

@@ -29,6 +29,7 @@ class HopSkipJump(MinimalAttack):
 
     name: ClassVar[str] = "hopskipjump"
     summary: ClassVar[str] = "HopSkipJump, minimal L2, black box (predicted classes only)"
+    aliases: ClassVar[tuple[str, ...]] = ("hopskipjump-l2", "hsj")
     source: ClassVar[str] = "Chen et al., S&P 2020, algorithm 2"
     threat: ClassVar[Threat] = "l2"
     size_field: ClassVar[str] = "eps"

@@ -23,6 +23,7 @@ class MomentumIterative(GradientAttack):
 
     name: ClassVar[str] = "mim"
     summary: ClassVar[str] = "momentum iterative method, L-infinity, white box"
+    aliases: ClassVar[tuple[str, ...]] = ("mim-linf", "mi-fgsm", "momentum-iterative-method")
     source: ClassVar[str] = "Dong et al., CVPR 2018, algorithm 1"
     threat: ClassVar[Threat] = "linf"
     size_field: ClassVar[str] = "eps"

@@ -13,6 +13,7 @@ class MomentumIterativeL2(MomentumIterative):
 
     name: ClassVar[str] = "mim-l2"
     summary: ClassVar[str] = "momentum iterative method, L2, white box"
+    aliases: ClassVar[tuple[str, ...]] = ("mi-fgsm-l2",)
     source: ClassVar[str] = "Dong et al., CVPR 2018, eq. 10"
     threat: ClassVar[Threat] = "l2"
 

@@ -20,6 +20,7 @@ class Noise(Attack):
 
     name: ClassVar[str] = "noise"
     summary: ClassVar[str] = "additive Gaussian noise"
+    aliases: ClassVar[tuple[str, ...]] = ("gaussian-noise",)
     source: ClassVar[str] = "Hendrycks and Dietterich, ICLR 2019"
     threat: ClassVar[Threat] = "noise"
     size_field: ClassVar[str] = "std"

@@ -20,6 +20,7 @@ class ProjectedGradient(GradientAttack):
 
     name: ClassVar[str] = "pgd"
     summary: ClassVar[str] = "projected gradient descent, L-infinity, white box"
+    aliases: ClassVar[tuple[str, ...]] = ("pgd-linf", "projected-gradient-descent")
     source: ClassVar[str] = "Madry et al., ICLR 2018, section 2.1"
     threat: ClassVar[Threat] = "linf"
     size_field: ClassVar[str] = "eps"

@@ -21,6 +21,7 @@ class SaltAndPepper(Attack):
 
     name: ClassVar[str] = "salt-and-pepper"
     summary: ClassVar[str] = "salt-and-pepper (impulse) noise"
+    aliases: ClassVar[tuple[str, ...]] = ("impulse-noise", "salt-pepper")
     source: ClassVar[str] = "Hendrycks and Dietterich, ICLR 2019 (impulse noise)"
     threat: ClassVar[Threat] = "noise"
     size_field: ClassVar[str] = "share"

@@ -27,6 +27,7 @@ class Square(Attack):
 
     name: ClassVar[str] = "square"
     summary: ClassVar[str] = "Square attack, L-infinity, black box (logits only)"
+    aliases: ClassVar[tuple[str, ...]] = ("square-linf", "square-attack")
     source: ClassVar[str] = "Andriushchenko et al., ECCV 2020, algorithms 1 and 2"
     threat: ClassVar[Threat] = "linf"
     size_field: ClassVar[str] = "eps"

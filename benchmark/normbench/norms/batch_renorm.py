@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 class BatchRenorm(ActivationNorm):
     name: ClassVar[str] = "batch-renorm"
     summary: ClassVar[str] = "Batch normalization corrected towards running statistics"
+    aliases: ClassVar[tuple[str, ...]] = ("batch-renormalization", "brn")
     source: ClassVar[str] = "Ioffe 2017, arXiv:1702.03275"
     equation: ClassVar[str] = "y = gamma (r (x - mu_NHW) / sqrt(var_NHW + eps) + d) + beta"
     family: ClassVar[Family] = "batch statistics"

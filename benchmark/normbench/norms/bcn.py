@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 class BatchChannelNorm(ActivationNorm):
     name: ClassVar[str] = "bcn"
     summary: ClassVar[str] = "Batch normalization, then group normalization"
+    aliases: ClassVar[tuple[str, ...]] = ("batch-channel-norm",)
     source: ClassVar[str] = "Qiao et al. 2019, arXiv:1911.09738"
     equation: ClassVar[str] = "y = GN(BN(x))"
     family: ClassVar[Family] = "batch statistics"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 class BatchNorm(ActivationNorm):
     name: ClassVar[str] = "bn"
     summary: ClassVar[str] = "Batch normalization: each channel over batch and positions"
+    aliases: ClassVar[tuple[str, ...]] = ("batchnorm",)
     source: ClassVar[str] = "Ioffe and Szegedy 2015, arXiv:1502.03167"
     equation: ClassVar[str] = "y = gamma (x - mu_NHW) / sqrt(var_NHW + eps) + beta"
     family: ClassVar[Family] = "batch statistics"

@@ -17,6 +17,7 @@ from normbench.norms.base import Claims
 class CholeskyWhitening(Whitening):
     name: ClassVar[str] = "bw-cd"
     summary: ClassVar[str] = "Batch whitening by Cholesky decomposition"
+    aliases: ClassVar[tuple[str, ...]] = ("cholesky-whitening",)
     equation: ClassVar[str] = "y = gamma W (x - mu_NHW) + beta, W = L^(-1), S = cov_NHW(x) + eps I = L L^T"
     claims: ClassVar[Claims] = replace(CLAIMS, weight_scale="row")
     method: ClassVar[Literal["pca", "zca", "cd"]] = "cd"

@@ -17,5 +17,6 @@ from normbench.norms._whitening import Whitening
 class PcaWhitening(Whitening):
     name: ClassVar[str] = "bw-pca"
     summary: ClassVar[str] = "Batch whitening onto principal axes"
+    aliases: ClassVar[tuple[str, ...]] = ("pca", "pca-whitening")
     equation: ClassVar[str] = "y = gamma W (x - mu_NHW) + beta, W = L^(-1/2) U^T, S = cov_NHW(x) + eps I = U L U^T"
     method: ClassVar[Literal["pca", "zca", "cd"]] = "pca"

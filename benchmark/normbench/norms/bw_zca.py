@@ -16,5 +16,6 @@ from normbench.norms._whitening import Whitening
 class ZcaWhitening(Whitening):
     name: ClassVar[str] = "bw-zca"
     summary: ClassVar[str] = "Batch whitening as close to the input as possible"
+    aliases: ClassVar[tuple[str, ...]] = ("zca", "zca-whitening", "decorrelated-batchnorm", "dbn")
     equation: ClassVar[str] = "y = gamma W (x - mu_NHW) + beta, W = U L^(-1/2) U^T, S = cov_NHW(x) + eps I = U L U^T"
     method: ClassVar[Literal["pca", "zca", "cd"]] = "zca"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class CentredWeightNorm(WeightNorm):
     name: ClassVar[str] = "cwn"
     summary: ClassVar[str] = "Weight normalization of centred rows"
+    aliases: ClassVar[tuple[str, ...]] = ("centred-weightnorm", "centered-weightnorm")
     source: ClassVar[str] = "Huang et al. 2017, ICCV"
     equation: ClassVar[str] = "w_i = g_i (v_i - mean v_i) / ||v_i - mean v_i||"
     family: ClassVar[Family] = "weight"

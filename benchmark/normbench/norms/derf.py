@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class DynamicErf(ActivationNorm):
     name: ClassVar[str] = "derf"
     summary: ClassVar[str] = "Dynamic erf: a bounded function of each value"
+    aliases: ClassVar[tuple[str, ...]] = ("dynamic-erf",)
     source: ClassVar[str] = "Chen et al. 2025, arXiv:2512.10938"
     equation: ClassVar[str] = "y = gamma erf(alpha x + s) + beta"
     family: ClassVar[Family] = "no statistics"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class DynamicTanh(ActivationNorm):
     name: ClassVar[str] = "dyt"
     summary: ClassVar[str] = "Dynamic tanh: a bounded function of each value"
+    aliases: ClassVar[tuple[str, ...]] = ("dynamic-tanh",)
     source: ClassVar[str] = "Zhu et al. 2025, arXiv:2503.10622"
     equation: ClassVar[str] = "y = gamma tanh(alpha x) + beta"
     family: ClassVar[Family] = "no statistics"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 class EvoNormB0(ActivationNorm):
     name: ClassVar[str] = "evonorm-b0"
     summary: ClassVar[str] = "EvoNorm B0: normalization and activation in one, batch statistics"
+    aliases: ClassVar[tuple[str, ...]] = ("evonorm",)
     source: ClassVar[str] = "Liu et al. 2020, arXiv:2004.02967"
     equation: ClassVar[str] = "y = gamma x / max(sqrt(var_NHW + eps), v x + sqrt(var_HW + eps)) + beta"
     family: ClassVar[Family] = "batch statistics"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 class EvoNormS0(ActivationNorm):
     name: ClassVar[str] = "evonorm-s0"
     summary: ClassVar[str] = "EvoNorm S0: normalization and activation in one, group statistics"
+    aliases: ClassVar[tuple[str, ...]] = ("evonorm",)
     source: ClassVar[str] = "Liu et al. 2020, arXiv:2004.02967"
     equation: ClassVar[str] = "y = gamma x sigmoid(v x) / sqrt(var_gHW + eps) + beta"
     family: ClassVar[Family] = "sample statistics"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 class FilterResponseNorm(ActivationNorm):
     name: ClassVar[str] = "frn"
     summary: ClassVar[str] = "Filter response normalization with thresholded linear unit"
+    aliases: ClassVar[tuple[str, ...]] = ("filter-response-norm",)
     source: ClassVar[str] = "Singh and Krishnan 2020, arXiv:1911.09737"
     equation: ClassVar[str] = "y = max(gamma x / sqrt(mean_HW(x^2) + eps) + beta, tau)"
     family: ClassVar[Family] = "sample statistics"

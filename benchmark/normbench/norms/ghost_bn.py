@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 class GhostBatchNorm(ActivationNorm):
     name: ClassVar[str] = "ghost-bn"
     summary: ClassVar[str] = "Batch normalization of chunks of the batch"
+    aliases: ClassVar[tuple[str, ...]] = ("ghost-batchnorm", "gbn")
     source: ClassVar[str] = "Hoffer, Hubara and Soudry 2017, arXiv:1705.08741"
     equation: ClassVar[str] = "y = gamma (x - mu_nHW) / sqrt(var_nHW + eps) + beta, n examples of a chunk"
     family: ClassVar[Family] = "batch statistics"

@@ -45,6 +45,7 @@ def checked_groups(groups: int | None, site: Site, at_most: int = DEFAULT_GROUPS
 class GroupNorm(ActivationNorm):
     name: ClassVar[str] = "gn"
     summary: ClassVar[str] = "Group normalization: each example over positions and groups of channels"
+    aliases: ClassVar[tuple[str, ...]] = ("groupnorm",)
     source: ClassVar[str] = "Wu and He 2018, arXiv:1803.08494"
     equation: ClassVar[str] = "y = gamma (x - mu_gHW) / sqrt(var_gHW + eps) + beta, g = C/G channels"
     family: ClassVar[Family] = "sample statistics"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 class GroupWhitening(ActivationNorm):
     name: ClassVar[str] = "gw"
     summary: ClassVar[str] = "Whitening of the groups of channels of each example"
+    aliases: ClassVar[tuple[str, ...]] = ("group-whitening",)
     source: ClassVar[str] = "Huang et al. 2021, arXiv:2009.13333"
     equation: ClassVar[str] = "y = gamma W (x - mu_gHW) + beta, W = (cov_gHW + eps I)^(-1/2) over G groups"
     family: ClassVar[Family] = "whitening"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 class InstanceNorm(ActivationNorm):
     name: ClassVar[str] = "in"
     summary: ClassVar[str] = "Instance normalization: each channel of each example over positions"
+    aliases: ClassVar[tuple[str, ...]] = ("instancenorm",)
     source: ClassVar[str] = "Ulyanov, Vedaldi and Lempitsky 2016, arXiv:1607.08022"
     equation: ClassVar[str] = "y = gamma (x - mu_HW) / sqrt(var_HW + eps) + beta"
     family: ClassVar[Family] = "sample statistics"

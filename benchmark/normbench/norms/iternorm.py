@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 class IterNorm(ActivationNorm):
     name: ClassVar[str] = "iternorm"
     summary: ClassVar[str] = "Batch whitening by Newton iteration"
+    aliases: ClassVar[tuple[str, ...]] = ("iterative-normalization",)
     source: ClassVar[str] = "Huang et al. 2019, arXiv:1904.03441"
     equation: ClassVar[str] = "y = gamma P_T (x - mu_NHW) / sqrt(tr S) + beta, P <- (3 P - P^3 S / tr S) / 2"
     family: ClassVar[Family] = "whitening"

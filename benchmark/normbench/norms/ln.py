@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 class LayerNorm(ActivationNorm):
     name: ClassVar[str] = "ln"
     summary: ClassVar[str] = "Layer normalization: each example over channels and positions"
+    aliases: ClassVar[tuple[str, ...]] = ("layernorm",)
     source: ClassVar[str] = "Ba, Kiros and Hinton 2016, arXiv:1607.06450"
     equation: ClassVar[str] = "y = gamma (x - mu_CHW) / sqrt(var_CHW + eps) + beta"
     family: ClassVar[Family] = "sample statistics"

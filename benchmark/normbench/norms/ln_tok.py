@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class TokenLayerNorm(ActivationNorm):
     name: ClassVar[str] = "ln-tok"
     summary: ClassVar[str] = "Layer normalization of transformers: each position over channels"
+    aliases: ClassVar[tuple[str, ...]] = ("layernorm",)
     source: ClassVar[str] = "Ba, Kiros and Hinton 2016, arXiv:1607.06450"
     equation: ClassVar[str] = "y = gamma (x - mu_C) / sqrt(var_C + eps) + beta"
     family: ClassVar[Family] = "sample statistics"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 class LpBatchNorm(ActivationNorm):
     name: ClassVar[str] = "lp-bn"
     summary: ClassVar[str] = "Batch normalization by the Lp norm instead of the variance"
+    aliases: ClassVar[tuple[str, ...]] = ("lp-batchnorm", "l1-batchnorm", "l1-bn")
     source: ClassVar[str] = "Hoffer et al. 2018, arXiv:1803.01814"
     equation: ClassVar[str] = "y = gamma (x - mu_NHW) / (C_p^p mean_NHW|x - mu|^p + eps)^(1/p) + beta"
     family: ClassVar[Family] = "batch statistics"

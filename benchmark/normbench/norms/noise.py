@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 class Noise(NormModifier):
     name: ClassVar[str] = "noise"
     summary: ClassVar[str] = "Noise injection: channels of examples shifted and scaled at random"
+    aliases: ClassVar[tuple[str, ...]] = ("noise-injection",)
     source: ClassVar[str] = "Santurkar et al. 2018, arXiv:1805.11604"
     equation: ClassVar[str] = (
         "y = s y + m, m ~ U(mu -+ spread), s ~ N(sigma, spread^2), mu ~ U(-mean, mean), sigma ~ U(1, scale)"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class NoNorm(ActivationNorm):
     name: ClassVar[str] = "none"
     summary: ClassVar[str] = "No normalization: a scale and a shift of each channel"
+    aliases: ClassVar[tuple[str, ...]] = ("identity", "no-norm", "no-normalization")
     source: ClassVar[str] = "control"
     equation: ClassVar[str] = "y = gamma x + beta"
     family: ClassVar[Family] = "no statistics"

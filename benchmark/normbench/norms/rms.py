@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class RmsNorm(ActivationNorm):
     name: ClassVar[str] = "rms"
     summary: ClassVar[str] = "Root mean square of the channels of each position"
+    aliases: ClassVar[tuple[str, ...]] = ("rmsnorm", "root-mean-square-norm")
     source: ClassVar[str] = "Zhang and Sennrich 2019, arXiv:1910.07467"
     equation: ClassVar[str] = "y = gamma x / sqrt(mean_C(x^2) + eps) + beta"
     family: ClassVar[Family] = "sample statistics"

@@ -31,6 +31,7 @@ START = 15
 class SpectralNorm(WeightNorm):
     name: ClassVar[str] = "sn"
     summary: ClassVar[str] = "Spectral normalization: first singular value 1"
+    aliases: ClassVar[tuple[str, ...]] = ("spectralnorm",)
     source: ClassVar[str] = "Miyato et al. 2018, arXiv:1802.05957"
     equation: ClassVar[str] = "W = V / (u^T V v)"
     family: ClassVar[Family] = "weight"

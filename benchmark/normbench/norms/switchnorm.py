@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 class SwitchNorm(ActivationNorm):
     name: ClassVar[str] = "switchnorm"
     summary: ClassVar[str] = "Instance, layer and batch statistics, mixed by learned weights"
+    aliases: ClassVar[tuple[str, ...]] = ("switchable-normalization",)
     source: ClassVar[str] = "Luo et al. 2019, arXiv:1806.10779"
     equation: ClassVar[str] = "y = gamma (x - sum_k a_k mu_k) / sqrt(sum_k b_k var_k + eps) + beta, k in IN, LN, BN"
     family: ClassVar[Family] = "batch statistics"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class ScaledWeightStandardization(WeightNorm):
     name: ClassVar[str] = "sws"
     summary: ClassVar[str] = "Weight standardization that keeps the variance of activations"
+    aliases: ClassVar[tuple[str, ...]] = ("scaled-weight-standardization", "scaled-ws")
     source: ClassVar[str] = "Brock, De and Smith 2021, arXiv:2101.08692"
     equation: ClassVar[str] = "w_i = gain_i gamma (v_i - mean v_i) / sqrt(n var v_i + eps)"
     family: ClassVar[Family] = "weight"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class SyncBatchNorm(ActivationNorm):
     name: ClassVar[str] = "syncbn"
     summary: ClassVar[str] = "Batch normalization over all ranks of a distributed run"
+    aliases: ClassVar[tuple[str, ...]] = ("sync-batchnorm", "synchronized-batchnorm")
     source: ClassVar[str] = "Peng et al. 2018, arXiv:1711.07240"
     equation: ClassVar[str] = "y = gamma (x - mu_NHW) / sqrt(var_NHW + eps) + beta, N over all ranks"
     family: ClassVar[Family] = "batch statistics"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class WeightNormalization(WeightNorm):
     name: ClassVar[str] = "wn"
     summary: ClassVar[str] = "Weight normalization: direction and length of each row"
+    aliases: ClassVar[tuple[str, ...]] = ("weightnorm",)
     source: ClassVar[str] = "Salimans and Kingma 2016, arXiv:1602.07868"
     equation: ClassVar[str] = "w_i = g_i v_i / ||v_i||"
     family: ClassVar[Family] = "weight"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 class WeightStandardization(WeightNorm):
     name: ClassVar[str] = "ws"
     summary: ClassVar[str] = "Weight standardization: mean 0 and variance 1 of each row"
+    aliases: ClassVar[tuple[str, ...]] = ("weight-standardization",)
     source: ClassVar[str] = "Qiao et al. 2019, arXiv:1903.10520"
     equation: ClassVar[str] = "w_i = (v_i - mean v_i) / sqrt(var v_i + eps)"
     family: ClassVar[Family] = "weight"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 #: Class variables that describe a plug-in and decide nothing.
-_PROSE = {"summary", "source", "claims", "equation", "family", "cost"}
+_PROSE = {"summary", "source", "claims", "equation", "family", "cost", "aliases"}
 #: What finds, names and describes plug-ins decides nothing either.
 _MACHINERY = ("errors", "paths", "spec")
 #: Fields of syntax trees that say where a name is used or how a text was quoted, which the rest of the tree says too.

@@ -14,6 +14,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -33,7 +34,8 @@ class PluginError(BenchError, ValueError):
 class Plugin(BaseModel):
     """Base of every plug-in class. Fields are its parameters, typed, with defaults; class variables describe it.
 
-    A subclass states `summary` (a few words for tables) and `source` (paper, equation).
+    A subclass states `summary` (a few words for tables) and `source` (paper, equation), and may list `aliases`: names
+    that people know it under, by which a wrong name leads to it. They are no names: a suite writes `name`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -41,6 +43,7 @@ class Plugin(BaseModel):
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
 
     def component(self) -> Component:
         """Name and all parameters, defaults included, as plain values."""
@@ -57,8 +60,25 @@ class Plugin(BaseModel):
         return f"{self.name}[{','.join(f'{k}={show(v)}' for k, v in changed.items())}]"
 
 
+def spelling(text: str) -> str:
+    """What spellings of one name share: `Batch Normalization`, `batch_norm` and `BatchNorm2d` are `batchnorm`."""
+    text = text.casefold()
+    for pattern, shared in _SAME:
+        text = pattern.sub(shared, text)
+    return text
+
+
 #: Files of a family's folder that hold its contract, its checks and its template instead of a plug-in.
 _NOT_PLUGINS = frozenset({"base", "check", "scaffold"})
+
+#: Spellings that are one, in the order in which they are read.
+_SAME = (
+    (re.compile(r"[^a-z0-9]+"), ""),
+    (re.compile(r"isation"), "ization"),
+    (re.compile(r"normalization"), "norm"),
+    (re.compile(r"linfinity"), "linf"),
+    (re.compile(r"(?<=[a-z])[123]d$"), ""),
+)
 
 P = TypeVar("P", bound=Plugin)
 _ITEM = re.compile(r"([^\[\]]+?)\s*(?:\[([^\[\]]*)\])?")
@@ -201,6 +221,29 @@ class Registry(Generic[P]):
         """The instance that a stored component describes."""
         return self.make(component.name, component.params)
 
+    def known_as(self, text: str) -> list[str]:
+        """Names of the plug-ins that people know as `text`, in whatever spelling: `LayerNorm` gives `ln` and `ln-tok`.
+
+        They know a plug-in by its name, by its aliases, and by what its summary says before a colon.
+        """
+        return self._spellings.get(spelling(text), [])
+
+    @cached_property
+    def _spellings(self) -> dict[str, list[str]]:
+        """Names by the `spelling` of all that a plug-in is known as. A broken one is known by its name alone."""
+        found: dict[str, list[str]] = {}
+        for name in self.names():
+            known = [name]
+            with suppress(PluginError):
+                cls = self.get(name)
+                # A parent's aliases are not those of the plug-in that derives from it.
+                known += [*vars(cls).get("aliases", ()), cls.summary.partition(":")[0]]
+            for text in dict.fromkeys(map(spelling, known)):
+                found.setdefault(text, []).append(name)
+        return found
+
     def _nearest(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self.names(), 1, cutoff=0.5)
-        return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(self.names())}"
+        near = difflib.get_close_matches(spelling(name), self._spellings, 1, cutoff=0.5)
+        if not near:
+            return f"; there are {', '.join(self.names())}"
+        return f"; did you mean {' or '.join(map(repr, self._spellings[near[0]]))}?"

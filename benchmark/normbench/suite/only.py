@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from normbench import norms
 from normbench.errors import BenchError
 from normbench.spec.text import number
 from normbench.spec.trial import TrainSpec, Trial
@@ -36,11 +37,11 @@ def select(trials: Sequence[Trial], filters: Sequence[str]) -> list[Trial]:
             _same(key, value_of(t, key), value) for t in trials
         ):  # even where other values match: it would be left out without a word
             have = _values(trials, key)
-            near = difflib.get_close_matches(value, have, 1, cutoff=0.5)
-            raise SelectionError(
-                f"--only {text!r}: no trial of the suite has it; "
-                f"{f'did you mean {near[0]!r}? ' if near else ''}{key} is {', '.join(have)}"
-            )
+            known = norms.registry.known_as(value) if key == "norm" else []
+            near = [v for v in have if v.partition("[")[0] in known]
+            near = near or difflib.get_close_matches(value, have, 1, cutoff=0.5)
+            hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+            raise SelectionError(f"--only {text!r}: no trial of the suite has it; {hint}{key} is {', '.join(have)}")
         wanted.setdefault(key, []).append(value)
     found = [t for t in trials if all(any(_same(k, value_of(t, k), v) for v in values) for k, values in wanted.items())]
     if not found:
