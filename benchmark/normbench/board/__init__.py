@@ -77,6 +77,9 @@ def boards_json(boards: Iterable[Board]) -> list[dict[str, Any]]:
             "attacks": [dict(a) for a in b.attacks],
             "settings": dict(b.shared),
             "suites": list(b.suites),
+            "role": b.role.value,
+            "headline": h.key if (h := b.headline("robust")) else None,
+            "headline_named": bool(b.named),
             "entries": [_entry_json(e) for e in b.entries],
         }
         for b in boards

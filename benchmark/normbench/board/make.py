@@ -15,6 +15,7 @@ import numpy as np
 
 from normbench.board.stats import Interval, ranks, t_interval, wilson
 from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe
+from normbench.spec.about import About
 from normbench.spec.outcome import BALLS
 from normbench.spec.robustness import WORST_CASE, survivors
 from normbench.spec.text import show
@@ -34,13 +35,17 @@ SHORT = {
 GROWTH = "weight-norm."
 
 
-def boards(rows: Iterable[Mapping[str, Any]], *, together: bool = False) -> list[Board]:
+def boards(
+    rows: Iterable[Mapping[str, Any]], *, abouts: Mapping[str, About] | None = None, together: bool = False
+) -> list[Board]:
     """Boards of all rows, ordered by dataset, model, width and batch size.
 
     `rows` are as `normbench.store.store.Store.rows` gives them; without the long columns (`curves`, ...) a board has
     fewer metrics. A trial that stands in several suites counts once, with its latest result. Candidates of tuning are
-    left out. together: average over classes of devices and precisions, which have boards of their own else.
+    left out. abouts: what suites say of themselves, by name. together: average over classes of devices and precisions,
+    which have boards of their own else.
     """
+    given = abouts or {}
     reader = _Reader(together=together)
     latest: dict[str, _Reduced] = {}
     suites: dict[str, set[str]] = defaultdict(set)
@@ -56,7 +61,7 @@ def boards(rows: Iterable[Mapping[str, Any]], *, together: bool = False) -> list
     for board, place, reduced in _placed(latest.values()):
         groups[board, place].append(reduced)
     made = [
-        _board(board, place, group, tuple(sorted({s for r in group for s in suites[r.run.trial_id]})))
+        _board(board, place, group, {s: given.get(s, About()) for r in group for s in suites[r.run.trial_id]})
         for (board, place), group in groups.items()
     ]
     made.sort(key=lambda b: (b.dataset, b.model, b.stem, b.width, b.batch_size, b.id))
@@ -216,7 +221,7 @@ def growth(curves: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, float]
     return found
 
 
-def _board(board: str, place: _Place, group: Sequence[_Reduced], suites: tuple[str, ...]) -> Board:
+def _board(board: str, place: _Place, group: Sequence[_Reduced], suites: Mapping[str, About]) -> Board:
     metrics = sorted({m.key: m for r in group for m in r.metrics}.values(), key=_order)
     specs = {r.entry: r.spec for r in group}
     settings = {k: _settings(s) for k, s in specs.items()}
@@ -226,6 +231,8 @@ def _board(board: str, place: _Place, group: Sequence[_Reduced], suites: tuple[s
     common = settings[entries[0].id]
     shared = group[0].spec
     model = shared["model"]
+    foremost = sorted(suites, key=lambda name: (-suites[name].role.height, name))
+    named = [h.key for name in foremost if (h := suites[name].headline) and h.key in {m.key for m in metrics}]
     return Board(
         id=digest([board, *place])[:12],
         slug="",
@@ -242,7 +249,9 @@ def _board(board: str, place: _Place, group: Sequence[_Reduced], suites: tuple[s
         shared=tuple((_short(n), common[n]) for n in names if n not in varying and common.get(n) not in {None, "–"}),
         metrics=tuple(metrics),
         entries=_with_cells(entries, metrics),
-        suites=suites,
+        suites=tuple(sorted(suites)),
+        role=suites[foremost[0]].role,
+        named=named[0] if named else "",
     )
 
 

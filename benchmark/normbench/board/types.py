@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from normbench.board.stats import Interval, Rank
+from normbench.board.stats import MIN_SEEDS, Interval, Rank
+from normbench.spec.about import Role
 from normbench.spec.outcome import BALLS
 from normbench.spec.robustness import WORST_CASE
 from normbench.spec.text import show
 from normbench.store.levels import Level, lowest
 
 Group = Literal["clean", "robust", "weight-norm"]
+#: Threats within a ball, in the order in which their worst cases are looked for.
+_BALLS = ("linf", "l2", "l1")
 #: Weight norms whose growth tables show.
 GROWTH = ("raw", "raw-invariant", "effective")
 
@@ -218,6 +221,10 @@ class Board:
     metrics: tuple[Metric, ...]
     entries: tuple[Entry, ...]
     suites: tuple[str, ...]
+    role: Role = Role.STUDY
+    """The foremost of its suites' roles."""
+    named: str = ""
+    """Key of the metric that a suite names as its headline; empty where none does, or where no trial has it."""
 
     @property
     def placed(self) -> str:
@@ -225,10 +232,19 @@ class Board:
         return ", ".join(filter(None, (self.device_class, self.precision)))
 
     @property
-    def prominence(self) -> tuple[bool, int]:
-        """What to show first: a board with intervals before one without, then the one with more finished trials."""
+    def prominence(self) -> tuple[int, bool, int]:
+        """What to show first: by the role of its suites, then a board with intervals before one without, then the one
+        with more finished trials.
+        """
         finished = [len(e.runs) - len(e.failed) for e in self.entries]
-        return any(n >= 3 for n in finished), sum(finished)
+        return self.role.height, any(n >= MIN_SEEDS for n in finished), sum(finished)
+
+    @property
+    def contends(self) -> bool:
+        """Whether it may say who is the best: no example does, nor a board on which no entry has seeds enough for an
+        interval.
+        """
+        return self.role is not Role.EXAMPLE and self.prominence[1]
 
     def of(self, group: Group) -> tuple[Metric, ...]:
         return tuple(m for m in self.metrics if m.group == group)
@@ -251,16 +267,28 @@ class Board:
     def headline(self, group: Group) -> Metric | None:
         """The metric that a group's table is ordered by.
 
-        Of robustness: the worst case over the attacks where there are several, else an attack, else a noise; at the
-        size at which the entries differ most.
+        Of robustness: what a suite of the board names. Without that, by a rule that looks at no result: the worst case
+        over the attacks within a ball (L-infinity, else L2, else L1) where there are several, else the first attack
+        within a ball as the suite lists them, else the first of whatever perturbations there are; at the middle one of
+        its sizes, of an even number of sizes the smaller of the two.
         """
-
-        def order(metric: Metric) -> tuple[bool, bool, float]:
-            values = [e.cells[metric.key].value for e in self.entries if metric.key in e.cells]
-            return (metric.attack == WORST_CASE, metric.threat in BALLS, max(values) - min(values))
-
         found = self.of(group)
-        return max(found, key=order) if group == "robust" and found else next(iter(found), None)
+        if group != "robust" or not found:
+            return next(iter(found), None)
+        if self.named:
+            return self.metric(self.named)
+        listed = [a["name"] for a in self.attacks]
+
+        def place(metric: Metric) -> tuple[bool, int, int]:
+            ball = _BALLS.index(metric.threat) if metric.threat in BALLS else len(_BALLS)
+            if metric.attack == WORST_CASE:
+                return False, ball, 0
+            name = metric.attack.partition("[")[0]
+            return True, metric.threat not in BALLS, listed.index(name) if name in listed else len(listed)
+
+        first = min(found, key=place)
+        sizes = [m for m in found if (m.attack, m.threat) == (first.attack, first.threat)]
+        return sorted(sizes, key=lambda m: m.size or 0.0)[(len(sizes) - 1) // 2]
 
     def tied_for_first(self, metric: Metric) -> list[Entry]:
         """The entries whose best rank is 1."""

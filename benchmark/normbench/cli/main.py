@@ -17,11 +17,12 @@ from normbench.cli.results import app as results_app
 from normbench.errors import BenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from rich.console import Console, RenderableType
 
     from normbench.plan.plan import Plan
+    from normbench.spec.about import About
     from normbench.spec.trial import Trial
     from normbench.spec.tuning import TuningSearch
     from normbench.store.store import Store
@@ -87,6 +88,8 @@ def run(
         from normbench.runner import session
         from normbench.runner.cluster import Connection
         from normbench.runner.sharing import refuse_other_versions
+        from normbench.store.about import keep
+        from normbench.suite import about
 
         folder = data_folder(data)
         planned = partial(
@@ -121,6 +124,7 @@ def run(
         if not plan.todo:
             loading.close()
         refuse_other_versions(store)
+        keep(store, loaded.name, about(loaded).model_copy(update={"datasets": plan.datasets}))
         console.print(session.announce(plan), highlight=False, soft_wrap=True)
         if plan.tuning and not plan.waiting:
             console.print(render_choices(plan), highlight=False, soft_wrap=True)
@@ -135,7 +139,7 @@ def run(
     from normbench.pages import build
     from normbench.paths import default_site
 
-    console.print(_shown(loaded.name, store, {i.trial.trial_id for i in plan.items}))
+    console.print(_tables(_rows(loaded.name, store, {i.trial.trial_id for i in plan.items}), _abouts(loaded, store)))
     console.print(f"site: {build(store, site_dir or default_site())}", highlight=False, soft_wrap=True)
     if summary.broken:
         for item, status, reason in summary.broken:
@@ -249,10 +253,10 @@ def board(
     if as_json:
         from normbench.board import boards, boards_json
 
-        return print_json(boards_json(boards(rows, together=together)))
+        return print_json(boards_json(boards(rows, abouts=_abouts(loaded, store), together=together)))
     console = _console()
     if rows:
-        console.print(_tables(rows, together=together))
+        console.print(_tables(rows, _abouts(loaded, store), together=together))
     else:
         console.print(f"no results of {loaded.name} in {store.root} yet: bench run {suite}", soft_wrap=True)
     _warn(store)
@@ -343,19 +347,23 @@ def _rows(suite: str, store: Store, wanted: Collection[str]) -> list[dict[str, A
     return [r for r in with_levels(store, store.rows([suite]), [suite]) if r["trial_id"] in wanted]
 
 
-def _shown(suite: str, store: Store, wanted: Collection[str]) -> RenderableType:
-    """The boards of the wanted trials, and what their tuning tried."""
-    return _tables(_rows(suite, store, wanted))
+def _abouts(suite: Suite, store: Store) -> dict[str, About]:
+    """What the suite's file says of it now, and what the store knows of its datasets."""
+    from normbench.store.about import read
+    from normbench.suite import about
+
+    return {suite.name: about(suite).model_copy(update={"datasets": read(store, suite.name).datasets})}
 
 
-def _tables(rows: list[dict[str, Any]], *, together: bool = False) -> RenderableType:
+def _tables(rows: list[dict[str, Any]], abouts: Mapping[str, About], *, together: bool = False) -> RenderableType:
+    """The boards of rows, and what their tuning tried."""
     from rich.console import Group
 
     from normbench.board import boards
     from normbench.board.tuning import sweeps
     from normbench.cli.terminal import render, render_sweeps
 
-    return Group(render(boards(rows, together=together)), *render_sweeps(sweeps(rows)))
+    return Group(render(boards(rows, abouts=abouts, together=together)), *render_sweeps(sweeps(rows)))
 
 
 def _logs(store: Store, suite: str) -> dict[str, str]:

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from normbench.board import Board, Metric
+from normbench.board import MIN_SEEDS, Board, Metric
 from normbench.board.types import Group
 from normbench.pages import figures
 from normbench.pages.context import Context
 from normbench.pages.figures import Chart
 from normbench.pages.methods import key_of
 from normbench.pages.tables import BoardTable, board_table
+from normbench.spec.about import Role
 
 #: Boards that the overview lists; the rest stand on the pages of their dataset and architecture.
 OVERVIEW_BOARDS = 12
@@ -47,10 +48,10 @@ TOPICS = (
     Topic(
         "robustness",
         "Robustness",
-        "Accuracy on perturbed test images; an image counts when it is right before and after. The column with the "
-        "interval is the one that the ranks are of: "
-        "the worst case over all attacks up to a size where there are several, at the size at which the methods "
-        "differ most. "
+        "Accuracy on perturbed test images; an image counts when it is right before and after. Ranks are of the "
+        "attack and the size that the suite of a board names; where it names none, of the worst case over the attacks "
+        "within one ball, else of the first attack that the suite lists, at the middle one of its sizes. No result "
+        "has a say in that. "
         "Against the clean rank: ▲ n and ▼ n say that a method rises or falls by at least n ranks, ≈ that the rank "
         "intervals do not tell.",
         "robust accuracy",
@@ -183,6 +184,7 @@ def _charts(context: Context, topic: Topic, board: Board) -> Iterator[Chart | No
 
 def _index(context: Context) -> None:
     boards = sorted(context.results.boards, key=lambda b: b.prominence, reverse=True)
+    winners, others = [b for b in boards if b.contends], [b for b in boards if not b.contends]
     context.writer.page(
         "index.html",
         "index.html",
@@ -190,20 +192,32 @@ def _index(context: Context) -> None:
         method_count=len({key_of(e) for b in boards for e in b.entries}),
         datasets=sorted({b.dataset for b in boards}),
         boards=[
-            {
-                "title": b.title,
-                "href": context.topic_href("accuracy", b),
+            _summary(context, b)
+            | {
                 "clean": _top(context, b, b.headline("clean")),
                 "robust": _top(context, b, b.headline("robust")),
-                "entries": len(b.entries),
-                "trials": sum(len(e.runs) for e in b.entries),
-                "failed": sum(len(e.failed) for e in b.entries),
             }
-            for b in boards[:OVERVIEW_BOARDS]
+            for b in winners[:OVERVIEW_BOARDS]
         ],
-        hidden=max(0, len(boards) - OVERVIEW_BOARDS),
+        hidden=max(0, len(winners) - OVERVIEW_BOARDS),
+        others=[
+            _summary(context, b) | {"why": "example" if b.role is Role.EXAMPLE else f"fewer than {MIN_SEEDS} seeds"}
+            for b in others[:OVERVIEW_BOARDS]
+        ],
+        hidden_others=max(0, len(others) - OVERVIEW_BOARDS),
+        seeds_needed=MIN_SEEDS,
         charts=_overview_charts(context),
     )
+
+
+def _summary(context: Context, board: Board) -> dict[str, Any]:
+    return {
+        "title": board.title,
+        "href": context.topic_href("accuracy", board),
+        "entries": len(board.entries),
+        "trials": sum(len(e.runs) for e in board.entries),
+        "failed": sum(len(e.failed) for e in board.entries),
+    }
 
 
 def _top(context: Context, board: Board, metric: Metric | None) -> dict[str, Any] | None:
@@ -220,8 +234,10 @@ def _top(context: Context, board: Board, metric: Metric | None) -> dict[str, Any
 
 def _overview_charts(context: Context) -> list[Chart]:
     lead = context.results.lead()
-    clean, robust = (lead.headline("clean"), lead.headline("robust")) if lead else (None, None)
-    if lead is None or clean is None or robust is None:
+    if lead is None or not lead.contends:
+        return []
+    clean, robust = lead.headline("clean"), lead.headline("robust")
+    if clean is None or robust is None:
         return []
     chart = figures.against_each_other(
         context, lead, clean, robust, "overview-front", "Clean against robust accuracy", front=True, width=900

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from normbench.board import Board, Entry, boards
 from normbench.board.reading import rows_of
 from normbench.board.tuning import Sweep, sweeps
+from normbench.store.about import read_all
 from normbench.store.marks import Mark, level_of, valid
 from normbench.store.store import Store
 
@@ -98,14 +99,14 @@ class Results:
 def load(store: Store, suites: Sequence[str] | None) -> Results:
     """Read the results of the given suites (default: all)."""
     table = store.table(suites).combine_chunks()
-    marks = valid(store, suites)
+    marks, abouts = valid(store, suites), read_all(store, suites)
     problems = {path.removeprefix(str(store.root)).lstrip("/"): why for path, why in store.problems.items()}
     tuning = pc.equal(table.column("stage"), "tuning")
     candidates = table.filter(tuning).combine_chunks()
     final = table.filter(pc.invert(tuning)).combine_chunks() if len(candidates) else table
     made = tuple(sweeps(table.select(_SWEPT).to_pylist())) if len(candidates) else ()
     rows = ({**row, "level": level_of(marks.get((row["suite"], row["trial_id"]), ()))} for row in rows_of(final))
-    return Results(final, tuple(boards(rows)), problems, candidates, made, marks)
+    return Results(final, tuple(boards(rows, abouts=abouts)), problems, candidates, made, marks)
 
 
 def primary(entry: Entry) -> str:

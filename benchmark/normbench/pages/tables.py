@@ -155,6 +155,8 @@ def board_table(
     ]
     ranked = metric is not None and metric.share
     notes = []
+    if metric is not None and metric.group == "robust":
+        notes.append(f"Ranked by {metric.label}, {'as the suite names it' if board.named else 'by rule'}.")
     if any(e.mixed for e in board.entries):
         notes.append(
             "Run with more than one version of code, libraries or data: "

@@ -7,15 +7,17 @@ stands.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from normbench.lab import data as datasets
+from normbench.lab.data.images import images
 from normbench.plan.identity import Identity, identity
+from normbench.spec.about import Images
 from normbench.spec.outcome import Status
 from normbench.spec.trial import Trial
 from normbench.spec.tuning import Choice, TuningSearch
@@ -78,6 +80,8 @@ class Plan:
     items: tuple[Item, ...]
     """Candidates first; of final trials those that are known."""
     tuning: tuple[Tuning, ...] = ()
+    datasets: Mapping[str, Images] = field(default_factory=dict)
+    """By fingerprint, of those that final trials are tested on and that are on this machine."""
 
     def count(self, state: State) -> int:
         return sum(i.state is state for i in self.items)
@@ -162,9 +166,8 @@ def make(
     not on this machine, so that their content is known. accept_versions: results of other versions of the libraries
     count.
     """
-    planner = _Planner(
-        store, suite, Fingerprints(data_dir, download=download), ended, retry=retry, accept_versions=accept_versions
-    )
+    fingerprints = Fingerprints(data_dir, download=download)
+    planner = _Planner(store, suite, fingerprints, ended, retry=retry, accept_versions=accept_versions)
     items = [planner.item(trial) for trial in trials]
     tuning: list[Tuning] = []
     finals: list[tuple[int, Item]] = []
@@ -181,7 +184,7 @@ def make(
         else:
             tuning.append(Tuning(search, None, tuple(planner.wait(trial) for _, trial in search.finals)))
     items += [item for _, item in sorted(finals, key=lambda found: found[0])]
-    return Plan(suite, tuple(items), tuple(tuning))
+    return Plan(suite, tuple(items), tuple(tuning), fingerprints.datasets)
 
 
 def known(suite: str, trials: Sequence[Trial], searches: Sequence[TuningSearch], store: Store) -> set[str]:
@@ -264,6 +267,8 @@ class Fingerprints:
     def __init__(self, data_dir: Path | None, *, download: bool) -> None:
         self._data_dir, self._download = data_dir, download
         self._known: dict[tuple[Any, ...], str | None] = {}
+        self.datasets: dict[str, Images] = {}
+        """What there is in those with a test split, by fingerprint."""
 
     def of(self, trial: Trial) -> str | None:
         """None when the dataset is not on this machine and may not be fetched."""
@@ -271,7 +276,9 @@ class Fingerprints:
         key = (spec.dataset, spec.train_split, spec.test_split if test else None, spec.image_column, spec.label_column)
         if key not in self._known:
             source = datasets.locate(spec, self._data_dir, download=self._download, test=test)
-            self._known[key] = datasets.fingerprint(source) if source else None
+            self._known[key] = found = datasets.fingerprint(source) if source else None
+            if source and found and test and (there := images(source)):
+                self.datasets[found] = there
         return self._known[key]
 
 

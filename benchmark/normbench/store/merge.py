@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from normbench.errors import BenchError
-from normbench.store import marks
+from normbench.store import about, marks
 from normbench.store.leases import Leases
 from normbench.store.store import SUITE, Store, shard_name
 
@@ -14,7 +14,7 @@ def export(store: Store, target: Store, *, norms: Sequence[str] = (), suites: Se
     """Copy the shards of the given methods (labels, or bare method names) and suites to another folder: what a pull
     request adds.
 
-    Returns their names. Raises `BenchError` when none fits.
+    What a suite says of itself comes along. Returns the names of the shards. Raises `BenchError` when none fits.
     """
     chosen: dict[str, list[str]] = {}
     for row in store.rows(suites or None, ["suite", "trial_id", "norm"]):
@@ -31,12 +31,14 @@ def export(store: Store, target: Store, *, norms: Sequence[str] = (), suites: Se
             name = shard_name(suite, trial_id)
             target.put(name, content)
             copied.append(name)
+        about.bring(store, target, suite)
     return copied
 
 
 def merge(source: Store, target: Store) -> dict[str, int]:
     """Bring the readable rows of `source` into `target`. Where both have a trial, the one that started later stays.
-    Marks come along where they are about a shard that `target` then has. Returns counts.
+    Marks come along where they are about a shard that `target` then has, and what a suite says of itself where `target`
+    does not know it. Returns counts.
 
     Raises `LeaseError` while a run on `target` works on one of them.
     """
@@ -56,9 +58,10 @@ def merge(source: Store, target: Store) -> dict[str, int]:
             for trial_id, content in source.extract(suite, trial_ids):
                 target.put(shard_name(suite, trial_id), content)
                 counts["replaced" if (suite, trial_id) in here else "added"] += 1
-    for suite in sorted(
-        e.name for e in source.entries() if e.is_folder and SUITE.fullmatch(e.name)
-    ):  # marks come without shards too
+    # Marks and words of a suite come without shards too.
+    for suite in sorted(e.name for e in source.entries() if e.is_folder and SUITE.fullmatch(e.name)):
+        if target.shards(suite):
+            about.bring(source, target, suite)
         counts["marks"] += marks.add(
             target.files, suite, marks.about(target, suite, marks.read(source.files, suite)[0])
         )

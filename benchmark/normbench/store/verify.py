@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from normbench.spec.outcome import Status
 from normbench.spec.trial import digest
+from normbench.store import about
 from normbench.store.schema import of_identity, of_trial, trial_of
 from normbench.store.store import ASIDE, Store, is_compact
 
@@ -60,6 +61,9 @@ def verify(store: Store) -> tuple[int, list[Finding]]:
             Finding(store.files.where(f"{suite}/{ASIDE}/{e.name}"), "was set aside")
             for e in store.entries(f"{suite}/{ASIDE}")
         ]
+        about.read(store, suite)
+        if problem := store.problems.get(where := store.files.where(f"{suite}/{about.FILE}")):
+            findings.append(Finding(where, problem))
     return good, findings
 
 

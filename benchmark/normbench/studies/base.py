@@ -124,8 +124,8 @@ class Evidence:
         return dict(sorted(found.items()))
 
     def robust(self, records: Iterable[Record]) -> Metric | None:
-        """The robust accuracy to look at: the worst case over attacks within a ball, else one attack, else a noise; at
-        the size at which trials differ most.
+        """The robust accuracy to look at: of the headlines of the boards (see `Board.headline`) the one that most
+        trials have.
         """
         given = list(records)
         ids = {r.board for r in given}

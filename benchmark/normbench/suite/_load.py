@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from normbench.paths import shipped
 from normbench.spec.trial import Trial
 from normbench.spec.tuning import TuningSearch
-from normbench.suite import _grid, _yaml
+from normbench.suite import _grid, _headline, _yaml
 from normbench.suite import _tuning as _search
 from normbench.suite._models import NAME, Draft, Suite
 from normbench.suite._problems import Finding, Location, Problem, SuiteError, found, nearest, written
@@ -111,7 +111,7 @@ def _check(suite: Suite, sound: set[str]) -> list[Finding]:
     follows = {
         f.location[:length] for f in search for length in (1, 2)
     }  # a rule that may not stand there needs no second message
-    return [f for f in _grid.check(suite, sound) if f.location not in follows] + search
+    return [f for f in _grid.check(suite, sound) if f.location not in follows] + search + _headline.check(suite, sound)
 
 
 def _findings(error: ValidationError, document: _yaml.Document) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from pydantic import (
 from normbench import attacks, measures, norms
 from normbench.attacks._gradient import GradientAttack
 from normbench.spec import architectures
+from normbench.spec.about import Headline, Role
 from normbench.spec.plugins import Plugin, PluginError, Registry
 from normbench.spec.trial import Component, DataSpec, Limits, ModelSpec, TrainSpec, Trial, Value
 from normbench.suite._problems import found, nearest
@@ -366,6 +367,8 @@ if TYPE_CHECKING:
     Change: TypeAlias = Any
     Tune: TypeAlias = Any
     SuiteLimits: TypeAlias = Limits
+    SuiteHeadline: TypeAlias = Any
+    SuiteRole: TypeAlias = Role
     About: TypeAlias = str
     BatchSizes: TypeAlias = tuple[int, ...]
     Widths: TypeAlias = tuple[float, ...]
@@ -401,6 +404,9 @@ else:
     _written = create_model("Limits", __base__=Limits, **_limits)
     SuiteLimits = Annotated[_written, AfterValidator(lambda v: Limits(**v.model_dump()))]
 
+    _headline = {key: (single(f), ...) for key, f in Headline.model_fields.items()}
+    SuiteHeadline = create_model("Headline", __base__=Value, **_headline)
+    SuiteRole = Annotated[scalar(Literal[tuple(map(str, Role))]), AfterValidator(Role)]
     About = scalar(str, (MaxLen(2000),))
     BatchSizes = axis(_trial["batch_size"])
     Widths = axis(_model["width"])
@@ -446,6 +452,10 @@ class Suite(Value):
     """Name of the suite, under which its boards stand: lower-case letters, digits, `-` and `_`."""
     about: About = ""
     """What the suite is for, in a sentence or two."""
+    role: SuiteRole = Role.STUDY
+    """`headline`: its boards stand in front; `study`: behind them; `example`: they never say who may be the best."""
+    headline: SuiteHeadline = None
+    """The attack and the size that its boards rank robustness by; without it a rule decides that looks at no result."""
     data: Data
     """Which images. Lists are axes."""
     models: Annotated[tuple[ModelChoice, ...], Field(min_length=1), Several]

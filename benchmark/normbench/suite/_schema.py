@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from normbench import attacks, measures, norms
+from normbench.spec.about import Headline
 from normbench.spec.plugins import Registry
 from normbench.spec.trial import DataSpec, Limits, ModelSpec, TrainSpec
 from normbench.suite._models import FAMILY, TUNABLE, Override, Suite, TuneOptions
@@ -23,6 +24,7 @@ _DESCRIBED: tuple[tuple[str, type[BaseModel]], ...] = (
     ("Model", ModelSpec),
     ("Limits", Limits),
     ("Override", Override),
+    ("Headline", Headline),
     ("Tune", TuneOptions),
     ("Tune", TrainSpec),
 )
@@ -49,7 +51,8 @@ def json_schema() -> dict[str, Any]:
             parameter.pop("default")
     for key in TUNABLE:
         definitions["Tune"]["properties"][key].pop("default")
-    schema["properties"]["tune"].pop("default")
+    for key in ("tune", "headline"):
+        schema["properties"][key].pop("default")
     broken = norms.registry.problems()
     alone = [
         n for n in norms.registry.names() if n in broken or not issubclass(norms.registry.get(n), norms.NormModifier)

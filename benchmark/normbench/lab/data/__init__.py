@@ -232,7 +232,7 @@ def fingerprint(source: Source) -> str:
         parts = [
             hashlib.sha256() for _ in range(3)
         ]  # one a column, so that the batches in which it is read leave no trace
-        for images, labels in _stored(source, files):
+        for images, labels in stored(source, files):
             parts[0].update(_integers(pc.binary_length(images)).tobytes())
             wide = np.int64 if pa.types.is_large_binary(images.type) else np.int32
             offsets = np.frombuffer(images.buffers()[1], wide)[images.offset : images.offset + len(images) + 1]
@@ -246,7 +246,8 @@ def fingerprint(source: Source) -> str:
     return total.hexdigest()
 
 
-def _stored(source: Source, files: tuple[Path, ...]) -> Iterator[tuple[pa.Array, npt.NDArray[np.int64]]]:
+def stored(source: Source, files: tuple[Path, ...]) -> Iterator[tuple[pa.Array, npt.NDArray[np.int64]]]:
+    """Images as they are stored (bytes of files) and labels, 4096 at a time. Raises `DataError`."""
     for path in files:
         try:
             file = pq.ParquetFile(path)
@@ -423,7 +424,7 @@ def _decode_split(
     images: list[npt.NDArray[np.uint8]] = []
     labels = []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for blobs, found in _stored(source, files):
+        for blobs, found in stored(source, files):
             images.extend(pool.map(decode, blobs.to_pylist()))
             labels.append(found)
     shapes = {a.shape for a in images}
