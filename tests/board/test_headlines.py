@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -226,25 +227,29 @@ def test_a_name_that_several_attacks_have_is_ambiguous() -> None:
 
 
 def test_a_run_keeps_what_its_suite_says_and_the_board_reads_the_file(tmp_path: Path) -> None:
-    """A real run of one trial: what it leaves beside its shard, and what a later edit of the suite changes."""
+    """A run of committed results, which has nothing to train: what it leaves beside them, and what a later edit of the
+    suite changes.
+    """
+    shutil.copytree(ROOT / "results" / "digits", tmp_path / "results" / "digits")
+    (tmp_path / "results" / "digits" / about.FILE).unlink()
     text = (ROOT / "suites" / "digits.yaml").read_text()
-    small = text.replace("epochs: 5", "epochs: 1").replace("seeds: 3", "seeds: 1")
-    small = small.replace("role: example", "role: study\nheadline: {attack: noise, size: 0.4}")
+    named = text.replace("role: example", "role: study\nheadline: {attack: noise, size: 0.4}")
     path = tmp_path / "digits.yaml"
-    path.write_text(small)
-    options = ["--results", str(tmp_path / "results"), "--only", "norm=none"]
-    ran = CliRunner().invoke(app, ["run", str(path), *options, "--site", str(tmp_path / "site")])
+    path.write_text(named)
+    options = [str(path), "--results", str(tmp_path / "results")]
+    ran = CliRunner().invoke(app, ["run", *options, "--accept-versions", "--site", str(tmp_path / "site")])
     assert ran.exit_code == 0, ran.output
-    kept = json.loads((tmp_path / "results" / "digits" / "suite.json").read_text())
+    assert "15 cached" in ran.output
+    kept = json.loads((tmp_path / "results" / "digits" / about.FILE).read_text())
     assert (kept["role"], kept["headline"]) == ("study", {"attack": "noise", "size": 0.4})
     assert list(kept["datasets"].values()) == [{"train": 1437, "test": 360, "side": 8}]
 
     def headline() -> str:
-        told = CliRunner().invoke(app, ["board", str(path), *options, "--json"])
+        told = CliRunner().invoke(app, ["board", *options, "--json"])
         return str(json.loads(told.output)[0]["headline"])
 
     assert headline() == "noise@0.4"
-    path.write_text(small.replace("size: 0.4", "size: 0.1"))
+    path.write_text(named.replace("size: 0.4", "size: 0.1"))
     assert headline() == "noise@0.1"
 
 
