@@ -469,6 +469,7 @@ def test_the_terminal_shows_every_entry_rank_and_failure():
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(render(made))
     text = console.export_text()
-    assert "digits · resnet18 · batch 64, 360 test images" in text
+    assert "digits · resnet18 · batch 64\n" in text
+    assert "all 360 test images" in text
     for word in ("bn", "gn", "[red]x[/red]", "±", "diverged: loss became non-finite", "0.0625", "growth"):
         assert word in text

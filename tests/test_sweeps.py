@@ -86,8 +86,8 @@ def test_cells_and_suites_are_apart() -> None:
         candidates("bn", {0.1: 0.7, 0.3: 0.9}, batch_size=8) + candidates("bn", {0.1: 0.9, 0.3: 0.7}, batch_size=32)
     )
     assert [(s.label, s.chosen.text if s.chosen else "") for s in found] == [
-        ("bn · batch size 32", "lr 0.1"),
         ("bn · batch size 8", "lr 0.3"),
+        ("bn · batch size 32", "lr 0.1"),
     ]
 
 

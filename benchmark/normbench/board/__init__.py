@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from normbench.board.badges import Badge, badges
 from normbench.board.comparison import UNDECIDED, Comparison, Pair, against, compare, compare_entries, each_other
-from normbench.board.make import CLEAN, boards, growth, slugify
+from normbench.board.make import CLEAN, boards, growth
 from normbench.board.stats import (
     MIN_SEEDS,
     Interval,
@@ -25,12 +26,14 @@ from normbench.board.stats import (
     t_test,
     wilson,
 )
+from normbench.board.titles import slugify
 from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe
 
 __all__ = [
     "CLEAN",
     "MIN_SEEDS",
     "UNDECIDED",
+    "Badge",
     "Board",
     "Cell",
     "Comparison",
@@ -42,6 +45,7 @@ __all__ = [
     "Rank",
     "Run",
     "against",
+    "badges",
     "boards",
     "boards_json",
     "compare",
@@ -74,6 +78,10 @@ def boards_json(boards: Iterable[Board]) -> list[dict[str, Any]]:
             "device_class": b.device_class,
             "precision": b.precision,
             "test_examples": b.test_total,
+            "badges": {badge.kind: badge.text for badge in badges(b)},
+            "layers": list(b.layers),
+            "parameters": list(b.parameters),
+            "image_side": b.side,
             "attacks": [dict(a) for a in b.attacks],
             "settings": dict(b.shared),
             "suites": list(b.suites),

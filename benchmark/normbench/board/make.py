@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,37 +12,36 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from normbench.board.badges import test_images
+from normbench.board.reading import audited
 from normbench.board.stats import Interval, ranks, t_interval, wilson
+from normbench.board.titles import DECAY, RATE, apart, label, set_up, settings_of, short, slugify, title
+from normbench.board.tuning import Choices, Sweep
 from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe
 from normbench.spec.about import About
 from normbench.spec.outcome import BALLS
 from normbench.spec.robustness import WORST_CASE, survivors
-from normbench.spec.text import show
+from normbench.spec.text import natural, show
 from normbench.spec.trial import EVALUATION_DATA, digest
 from normbench.store.levels import Level
 
-#: Short names of settings, for labels and columns.
-SHORT = {
-    "train.weight_decay": "wd",
-    "train.lr": "lr",
-    "train.epochs": "epochs",
-    "train.optimizer": "optimizer",
-    "train.label_smoothing": "smoothing",
-    "data.train_examples": "training images",
-}
 #: A measure's whole-network curve whose end over its start is shown as growth.
 GROWTH = "weight-norm."
 
 
 def boards(
-    rows: Iterable[Mapping[str, Any]], *, abouts: Mapping[str, About] | None = None, together: bool = False
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    abouts: Mapping[str, About] | None = None,
+    sweeps: Iterable[Sweep] = (),
+    together: bool = False,
 ) -> list[Board]:
     """Boards of all rows, ordered by dataset, model, width and batch size.
 
     `rows` are as `normbench.store.store.Store.rows` gives them; without the long columns (`curves`, ...) a board has
     fewer metrics. A trial that stands in several suites counts once, with its latest result. Candidates of tuning are
-    left out. abouts: what suites say of themselves, by name. together: average over classes of devices and precisions,
-    which have boards of their own else.
+    left out. abouts: what suites say of themselves, by name. sweeps: what their tuning tried. together: average over
+    classes of devices and precisions, which have boards of their own else.
     """
     given = abouts or {}
     reader = _Reader(together=together)
@@ -60,11 +58,12 @@ def boards(
     groups: dict[tuple[str, _Place], list[_Reduced]] = defaultdict(list)
     for board, place, reduced in _placed(latest.values()):
         groups[board, place].append(reduced)
+    choices = Choices(sweeps)
     made = [
-        _board(board, place, group, {s: given.get(s, About()) for r in group for s in suites[r.run.trial_id]})
+        _board(board, place, group, {s: given.get(s, About()) for r in group for s in suites[r.run.trial_id]}, choices)
         for (board, place), group in groups.items()
     ]
-    made.sort(key=lambda b: (b.dataset, b.model, b.stem, b.width, b.batch_size, b.id))
+    made.sort(key=lambda b: (b.dataset, b.model, b.stem, b.set_up, b.width, b.batch_size, b.id))
     return _named_apart(made)
 
 
@@ -129,6 +128,7 @@ class _Reader:
                 if math.isfinite(value):
                     values[metric.key] = value
                     metrics.append(metric)
+        network = row if "layers" in row else audited(row.get("audit"))
         run = Run(
             trial_id=row["trial_id"],
             suite=row["suite"],
@@ -140,7 +140,9 @@ class _Reader:
             values=values,
             source=row["source"] or "",
             images_per_second=row.get("images_per_second"),
-            invariant=row.get("invariant") or "",
+            invariant=network["invariant"],
+            layers=network["layers"],
+            parameters=network["parameters"],
             flags=tuple(h["check"] for h in row.get("health") or () if not h["passed"]),
             level=Level(row.get("level") or Level.SELF_REPORTED),
         )
@@ -221,22 +223,26 @@ def growth(curves: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, float]
     return found
 
 
-def _board(board: str, place: _Place, group: Sequence[_Reduced], suites: Mapping[str, About]) -> Board:
+def _board(
+    board: str, place: _Place, group: Sequence[_Reduced], suites: Mapping[str, About], choices: Choices
+) -> Board:
     metrics = sorted({m.key: m for r in group for m in r.metrics}.values(), key=_order)
     specs = {r.entry: r.spec for r in group}
-    settings = {k: _settings(s) for k, s in specs.items()}
+    settings = {k: settings_of(s) for k, s in specs.items()}
     names = sorted({n for s in settings.values() for n in s})
     varying = [n for n in names if len({s.get(n) for s in settings.values()}) > 1]
-    entries = _entries(group, specs, settings, varying)
+    tuned = {k: choices.of(suites, s) for k, s in specs.items()}
+    entries = _entries(group, specs, settings, varying, tuned)
     common = settings[entries[0].id]
     shared = group[0].spec
     model = shared["model"]
     foremost = sorted(suites, key=lambda name: (-suites[name].role.height, name))
     named = [h.key for name in foremost if (h := suites[name].headline) and h.key in {m.key for m in metrics}]
+    images = [there for about in suites.values() if (there := about.datasets.get(place.content or ""))]
     return Board(
         id=digest([board, *place])[:12],
         slug="",
-        title=_title(shared),
+        title=title(shared),
         dataset=shared["data"]["dataset"],
         model=model["name"],
         stem=model["stem"],
@@ -246,13 +252,32 @@ def _board(board: str, place: _Place, group: Sequence[_Reduced], suites: Mapping
         device_class=place.device_class or "",
         precision=place.precision or "",
         attacks=tuple(shared["attacks"]),
-        shared=tuple((_short(n), common[n]) for n in names if n not in varying and common.get(n) not in {None, "–"}),
+        shared=tuple((short(n), common[n]) for n in names if n not in varying and common.get(n) not in {None, "–"}),
         metrics=tuple(metrics),
         entries=_with_cells(entries, metrics),
         suites=tuple(sorted(suites)),
         role=suites[foremost[0]].role,
         named=named[0] if named else "",
+        data={k: shared["data"][k] for k in EVALUATION_DATA},
+        images=images[0] if images else None,
+        set_up=set_up(shared),
+        alike=_alike(shared, place, entries, settings),
     )
+
+
+def _alike(
+    shared: Mapping[str, Any], place: _Place, entries: Sequence[Entry], settings: Mapping[str, Mapping[str, str]]
+) -> str:
+    """A digest that boards share which differ in nothing but what pages filter by (width, batch size, weight decay)
+    and in what was tuned for them.
+    """
+    said = {
+        name: sorted({"tuned" if short(name) in e.tuned else settings[e.id].get(name, "–") for e in entries})
+        for name in {n for own in settings.values() for n in own} - {DECAY}
+    }
+    test = {k: shared["data"][k] for k in EVALUATION_DATA}
+    model = {k: v for k, v in shared["model"].items() if k != "width"}
+    return digest([test, model, shared["attacks"], *place, said])[:12]
 
 
 def _order(metric: Metric) -> tuple[Any, ...]:
@@ -274,25 +299,28 @@ def _entries(
     specs: Mapping[str, dict[str, Any]],
     settings: Mapping[str, dict[str, str]],
     varying: Sequence[str],
+    tuned: Mapping[str, Mapping[str, str]],
 ) -> list[Entry]:
     """The entries of a board by label, still without cells."""
+    columns = [RATE, *(n for n in varying if n != RATE)]
     runs: dict[str, list[Run]] = defaultdict(list)
     for reduced in group:
         runs[reduced.entry].append(reduced.run)
     made = [
         Entry(
             id=k,
-            label=_label(k, specs, settings, varying),
+            label=label(k, specs, settings, varying),
             norm=specs[k]["norm_label"],
             methods=tuple(c["name"] for c in specs[k]["norm"]),
-            settings=tuple((_short(n), settings[k].get(n, "–")) for n in varying),
+            settings=tuple((short(n), settings[k].get(n, "–")) for n in columns),
+            tuned={short(f"train.{key}"): end for key, end in tuned[k].items()},
             spec=specs[k],
             runs=tuple(sorted(own, key=lambda run: (run.seed, run.trial_id))),
             cells={},
         )
         for k, own in runs.items()
     ]
-    return sorted(made, key=lambda e: (e.label, e.id))
+    return sorted(made, key=lambda e: (natural(e.label), e.id))
 
 
 def _with_cells(entries: Sequence[Entry], metrics: Sequence[Metric]) -> tuple[Entry, ...]:
@@ -303,41 +331,6 @@ def _with_cells(entries: Sequence[Entry], metrics: Sequence[Metric]) -> tuple[En
         for own, rank in zip(there, ranks([c[key].interval for c in there]), strict=True):
             own[key] = replace(own[key], rank=rank)
     return tuple(replace(e, cells=cells[e.id]) for e in entries)
-
-
-def _settings(spec: Mapping[str, Any]) -> dict[str, str]:
-    """Training settings by path, as text."""
-    found = {f"data.{k}": _text(v) for k, v in spec["data"].items() if k not in EVALUATION_DATA}
-    found |= {f"train.{k}": _text(v) for k, v in spec["train"].items()}
-    return found | {"measures": "; ".join(describe(m) for m in spec["measures"]) or "–"}
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
-    if isinstance(value, float):
-        return f"{value:g}"
-    return show(value) or "–"
-
-
-def _short(path: str) -> str:
-    return SHORT.get(path, path.rpartition(".")[2].replace("_", " "))
-
-
-def _label(
-    entry: str, specs: Mapping[str, dict[str, Any]], settings: Mapping[str, dict[str, str]], varying: Sequence[str]
-) -> str:
-    """The method, and each setting in which entries of this very method differ."""
-    norm = specs[entry]["norm_label"]
-    same = [k for k in specs if specs[k]["norm_label"] == norm]
-    parts = [
-        f"{_short(n)} {settings[entry].get(n, '–')}" for n in varying if len({settings[k].get(n) for k in same}) > 1
-    ]
-    label = " · ".join([norm, *parts])
-    others = [k for k in same if k != entry and settings[k] == settings[entry]]
-    return f"{label} · {entry}" if others else label  # same words, other specification: the id tells them apart
 
 
 def _cell(metric: Metric, runs: Sequence[Run]) -> Cell | None:
@@ -360,16 +353,10 @@ def _cell(metric: Metric, runs: Sequence[Run]) -> Cell | None:
     return Cell(metric, value, interval, points)
 
 
-def _title(shared: Mapping[str, Any]) -> str:
-    model = shared["model"]
-    width = "" if model["width"] == 1 else f" ×{model['width']:g}"
-    return f"{shared['data']['dataset']} · {model['name']}{width} · batch {shared['batch_size']}"
-
-
 #: What may tell boards of one title apart, in the order in which it is tried.
-_APART: tuple[Callable[[Board], str], ...] = (
+_TELLS: tuple[Callable[[Board], str], ...] = (
     lambda b: b.placed or "never placed",
-    lambda b: f"{b.test_total or 'no'} test images",
+    lambda b: test_images(b) or "no test images",
     lambda b: f"suite {', '.join(b.suites)}",
     lambda b: "; ".join(describe(a) for a in b.attacks) or "no attacks",
     lambda b: b.id,
@@ -377,27 +364,13 @@ _APART: tuple[Callable[[Board], str], ...] = (
 
 
 def _named_apart(made: Sequence[Board]) -> list[Board]:
-    """Titles and slugs that are unique ignoring case; where boards share a title, what else differs is added to it."""
-    titles: dict[str, list[Board]] = defaultdict(list)
-    for board in made:
-        titles[board.title.lower()].append(board)
+    """With titles and slugs that are unique ignoring case."""
     slugs: set[str] = set()
     named = []
-    for board in made:
-        namesakes = titles[board.title.lower()]
-        title = board.title
-        if len(namesakes) > 1:
-            tells = next(tells for tells in _APART if len({tells(b) for b in namesakes}) == len(namesakes))
-            title += f" · {tells(board)}"
+    for board, text in zip(made, apart(made, lambda b: b.title, _TELLS), strict=True):
         slug = slugify(board.title)
         if slug in slugs:
             slug = f"{slug}-{board.id}"
         slugs.add(slug)
-        named.append(replace(board, title=title, slug=slug))
+        named.append(replace(board, title=text, slug=slug))
     return named
-
-
-def slugify(text: str, limit: int = 60) -> str:
-    """Lower-case letters, digits and hyphens of `text`, at most `limit`; `x` when nothing is left."""
-    slug = re.sub(r"[^a-z0-9]+", "-", text.lower().replace("×", "x")).strip("-")[:limit].strip("-")
-    return slug or "x"

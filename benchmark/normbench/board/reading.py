@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -24,22 +25,39 @@ def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
         part = light.slice(start, BATCH)
         curves = [_whole_network(c) for c in table.column("curves").slice(start, BATCH).chunks]
         part = part.append_column("curves", pa.chunked_array(curves, table.schema.field("curves").type))
-        yield from part.append_column("invariant", _invariant(table.column("audit").slice(start, BATCH))).to_pylist()
+        found = _audited(table.column("audit").slice(start, BATCH))
+        for name, values in zip(AUDITED, found.flatten(), strict=True):
+            part = part.append_column(name, values)
+        yield from part.to_pylist()
 
 
-def _invariant(audits: pa.ChunkedArray) -> pa.Array:
-    """How many weight tensors are scale-invariant, `20 of 21`, empty where it was not measured. Each distinct audit is
-    read once.
+#: What boards read of an audit, in place of the audit.
+AUDITED = ("invariant", "layers", "parameters")
+_AUDIT = pa.struct([("invariant", pa.string()), ("layers", pa.int64()), ("parameters", pa.list_(pa.int64()))])
+
+
+@lru_cache(1024)
+def audited(text: str | None) -> dict[str, Any]:
+    """What boards read of a trial's audit (JSON). `invariant`: how many weight tensors are scale-invariant, `20 of 21`,
+    empty where it was not measured; `layers`: convolutions and linear layers, None where they were not counted;
+    `parameters`: before and after the swap, None where the trial ended before it.
     """
+    audit = json.loads(text or "{}")
+    invariant, layers = audit.get("scale_invariant"), audit.get("weights") or None
+    return {
+        "invariant": f"{len(invariant)} of {layers}" if invariant is not None and layers else "",
+        "layers": layers,
+        "parameters": [audit[f"parameters_{when}"] for when in ("before", "after")] if audit else None,
+    }
+
+
+def _audited(audits: pa.ChunkedArray) -> pa.StructArray:
+    """`audited` of each row. Each distinct audit is read once."""
     encoded = audits.combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
-    texts = []
-    for text in encoded.dictionary.to_pylist():
-        audit = json.loads(text or "{}")
-        measured = audit.get("scale_invariant") is not None and audit.get("weights")
-        texts.append(f"{len(audit['scale_invariant'])} of {audit['weights']}" if measured else "")
-    return pa.array(texts, pa.string()).take(encoded.indices) if texts else pa.nulls(len(audits), pa.string())
+    read = pa.array([audited(text) for text in encoded.dictionary.to_pylist()] + [audited(None)], _AUDIT)
+    return read.take(encoded.indices.fill_null(len(encoded.dictionary)))
 
 
 def _whole_network(curves: pa.ListArray) -> pa.ListArray:

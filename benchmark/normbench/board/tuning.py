@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from normbench.spec.text import natural
 from normbench.spec.tuning import Score, Settings, best, order, score, written
 
 
@@ -63,6 +64,8 @@ class Sweep:
     seeds: int
     train_seconds: float
     wall_seconds: float
+    cell: str
+    """What its candidates have in common with the final trials that they stand for."""
 
     @property
     def chosen(self) -> Tried | None:
@@ -80,13 +83,43 @@ class Sweep:
     @property
     def at_the_edge(self) -> str:
         """`smallest lr` or `largest lr` where the choice is at an end of what was tried: a better one may lie
-        beyond.
+        beyond. Several are joined by commas.
         """
-        values = sorted({dict(t.settings)["lr"] for t in self.tried}) if "lr" in self.keys else []
-        if self.chosen is None or len(values) < 2:
-            return ""
-        place = values.index(dict(self.chosen.settings)["lr"])
-        return "smallest lr" if place == 0 else "largest lr" if place == len(values) - 1 else ""
+        return "" if self.chosen is None else ", ".join(f"{end} {k}" for k, end in self.ends_of(self.chosen.settings))
+
+    def ends_of(self, settings: Settings) -> list[tuple[str, str]]:
+        """Which of these settings are the `smallest` or the `largest` that was tried. Zero is no end: there is nothing
+        below it.
+        """
+        found = []
+        for key, value in settings:
+            tried = {dict(t.settings)[key] for t in self.tried}
+            numbers = {v for v in tried if isinstance(v, int | float)}
+            if value in numbers and len(numbers) > 1:
+                end = "smallest" if value == min(numbers) else "largest" if value == max(numbers) else ""
+                found += [(key, end)] if end and value != 0 else []
+        return found
+
+
+class Choices:
+    """Which settings of final trials were tuned, and where among those tried their values lie."""
+
+    def __init__(self, sweeps: Iterable[Sweep]) -> None:
+        self._sweeps: dict[tuple[str, tuple[str, ...]], dict[str, Sweep]] = {}
+        for sweep in sweeps:
+            self._sweeps.setdefault((sweep.suite, sweep.keys), {})[sweep.cell] = sweep
+
+    def of(self, suites: Collection[str], spec: Mapping[str, Any]) -> dict[str, str]:
+        """By key of `train`, of those settings of a final trial of these suites that were tuned: `smallest` or
+        `largest` where the value is at an end of those tried, else nothing.
+        """
+        found: dict[str, str] = {}
+        for (suite, keys), cells in self._sweeps.items():
+            sweep = cells.get(_cell(spec, keys)) if suite in suites else None
+            own = tuple((k, spec["train"][k]) for k in keys)
+            if sweep and any(t.settings == own for t in sweep.tried):
+                found |= dict.fromkeys(keys, "") | dict(sweep.ends_of(own))
+        return found
 
 
 def sweeps(rows: Iterable[Mapping[str, Any]]) -> list[Sweep]:
@@ -116,7 +149,7 @@ def sweeps(rows: Iterable[Mapping[str, Any]]) -> list[Sweep]:
         }
         others = [_shared(several[0][1], several[0][2]) for (other, _), several in groups.items() if other == suite]
         made.append(_sweep(_label(_shared(first, tuned), others), found, used))
-    return sorted(made, key=lambda s: (s.suite, s.label))
+    return sorted(made, key=lambda s: (s.suite, natural(s.label)))
 
 
 _Row = tuple[Mapping[str, Any], dict[str, Any], tuple[str, ...]]
@@ -169,6 +202,7 @@ def _sweep(label: str, found: Sequence[_Row], used: set[Settings]) -> Sweep:
         seeds=len({spec["seed"] for _, spec, _ in found}),
         train_seconds=math.fsum(row["train_seconds"] or 0.0 for row, _, _ in found),
         wall_seconds=math.fsum(row["wall_seconds"] or 0.0 for row, _, _ in found),
+        cell=_cell(spec, keys),
     )
 
 

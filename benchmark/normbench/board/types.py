@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from normbench.board.stats import MIN_SEEDS, Interval, Rank
-from normbench.spec.about import Role
+from normbench.spec.about import Images, Role
 from normbench.spec.outcome import BALLS
 from normbench.spec.robustness import WORST_CASE
 from normbench.spec.text import show
@@ -129,6 +129,10 @@ class Run:
     """How many of its weight tensors are scale-invariant, as measured at the start: `20 of 21`; empty where that is not
     known.
     """
+    layers: int | None = None
+    """Convolutions and linear layers of its network; None where they were not counted."""
+    parameters: Sequence[int] | None = None
+    """Of its network as built, and with the method in place; None where the trial ended before."""
     flags: tuple[str, ...] = ()
     """Health checks on its robustness numbers that did not pass."""
     level: Level = Level.SELF_REPORTED
@@ -151,12 +155,16 @@ class Entry:
     methods: tuple[str, ...]
     """Names of its components: `("ws", "gn")`."""
     settings: tuple[tuple[str, str], ...]
-    """Training settings that differ inside the board, by short name."""
+    """The learning rate, and the training settings that differ inside the board, by short name."""
     spec: Mapping[str, Any]
     """The resolved specification without the seed."""
     runs: tuple[Run, ...]
     cells: Mapping[str, Cell]
     """By metric key; without those that no trial has."""
+    tuned: Mapping[str, str] = field(default_factory=dict)
+    """By short name, of the settings that were tuned: `smallest` or `largest` where the value is at an end of those
+    that were tried, so that a better one may lie beyond; else nothing.
+    """
 
     @cached_property
     def failed(self) -> tuple[Run, ...]:
@@ -225,6 +233,31 @@ class Board:
     """The foremost of its suites' roles."""
     named: str = ""
     """Key of the metric that a suite names as its headline; empty where none does, or where no trial has it."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What decides on which images trials are tested: the keys `EVALUATION_DATA` of the specification."""
+    images: Images | None = None
+    """What its dataset holds; None where that is not known."""
+    set_up: str = ""
+    """The title without width and batch size."""
+    alike: str = ""
+    """The same for boards that differ in nothing but what pages filter by (width, batch size, weight decay), and in what
+    was tuned for them.
+    """
+
+    @cached_property
+    def layers(self) -> tuple[int, ...]:
+        """Convolutions and linear layers of its networks; several where they differ, none where it is not known."""
+        return tuple(sorted({r.layers for e in self.entries for r in e.runs if r.layers is not None}))
+
+    @cached_property
+    def parameters(self) -> tuple[int, ...]:
+        """Of its networks as built, before the swap; likewise."""
+        return tuple(sorted({r.parameters[0] for e in self.entries for r in e.runs if r.parameters}))
+
+    @property
+    def side(self) -> int | None:
+        """Of the images that networks see, in pixels; None where it is not known."""
+        return self.data["image_size"] or (self.images.side if self.images else None)
 
     @property
     def placed(self) -> str:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from normbench.board import Board, Entry, Metric
+from normbench.board import Board, Entry, Metric, badges
 from normbench.board.tuning import Sweep, Tried
 from normbench.plan.plan import Plan
 from normbench.spec.robustness import WORST_CASE
@@ -47,15 +47,10 @@ def _trust(levels: set[Level]) -> str:
 def _tables(board: Board) -> list[Table | Text]:
     made: list[Table | Text] = []
     clean, robust, weights = board.of("clean"), board.of("robust"), board.growth
-    images = f", {board.test_total} test images" if board.test_total else ""
-    made.append(Text(f"\n{board.title}{images}", style="bold"))
-    if board.shared:
-        made.append(
-            Text(
-                ", ".join(f"{k} {v}" for k, v in board.shared if k in {"epochs", "optimizer", "lr", "wd", "schedule"}),
-                style="dim",
-            )
-        )
+    made.append(Text(f"\n{board.title}", style="bold"))
+    told = [badge.text for badge in badges(board)]
+    told += [f"{k} {v}" for k, v in board.shared if k in {"optimizer", "lr", "wd", "schedule"}]
+    made.append(Text(" · ".join(told), style="dim"))
     if clean or not (robust or weights):
         made.append(_table("Accuracy, %", board, clean, clean[0] if clean else None))
     if by := board.headline("robust"):

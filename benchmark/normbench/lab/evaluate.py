@@ -1,4 +1,4 @@
-"""Evaluation: clean accuracy, noise and attacks over the whole test set, in float32, one bit an image.
+"""Evaluation: clean accuracy, noise and attacks over a trial's test images, in float32, one bit an image.
 
 An attack sees sizes in ascending order and only images that are still classified correctly: what falls at one size
 counts as fallen at every larger one, which the ball of the larger size contains. Whatever no ball contains (noise,

@@ -10,15 +10,15 @@ from typing import Any
 from normbench.board import MIN_SEEDS, Board, Metric
 from normbench.board.types import Group
 from normbench.pages import figures
-from normbench.pages.context import Context
+from normbench.pages.context import Context, SetUp
 from normbench.pages.figures import Chart
 from normbench.pages.methods import key_of
 from normbench.pages.tables import BoardTable, board_table
 from normbench.spec.about import Role
 
-#: Boards that the overview lists; the rest stand on the pages of their dataset and architecture.
+#: Boards that the overview lists; the rest stand on the pages of their set-up.
 OVERVIEW_BOARDS = 12
-#: Boards that have charts, of the whole site: those with most trials, one of every dataset and architecture first.
+#: Boards that have charts, of the whole site: those with most trials, one of every set-up first.
 DRAWN = 4
 #: Members of a top group that the overview names.
 SHOWN = 4
@@ -38,10 +38,9 @@ TOPICS = (
     Topic(
         "accuracy",
         "Accuracy",
-        "Clean accuracy on the whole test set. Ranks are intervals: the best rank is 1 + the number of methods "
-        "whose 95 % interval lies wholly above; "
-        "the worst counts those not wholly below. A heavier line starts a group that lies wholly below the head of "
-        "the one above it.",
+        "Clean accuracy on the test images that each board names. Ranks are intervals: the best rank is 1 + the "
+        "number of methods whose 95 % interval lies wholly above; the worst counts those not wholly below. A heavier "
+        "line starts a group that lies wholly below the head of the one above it.",
         "clean accuracy",
         "clean",
     ),
@@ -74,15 +73,15 @@ TOPICS = (
 
 
 def write(context: Context) -> None:
-    """Write index.html and the pages of every topic, one for each dataset and architecture."""
+    """Write index.html and the pages of every topic, one for each set-up."""
     drawn = _drawn(context)
     for topic in TOPICS:
-        if not context.combinations:
-            _topic_page(context, topic, f"{topic.name}.html", [], {})
-        for key, boards in context.combinations.items():
-            tables = [(b, _table(context, topic, b)) for b in _of(topic, boards)]
-            charts = {b.id: [c for c in _charts(context, topic, b) if c] for b in boards if b.id in drawn}
-            _topic_page(context, topic, f"{topic.name}{context.suffixes[key]}.html", tables, charts)
+        if not context.set_ups:
+            _topic_page(context, topic, None, [], {})
+        for set_up in context.set_ups:
+            tables = [(b, _table(context, topic, b)) for b in _of(topic, set_up.boards)]
+            charts = {b.id: [c for c in _charts(context, topic, b) if c] for b in set_up.boards if b.id in drawn}
+            _topic_page(context, topic, set_up, tables, charts)
     _index(context)
 
 
@@ -94,29 +93,28 @@ def _of(topic: Topic, boards: Sequence[Board]) -> Sequence[Board]:
 
 
 def _drawn(context: Context) -> set[str]:
-    ranked = [sorted(boards, key=lambda b: b.prominence, reverse=True) for boards in context.combinations.values()]
-    in_turn = [b.id for row in itertools.zip_longest(*ranked) for b in row if b is not None]
+    rows = itertools.zip_longest(*(s.boards for s in context.set_ups))
+    in_turn = [b.id for row in rows for b in row if b is not None]
     return set(in_turn[:DRAWN])
 
 
 def _topic_page(
-    context: Context, topic: Topic, path: str, tables: Sequence[tuple[Board, BoardTable]], charts: dict[str, Any]
+    context: Context,
+    topic: Topic,
+    set_up: SetUp | None,
+    tables: Sequence[tuple[Board, BoardTable]],
+    charts: dict[str, Any],
 ) -> None:
     rows = [row for _, t in tables for row in t.rows]
     context.writer.page(
         "topic.html",
-        path,
+        f"{topic.name}{set_up.suffix if set_up else ''}.html",
         title=topic.heading,
-        heading=topic.heading
-        if len(context.combinations) < 2
-        else f"{topic.heading}: {tables[0][0].dataset}, {tables[0][0].model}",
+        heading=f"{topic.heading}: {set_up.title}" if set_up and len(context.set_ups) > 1 else topic.heading,
         lede=topic.lede,
         caption=topic.caption,
         tables=[t for _, t in tables],
-        combinations=[
-            (f"{dataset} · {model}", f"{topic.name}{suffix}.html", f"{topic.name}{suffix}.html" == path)
-            for (dataset, model), suffix in context.suffixes.items()
-        ],
+        set_ups=[(s.title, f"{topic.name}{s.suffix}.html", s is set_up) for s in context.set_ups],
         families=sorted({row.method.family for row in rows}),
         decays=[f"{v:g}" for v in sorted({row.entry.spec["train"]["weight_decay"] for row in rows})],
         charts=charts,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import pyarrow.compute as pc
 
-from normbench.board import Board, describe, slugify
+from normbench.board import Board, badges, describe, slugify
+from normbench.board.badges import test_images
+from normbench.board.titles import apart
 from normbench.pages.methods import Method, methods
 from normbench.pages.press import Press
 from normbench.pages.results import Results
@@ -21,6 +24,30 @@ TRIAL_PAGES = 2000
 #: Columns that are keys of `bench run --only`.
 SELECTABLE = ("dataset", "model", "batch_size", "width", "epochs", "optimizer", "lr", "weight_decay")
 _ID = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """Boards that differ in nothing but what pages filter by: those that stand on one page, and on its filter."""
+
+    title: str
+    suffix: str
+    """What file names of its pages end in; nothing for the first."""
+    boards: tuple[Board, ...]
+    """The most prominent first."""
+
+
+#: What may tell set-ups of one title apart, in the order in which it is tried.
+_TELLS: tuple[Callable[[Sequence[Board]], str], ...] = (
+    *(lambda boards, kind=kind: _badge(boards, kind) for kind in ("epochs", "train", "test", "device")),
+    lambda boards: f"suite {', '.join(sorted({s for b in boards for s in b.suites}))}",
+    lambda boards: "; ".join(describe(a) for a in boards[0].attacks) or "no attacks",
+    lambda boards: boards[0].alike,
+)
+
+
+def _badge(boards: Sequence[Board], kind: str) -> str:
+    return next((b.text for b in badges(boards[0]) if b.kind == kind), f"{kind} unknown")
 
 
 @dataclass(frozen=True)
@@ -38,29 +65,28 @@ class Context:
         return len(self.results.position) <= TRIAL_PAGES
 
     @cached_property
-    def combinations(self) -> dict[tuple[str, str], list[Board]]:
-        """Boards by dataset and architecture, the one with the lead board first."""
-        found: dict[tuple[str, str], list[Board]] = defaultdict(list)
+    def set_ups(self) -> list[SetUp]:
+        """Boards by what they have in common (see `Board.alike`), the set-up of the lead board first."""
+        found: dict[str, list[Board]] = defaultdict(list)
         for board in sorted(self.results.boards, key=lambda b: b.prominence, reverse=True):
-            found[board.dataset, board.model].append(board)
-        lead = self.results.lead()
-        first = (lead.dataset, lead.model) if lead else None
-        return dict(sorted(found.items(), key=lambda item: (item[0] != first, item[0])))
+            found[board.alike].append(board)
+        groups = sorted(found.values(), key=lambda boards: (boards[0] is not self.results.lead(), boards[0].title))
+        titles = apart(groups, lambda boards: boards[0].set_up, _TELLS)
+        made: list[SetUp] = []
+        for boards, title in zip(groups, titles, strict=True):
+            slug = slugify(title, 64)
+            while f"-{slug}" in {s.suffix for s in made}:
+                slug += "-x"
+            made.append(SetUp(title, f"-{slug}" if made else "", tuple(boards)))
+        return made
 
     @cached_property
-    def suffixes(self) -> dict[tuple[str, str], str]:
-        """What file names of a combination's pages end in; nothing for the first."""
-        found: dict[tuple[str, str], str] = {}
-        for i, (dataset, model) in enumerate(self.combinations):
-            slug = slugify(f"{dataset}-{model}", 48)
-            while f"-{slug}" in found.values():
-                slug += "-x"
-            found[dataset, model] = f"-{slug}" if i else ""
-        return found
+    def _set_up_of(self) -> dict[str, SetUp]:
+        return {board.id: s for s in self.set_ups for board in s.boards}
 
     def topic_href(self, topic: str, board: Board) -> str:
         """Where a board stands on the pages of a topic (`accuracy`, ...)."""
-        return f"{topic}{self.suffixes[board.dataset, board.model]}.html#{board.slug}"
+        return f"{topic}{self._set_up_of[board.id].suffix}.html#{board.slug}"
 
     def trial_href(self, trial_id: str) -> str:
         """Where a trial is shown, relative to the site's root."""
@@ -81,23 +107,20 @@ class Context:
 
     def board_view(self, board: Board) -> dict[str, Any]:
         """What templates print about a board."""
-        several = self.combinations[board.dataset, board.model]
+        several = self._set_up_of[board.id].boards
         widths, batches = {b.width for b in several}, {b.batch_size for b in several}
         parts = [f"width ×{board.width:g}"] * (len(widths) > 1) + [f"batch {board.batch_size}"] * (len(batches) > 1)
-        short = ", ".join(parts)
-        namesakes = [b for b in several if (b.width, b.batch_size) == (board.width, board.batch_size)]
-        if len(namesakes) > 1 or not short:
-            short = board.title if len(namesakes) > 1 else f"batch {board.batch_size}"
         return {
             "id": board.id,
             "slug": board.slug,
             "title": board.title,
-            "short": short,
+            "short": ", ".join(parts) or f"batch {board.batch_size}",
+            "badges": badges(board),
             "dataset": board.dataset,
             "stem": board.stem,
             "width": board.width,
             "batch_size": board.batch_size,
-            "test_total": board.test_total,
+            "tested": test_images(board),
             "attack_texts": [describe(a) for a in board.attacks],
             "shared": board.shared,
         }

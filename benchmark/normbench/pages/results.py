@@ -106,7 +106,7 @@ def load(store: Store, suites: Sequence[str] | None) -> Results:
     final = table.filter(pc.invert(tuning)).combine_chunks() if len(candidates) else table
     made = tuple(sweeps(table.select(_SWEPT).to_pylist())) if len(candidates) else ()
     rows = ({**row, "level": level_of(marks.get((row["suite"], row["trial_id"]), ()))} for row in rows_of(final))
-    return Results(final, tuple(boards(rows, abouts=abouts)), problems, candidates, made, marks)
+    return Results(final, tuple(boards(rows, abouts=abouts, sweeps=made)), problems, candidates, made, marks)
 
 
 def primary(entry: Entry) -> str:

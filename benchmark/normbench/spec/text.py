@@ -46,6 +46,15 @@ def number(value: Any) -> Any:
 Number = BeforeValidator(number, json_schema_input_type=float | str)
 
 
+_NUMBERS = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?![\w.])", re.IGNORECASE)
+
+
+def natural(text: str) -> tuple[list[str | float], str]:
+    """A key to sort texts by in which numbers count as numbers: `batch 8` comes before `batch 128`."""
+    pieces: list[str | float] = [float(p) if i % 2 else p for i, p in enumerate(_NUMBERS.split(text))]
+    return pieces, text
+
+
 def bounded(text: str, limit: int, *, end: bool = False) -> str:
     """The beginning of `text`, or its end, of at most `limit` bytes of valid UTF-8; what cannot be encoded becomes
     `?`.

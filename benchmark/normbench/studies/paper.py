@@ -1,8 +1,7 @@
 """The source paper's experiments beside ours: Tables 1 and 2, Figures 2 and 3 of Sun et al., AAAI 2020.
 
 What was printed is compared in the only way that prints without repeats or test size allow: each difference gets the
-interval that it would have on 32 images, which Table 1 fits, and on 10,000. Ours have paired intervals over seeds on
-the whole test set.
+interval that it would have on 32 images, which Table 1 fits, and on 10,000. Ours have paired intervals over seeds.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ class Claim:
 
 class Paper(Question):
     name: ClassVar[str] = "paper"
-    summary: ClassVar[str] = "Do the source paper's findings hold on the whole test set, with repeats?"
+    summary: ClassVar[str] = "Do the source paper's findings hold with repeats, and on more test images?"
     source: ClassVar[str] = (
         "Sun et al. 2020, New Interpretations of Normalization Methods in Deep Learning, AAAI 2020, Tables 1 and 2, "
         "Figures 2 and 3"
