@@ -164,7 +164,7 @@ def test_under_three_seeds_there_is_no_interval_and_no_ranking():
         cell = entry.cells["clean"]
         assert cell.interval is None
         assert (cell.rank.best, cell.rank.worst) == (1, 2)
-        assert "no interval: 2 seeds" in cell.covers
+        assert cell.covers == "not tested: 2 seeds, 3 needed"
         assert "±" not in cell.display
 
 

@@ -150,8 +150,8 @@ def test_numbers_are_shown_in_their_unit(group, value, text, unit):
 
 def test_a_cell_says_how_sure_it_is():
     point = Point(0, "t", 0.5)
-    assert Cell(CLEAN, 0.5, None, (point,)).covers == "no interval: 1 seed"
-    assert Cell(CLEAN, 0.5, None, (point,) * 2).covers == "no interval: 2 seeds"
+    assert Cell(CLEAN, 0.5, None, (point,)).covers == "not tested: 1 seed, 3 needed"
+    assert Cell(CLEAN, 0.5, None, (point,) * 2).covers == "not tested: 2 seeds, 3 needed"
     assert Cell(CLEAN, 0.5, None, (point,) * 3).covers == "no interval: the seeds do not vary"
     assert Cell(CLEAN, 0.5, Interval(0.4, 0.6, "seeds"), (point,) * 3).display == "50.00 ± 10.00"
     assert Cell(CLEAN, 0.99, Interval(0.9, 1.0, "seeds"), (point,) * 3).display == "99.00 ± 9.00", "the longer half"

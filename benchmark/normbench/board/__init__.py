@@ -27,10 +27,12 @@ from normbench.board.stats import (
     wilson,
 )
 from normbench.board.titles import slugify
-from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe
+from normbench.board.tuning import EDGE
+from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe, why_not, why_not_compared
 
 __all__ = [
     "CLEAN",
+    "EDGE",
     "MIN_SEEDS",
     "UNDECIDED",
     "Badge",
@@ -60,6 +62,8 @@ __all__ = [
     "slugify",
     "t_interval",
     "t_test",
+    "why_not",
+    "why_not_compared",
     "wilson",
 ]
 
@@ -88,18 +92,20 @@ def boards_json(boards: Iterable[Board]) -> list[dict[str, Any]]:
             "role": b.role.value,
             "headline": h.key if (h := b.headline("robust")) else None,
             "headline_named": bool(b.named),
-            "entries": [_entry_json(e) for e in b.entries],
+            "entries": [_entry_json(b, e) for e in b.entries],
         }
         for b in boards
     ]
 
 
-def _entry_json(entry: Entry) -> dict[str, Any]:
+def _entry_json(board: Board, entry: Entry) -> dict[str, Any]:
     return {
         "entry": entry.id,
         "label": entry.label,
         "norm": entry.norm,
         "settings": dict(entry.settings),
+        "tuned": dict(entry.tuned),
+        "status": entry.status,
         "level": entry.level.value,
         "trials": [
             {"trial": r.trial_id, "seed": r.seed, "status": r.status, "reason": r.reason, "level": r.level.value}
@@ -113,7 +119,8 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
                 "high": c.interval.high if c.interval else None,
                 "covers": c.interval.covers if c.interval else None,
                 "n": c.n,
-                "rank": [c.rank.best, c.rank.worst] if c.rank else None,
+                "rank": [rank.best, rank.worst] if (rank := board.rank(entry, c.metric)) else None,
+                "why_not": why_not(entry, c.metric),
                 "seeds": {str(p.seed): p.value for p in c.points},
                 "trials": list(c.trials),
             }

@@ -17,6 +17,9 @@ from typing import Any
 from normbench.spec.text import natural
 from normbench.spec.tuning import Score, Settings, best, order, score, written
 
+#: What the star beside a tuned setting says, see `Sweep.ends_of`.
+EDGE = "* the smallest or largest value that tuning tried: a better one may lie beyond"
+
 
 @dataclass(frozen=True)
 class Tried:

@@ -11,7 +11,7 @@ from normbench.board.stats import MIN_SEEDS, Interval, Rank
 from normbench.spec.about import Images, Role
 from normbench.spec.outcome import BALLS
 from normbench.spec.robustness import WORST_CASE
-from normbench.spec.text import show
+from normbench.spec.text import natural, show
 from normbench.store.levels import Level, lowest
 
 Group = Literal["clean", "robust", "weight-norm"]
@@ -88,11 +88,7 @@ class Cell:
     def covers(self) -> str:
         """Which variance the interval is about, in words."""
         if self.interval is None:
-            return (
-                f"no interval: {self.n} {'seed' if self.n == 1 else 'seeds'}"
-                if self.n < 3
-                else "no interval: the seeds do not vary"
-            )
+            return untested(self.n) or "no interval: the seeds do not vary"
         if self.interval.covers == "test images":
             return f"95 % Wilson interval over the test images; all {self.n} seeds agree"
         return f"95 % t-interval over {self.n} seeds (initialisation, data order)"
@@ -240,7 +236,7 @@ class Board:
     set_up: str = ""
     """The title without width and batch size."""
     alike: str = ""
-    """The same for boards that differ in nothing but what pages filter by (width, batch size, weight decay), and in what
+    """The same for boards that differ in nothing but what pages filter by (width, batch size, weight decay) and in what
     was tuned for them.
     """
 
@@ -293,9 +289,12 @@ class Board:
     def standings(self, metric: Metric) -> list[Entry]:
         """Entries with the largest value first; those without a value (failed) last."""
         key = metric.key
-        return sorted(
-            self.entries, key=lambda e: (key not in e.cells, -e.cells[key].value if key in e.cells else 0.0, e.label)
-        )
+
+        def place(entry: Entry) -> tuple[bool, float, Any]:
+            cell = entry.cells.get(key)
+            return cell is None, -cell.value if cell else 0.0, natural(entry.label)
+
+        return sorted(self.entries, key=place)
 
     def headline(self, group: Group) -> Metric | None:
         """The metric that a group's table is ordered by.
@@ -324,12 +323,46 @@ class Board:
         return sorted(sizes, key=lambda m: m.size or 0.0)[(len(sizes) - 1) // 2]
 
     def tied_for_first(self, metric: Metric) -> list[Entry]:
-        """The entries whose best rank is 1."""
-        return [
-            e
-            for e in self.standings(metric)
-            if metric.key in e.cells and (rank := e.cells[metric.key].rank) and rank.best == 1
-        ]
+        """The entries whose best rank is 1; none that was not tested."""
+        return [e for e in self.standings(metric) if (rank := self.rank(e, metric)) and rank.best == 1]
+
+    def rank(self, entry: Entry, metric: Metric) -> Rank | None:
+        """The rank of an entry; None where it was not tested, and where more is not better."""
+        return None if why_not(entry, metric) else entry.cells[metric.key].rank
+
+    def tested(self, metric: Metric) -> bool:
+        """Whether any entry has a rank."""
+        return any(self.rank(e, metric) for e in self.entries)
+
+
+def untested(seeds: int, what: str = "seed") -> str:
+    """`not tested: 1 seed, 3 needed`; empty where there are enough of them."""
+    counted = f"{seeds} {what if seeds == 1 else what.replace('seed', 'seeds', 1)}"
+    return f"not tested: {counted}, {MIN_SEEDS} needed" if seeds < MIN_SEEDS else ""
+
+
+def why_not(entry: Entry, metric: Metric) -> str:
+    """Why an entry has no rank in a metric, and is compared with nothing: how its trials ended (`diverged`, `1 of 2
+    diverged, 1 of 2 error`), `not measured`, or `not tested: 1 seed, 3 needed`. Empty where it was tested.
+    """
+    cell = entry.cells.get(metric.key)
+    if cell is not None:
+        return untested(cell.n)
+    ends = {r.status for r in entry.failed}
+    if len(entry.failed) == len(entry.runs) and len(ends) == 1:
+        return next(iter(ends)).replace("_", " ")
+    return entry.status or "not measured"
+
+
+def why_not_compared(a: Entry, b: Entry, metric: Metric) -> str:
+    """Likewise, why two entries are not compared: what is amiss with one of them, else that too few seeds are common to
+    both (`not tested: 1 seed in common, 3 needed`). Empty where they are compared: then one is higher or lower, or they
+    cannot be told apart.
+    """
+    if amiss := why_not(a, metric) or why_not(b, metric):
+        return amiss
+    common = {p.seed for p in a.cells[metric.key].points} & {p.seed for p in b.cells[metric.key].points}
+    return untested(len(common), "seed in common")
 
 
 def describe(component: Mapping[str, Any]) -> str:

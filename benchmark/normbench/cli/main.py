@@ -252,8 +252,10 @@ def board(
     rows = _rows(loaded.name, store, known(loaded.name, trials, searches, store))
     if as_json:
         from normbench.board import boards, boards_json
+        from normbench.board.tuning import sweeps
 
-        return print_json(boards_json(boards(rows, abouts=_abouts(loaded, store), together=together)))
+        made = boards(rows, abouts=_abouts(loaded, store), sweeps=sweeps(rows), together=together)
+        return print_json(boards_json(made))
     console = _console()
     if rows:
         console.print(_tables(rows, _abouts(loaded, store), together=together))
@@ -363,7 +365,8 @@ def _tables(rows: list[dict[str, Any]], abouts: Mapping[str, About], *, together
     from normbench.board.tuning import sweeps
     from normbench.cli.terminal import render, render_sweeps
 
-    return Group(render(boards(rows, abouts=abouts, together=together)), *render_sweeps(sweeps(rows)))
+    tried = sweeps(rows)
+    return Group(render(boards(rows, abouts=abouts, sweeps=tried, together=together)), *render_sweeps(tried))
 
 
 def _logs(store: Store, suite: str) -> dict[str, str]:

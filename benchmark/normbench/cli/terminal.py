@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from normbench.board import Board, Entry, Metric, badges
+from normbench.board import EDGE, MIN_SEEDS, Board, Entry, Metric, badges, why_not
 from normbench.board.tuning import Sweep, Tried
 from normbench.plan.plan import Plan
 from normbench.spec.robustness import WORST_CASE
@@ -20,8 +19,8 @@ from normbench.suite import Suite
 
 #: What stands under every set of boards, so that no number is read for more than it is.
 NOTE = (
-    "± is half a 95 % t-interval over seeds (initialisation and data order); under 3 seeds there is none, and "
-    "ranks stay open. Rank a–b: at best a, at worst b."
+    f"± is half a 95 % t-interval over seeds (initialisation and data order); under {MIN_SEEDS} seeds there is none, "
+    "and no rank: not tested. Rank a–b: at best a, at worst b."
 )
 
 
@@ -29,12 +28,15 @@ def render(boards: Iterable[Board]) -> Group:
     """Accuracy, robustness and weight-norm tables of each board."""
     parts: list[Table | Text] = []
     levels: set[Level] = set()
+    starred = False
     for board in boards:
+        starred |= any(any(e.tuned.values()) for e in board.entries)
         parts += _tables(board)
         levels |= {e.level for e in board.entries}
     if not parts:
         return Group(Text("No results yet."))
-    return Group(*parts, Text(f"{NOTE} {_trust(levels)}", style="dim"))
+    told = [NOTE, f"{EDGE}." if starred else "", _trust(levels)]
+    return Group(*parts, Text(" ".join(filter(None, told)), style="dim"))
 
 
 def _trust(levels: set[Level]) -> str:
@@ -49,23 +51,20 @@ def _tables(board: Board) -> list[Table | Text]:
     clean, robust, weights = board.of("clean"), board.of("robust"), board.growth
     made.append(Text(f"\n{board.title}", style="bold"))
     told = [badge.text for badge in badges(board)]
-    told += [f"{k} {v}" for k, v in board.shared if k in {"optimizer", "lr", "wd", "schedule"}]
+    told += [f"{k} {v}" for k, v in board.shared if k in {"optimizer", "wd", "schedule"}]
     made.append(Text(" · ".join(told), style="dim"))
     if clean or not (robust or weights):
-        made.append(_table("Accuracy, %", board, clean, clean[0] if clean else None))
+        made += _table("Accuracy, %", board, clean, clean[0] if clean else None)
     if by := board.headline("robust"):
-        made.append(
-            _table(
-                f"Robust accuracy, % (sizes in pixel space; ranked by {escape(by.label)})", board, _telling(robust), by
-            )
-        )
+        ordered = f"{'ranked' if board.tested(by) else 'ordered'} by {by.label}"
+        made += _table(f"Robust accuracy, % (sizes in pixel space; {ordered})", board, _telling(robust), by)
     made += [
         Text(f"⚑ {e.label}: health checks that did not pass: {e.flags}", style="yellow")
         for e in board.entries
         if e.flags
     ]
     if weights:
-        made.append(_table("Weight norm, end / start", board, weights, None))
+        made += _table("Weight norm, end / start", board, weights, None)
     return made
 
 
@@ -85,51 +84,59 @@ def _heading(metric: Metric) -> str:
     return f"{name}\n{show(metric.size)}"
 
 
-def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric | None) -> Table:
+def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric | None) -> tuple[Text, Table]:
     by = ranked or (metrics[0] if metrics else None)
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="",
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    if ranked:
+    order = board.standings(by) if by else list(board.entries)
+    tested = ranked is not None and board.tested(ranked)
+    # Told where the ranks are, and once where it is the same for all.
+    notes = [_note(entry, by) if ranked or not metrics else "" for entry in order]
+    if not tested and len(set(notes)) == 1 and notes[0]:
+        title, notes = f"{title}: {notes[0]}", [""] * len(order)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    if tested:
         table.add_column("Rank", justify="right", no_wrap=True)
     table.add_column("Method", no_wrap=True)
+    for name in _columns(board):
+        table.add_column(Text(name), justify="right", no_wrap=True)
     for metric in metrics:
         table.add_column(Text(_heading(metric)), justify="right", no_wrap=True)
     table.add_column("Seeds", justify="right", no_wrap=True)
-    failing = any(entry.failed for entry in board.entries) and (
-        ranked is not None or not metrics
-    )  # told once, where the ranks are
-    if failing:
-        table.add_column("Failed")
-    for entry in board.standings(by) if by else board.entries:
-        cells: list[str | Text] = []
-        if ranked:
-            cell = entry.cells.get(ranked.key)
-            cells.append(cell.rank.text if cell and cell.rank else "–")
+    if any(notes):
+        table.add_column("Note")
+    for entry, note in zip(order, notes, strict=True):
+        rank = board.rank(entry, ranked) if ranked else None
         level = "" if entry.level is Level.SELF_REPORTED else f" {entry.level.symbol}"
+        cells: list[str | Text] = [rank.text if rank else "–"] if tested else []
         cells.append(Text(f"{entry.label}{' ⚑' if entry.flags else ''}{level}"))
+        cells += [Text(_setting(entry, name)) for name in _columns(board)]
         # the interval stands where the ranks are from; elsewhere it would not fit
         cells += [
             (c.display if m == ranked or not ranked else m.display(c.value)) if (c := entry.cells.get(m.key)) else "–"
             for m in metrics
         ]
         cells.append(str(len(entry.runs)))
-        if failing:
-            cells.append(Text(_failures(entry), style="red"))
+        if any(notes):
+            cells.append(Text(note, style="red" if entry.failed else ""))
         table.add_row(*cells)
-    return table
+    return Text(title, style="italic"), table
 
 
-def _failures(entry: Entry) -> str:
-    if not entry.failed:
-        return ""
-    return f"{entry.status}: {entry.failed[0].reason}" if entry.failed[0].reason else entry.status
+def _columns(board: Board) -> list[str]:
+    """The learning rate, and the other settings in which entries differ."""
+    return [name for name, _ in board.entries[0].settings]
+
+
+def _setting(entry: Entry, name: str) -> str:
+    """A setting as text, with a star where tuning chose it at an end of what it tried."""
+    return f"{dict(entry.settings)[name]}{'*' if entry.tuned.get(name) else ''}"
+
+
+def _note(entry: Entry, metric: Metric | None) -> str:
+    """How trials failed, with the first reason; and why there is no rank."""
+    reason = next((r.reason for r in entry.failed if r.reason), "")
+    why = why_not(entry, metric) if metric else ""
+    ended = f"{why if len(entry.failed) == len(entry.runs) else entry.status}: {reason}" if reason else entry.status
+    return "; ".join(dict.fromkeys(filter(None, (ended, "" if metric and metric.key not in entry.cells else why))))
 
 
 def render_choices(plan: Plan) -> Text:
@@ -207,7 +214,7 @@ def render_sweeps(sweeps: Sequence[Sweep]) -> list[Table | Text]:
     note = (
         f"On {' or '.join(shares)} of the training images, held out; {' or '.join(map(str, seeds))} "
         f"seed{'' if seeds == [1] else 's'}; [chosen]. "
-        "* the smallest or largest value tried: a better one may lie beyond."
+        f"{EDGE}."
     )
     return [Text(""), table, Text(note, style="dim")]
 

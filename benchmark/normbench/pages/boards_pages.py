@@ -93,7 +93,8 @@ def _of(topic: Topic, boards: Sequence[Board]) -> Sequence[Board]:
 
 
 def _drawn(context: Context) -> set[str]:
-    rows = itertools.zip_longest(*(s.boards for s in context.set_ups))
+    ranked = (sorted(s.boards, key=lambda b: b.prominence, reverse=True) for s in context.set_ups)
+    rows = itertools.zip_longest(*ranked)
     in_turn = [b.id for row in rows for b in row if b is not None]
     return set(in_turn[:DRAWN])
 

@@ -18,6 +18,7 @@ from normbench.pages.methods import Method, methods
 from normbench.pages.press import Press
 from normbench.pages.results import Results
 from normbench.pages.writer import Writer
+from normbench.spec.text import natural
 
 #: With more trials than this there is no page for each; numbers then lead to the table of all runs.
 TRIAL_PAGES = 2000
@@ -34,7 +35,7 @@ class SetUp:
     suffix: str
     """What file names of its pages end in; nothing for the first."""
     boards: tuple[Board, ...]
-    """The most prominent first."""
+    """By width and batch size."""
 
 
 #: What may tell set-ups of one title apart, in the order in which it is tried.
@@ -68,9 +69,10 @@ class Context:
     def set_ups(self) -> list[SetUp]:
         """Boards by what they have in common (see `Board.alike`), the set-up of the lead board first."""
         found: dict[str, list[Board]] = defaultdict(list)
-        for board in sorted(self.results.boards, key=lambda b: b.prominence, reverse=True):
+        for board in self.results.boards:
             found[board.alike].append(board)
-        groups = sorted(found.values(), key=lambda boards: (boards[0] is not self.results.lead(), boards[0].title))
+        lead = self.results.lead()
+        groups = sorted(found.values(), key=lambda boards: (lead not in boards, natural(boards[0].title)))
         titles = apart(groups, lambda boards: boards[0].set_up, _TELLS)
         made: list[SetUp] = []
         for boards, title in zip(groups, titles, strict=True):

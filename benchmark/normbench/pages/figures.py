@@ -15,7 +15,7 @@ from typing import Any
 import vl_convert
 from markupsafe import Markup
 
-from normbench.board import Board, Comparison, Entry, Metric, against
+from normbench.board import Board, Comparison, Entry, Metric, against, why_not_compared
 from normbench.pages import drawings
 from normbench.pages.charts import FAMILY, GHOST, VARIABLES, Axis, Line, Mark, facets, fit, forest, panels, scatter
 from normbench.pages.context import Context
@@ -242,11 +242,14 @@ def differences(
     ]
     ends = [0.0, *(v for m in marks for v in (m.x, m.x_low, m.x_high) if v is not None)]
     apart = [e.label for e, c in made if c.verdict in {"higher", "lower"}]
+    idle = [e.label for e, _ in made if why_not_compared(e, reference, metric)]
     verdict = f"these can be told apart from it: {', '.join(apart)}" if apart else "none can be told apart from it"
+    tested = f"After Holm's correction for {len(made) - len(idle)} comparisons {verdict}."
     caption = (
         f"{board.title}. Mean over seeds of the difference to {reference.label} with the same seed; bars are paired "
-        "95 % t-intervals, missing under "
-        f"three common seeds. After Holm's correction for {len(made)} comparisons {verdict}."
+        "95 % t-intervals, missing under three common seeds."
+        + (f" {tested}" if len(idle) < len(made) else "")
+        + (f" Not tested, for want of common seeds: {', '.join(idle)}." if idle else "")
     )
     axis = fit(ends, f"Difference in {metric.label} to {reference.label} (percentage points)")
     return draw(context, chart_id, title, caption, forest(marks, axis), [m.family for m in marks])

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from normbench.board import Board, Entry
+from normbench.board import Board, Entry, Metric, why_not
 from normbench.norms import Norm, registry
 from normbench.pages.context import Context
 from normbench.pages.methods import Method, claims, invariance, key_of, linked, parameters
@@ -82,10 +82,7 @@ def _result(context: Context, board: Board, entry: Entry) -> dict[str, Any]:
         cells.append(
             {
                 "value": f"{cell.display} {cell.metric.unit}" if cell else "–",
-                "note": (cell.metric.label if group == "robust" else "")
-                + (f"{', ' if group == 'robust' else ''}rank {cell.rank.text} of {cell.rank.of}" if cell.rank else "")
-                if cell
-                else "",
+                "note": ", ".join(filter(None, _notes(board, entry, metric))) if metric and cell else "",
                 "covers": cell.covers if cell else "",
             }
         )
@@ -103,6 +100,13 @@ def _result(context: Context, board: Board, entry: Entry) -> dict[str, Any]:
         "level": entry.level,
         "reason": next((r.reason for r in entry.failed if r.reason), ""),
     }
+
+
+def _notes(board: Board, entry: Entry, metric: Metric) -> tuple[str, str]:
+    """Which number it is, where there are several; and its rank, or why there is none."""
+    rank = board.rank(entry, metric)
+    placed = f"rank {rank.text} of {rank.of}" if rank else why_not(entry, metric)
+    return metric.label if metric.group == "robust" else "", placed
 
 
 def _speed(own: Iterable[tuple[Board, Entry]], reference: Iterable[tuple[Board, Entry]]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from normbench.board import Board, Entry, Metric, Run
 from normbench.pages.context import Context, trial_slug
+from normbench.spec.text import natural
 
 #: Metrics that get a column; those that most runs have.
 METRICS = 8
@@ -23,7 +24,8 @@ PAGE = 50
 def write(context: Context) -> None:
     """Write runs.html and runs-data.js."""
     runs = [(b, e, r) for b in context.results.boards for e in b.entries for r in e.runs]
-    runs.sort(key=lambda x: (x[0].title, x[1].label, x[2].seed))
+    places = {b.id: place for place, b in enumerate(context.results.boards)}
+    runs.sort(key=lambda x: (places[x[0].id], natural(x[1].label), x[2].seed))
     columns = _columns(runs)
     told = {"rows": len(runs), "pages": context.trial_pages, "columns": columns}
     script = json.dumps(told, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")

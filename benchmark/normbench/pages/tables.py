@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from normbench.board import Board, Cell, Entry, Metric, Run
+from normbench.board import EDGE, Board, Cell, Entry, Metric, Rank, Run, why_not
 from normbench.pages.context import Context
 from normbench.pages.methods import Method, key_of
 from normbench.spec.robustness import WORST_CASE
 from normbench.spec.text import show
 from normbench.store.levels import Level
 
+#: Names of settings at the heads of columns, in full.
+FULL = {"lr": "learning rate", "wd": "weight decay"}
 #: More columns than these are set closer.
 MANY = 3
 _BREAKS = re.compile(r"(?<=[\[,])(?! )")
@@ -58,8 +60,21 @@ class Number:
 
     value: str
     spread: str
+    """The interval; without one, why there is none."""
+    certain: bool
+    """Whether there is one."""
     covers: str
-    rank: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting in a table: its value, or its name at the head of a column."""
+
+    text: str
+    full: str
+    """The name without abbreviations; of a value nothing."""
+    end: str
+    """`smallest` or `largest`, where tuning chose that of those it tried."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,7 @@ class Row:
     rank: str
     first: bool
     """Whether it may be the best one."""
+    settings: tuple[Setting, ...]
     strip: Strip | None
     numbers: tuple[Number | None, ...]
     change: str
@@ -109,7 +125,8 @@ class BoardTable:
     change: bool
     invariant: bool
     """Whether a column says how many weight tensors are scale-invariant."""
-    settings: tuple[str, ...]
+    settings: tuple[Setting, ...]
+    """Columns: the learning rate, and all else in which methods differ."""
     notes: tuple[str, ...]
 
     @property
@@ -149,11 +166,12 @@ def board_table(
     """A table of `board` ordered by `metric`. `against`: a metric whose ranks the table's ranks are compared with."""
     scale = _scale(board, metric) if metric else None
     ordered = board.standings(metric) if metric else list(board.entries)
-    rows = [
-        _row(e, metric, columns, context.methods[key_of(e)], lambda t: root + context.trial_href(t), scale, against)
-        for e in ordered
-    ]
-    ranked = metric is not None and metric.share
+
+    def trial_href(trial_id: str) -> str:
+        return root + context.trial_href(trial_id)
+
+    rows = [_row(board, e, metric, columns, context.methods[key_of(e)], trial_href, scale, against) for e in ordered]
+    ranked = metric is not None and board.tested(metric)
     notes = []
     if metric is not None and metric.group == "robust":
         notes.append(f"Ranked by {metric.label}, {'as the suite names it' if board.named else 'by rule'}.")
@@ -166,6 +184,8 @@ def board_table(
     partly = [e.label for e in board.entries if e.failed and len(e.failed) < len(e.runs)]
     if partly:
         notes.append("Means leave failed trials out: " + ", ".join(partly) + ".")
+    if any(any(e.tuned.values()) for e in board.entries):
+        notes.append(f"{EDGE}.")
     notes.append(trust_note(e.level for e in board.entries))
     return BoardTable(
         board=context.board_view(board),
@@ -176,7 +196,7 @@ def board_table(
         ranked=ranked,
         change=against is not None,
         invariant=metric is not None and metric.group == "weight-norm" and any(e.invariant for e in ordered),
-        settings=tuple(name for name, _ in board.entries[0].settings) if board.entries else (),
+        settings=tuple(Setting(n, FULL.get(n, n), "") for n, _ in board.entries[0].settings) if board.entries else (),
         notes=tuple(notes),
     )
 
@@ -194,6 +214,7 @@ def trust_note(levels: Iterable[Level]) -> str:
 
 
 def _row(
+    board: Board,
     entry: Entry,
     metric: Metric | None,
     columns: Sequence[Metric],
@@ -204,19 +225,21 @@ def _row(
 ) -> Row:
     cell = entry.cells.get(metric.key) if metric else None
     values = {p.trial_id: p.value for p in cell.points} if cell else {}
+    rank = board.rank(entry, metric) if metric else None
     return Row(
         entry=entry,
         method=method,
-        rank=cell.rank.text if cell and cell.rank else "–",
-        first=bool(cell and cell.rank and cell.rank.best == 1),
+        rank=rank.text if rank else "–",
+        first=bool(rank and rank.best == 1),
+        settings=tuple(Setting(text, "", entry.tuned.get(name, "")) for name, text in entry.settings),
         strip=_strip(cell, scale) if cell and scale else None,
         numbers=tuple(_number(entry.cells.get(m.key)) for m in columns),
-        change=_change(entry, metric, against) if metric and against else "",
+        change=_change(rank, board.rank(entry, against)) if against else "",
         seeds=tuple(
             SeedLink(f"seed {r.seed}: {_outcome(r, metric, values)}", trial_href(r.trial_id), not r.ok)
             for r in entry.runs
         ),
-        status=entry.status,
+        status=entry.status or (why_not(entry, metric) if metric and cell is None else ""),
         failed=metric is not None and cell is None,
         reason=next((r.reason for r in entry.failed if r.reason), ""),
     )
@@ -232,7 +255,7 @@ def _number(cell: Cell | None) -> Number | None:
     if cell is None:
         return None
     value, _, spread = cell.display.partition(" ")
-    return Number(value, spread, cell.covers, f"rank {cell.rank.text}" if cell.rank else "")
+    return Number(value, spread or cell.covers, bool(spread), cell.covers)
 
 
 def _strip(cell: Cell, scale: Scale) -> Strip:
@@ -245,15 +268,14 @@ def _strip(cell: Cell, scale: Scale) -> Strip:
     )
 
 
-def _change(entry: Entry, metric: Metric, against: Metric) -> str:
-    """How the rank differs from that of another metric, as far as the rank intervals tell."""
-    now, then = entry.cells.get(metric.key), entry.cells.get(against.key)
-    if not (now and then and now.rank and then.rank):
+def _change(now: Rank | None, then: Rank | None) -> str:
+    """How a rank differs from that of another metric, as far as the rank intervals tell."""
+    if not (now and then):
         return "–"
-    if now.rank.worst < then.rank.best:
-        return f"▲ {then.rank.best - now.rank.worst}"
-    if now.rank.best > then.rank.worst:
-        return f"▼ {now.rank.best - then.rank.worst}"
+    if now.worst < then.best:
+        return f"▲ {then.best - now.worst}"
+    if now.best > then.worst:
+        return f"▼ {now.best - then.worst}"
     return "≈"
 
 

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from normbench.board import Board, Entry, Metric
+from normbench.board import MIN_SEEDS, Board, Entry, Metric, why_not
 from normbench.pages.charts import Mark, fit, scatter
 from normbench.spec.robustness import WORST_CASE
 from normbench.studies._stats import Array, Resampled, kendall, resample
@@ -122,7 +122,7 @@ def _section(found: Evidence, board: Board, entries: Sequence[Entry], bim: Metri
     elif len(entries) > ENTRIES:
         said += f"more than {ENTRIES} methods, whose pairs are not compared. "
     else:
-        said += "too few seeds to compare pairs. "
+        said += f"pairs are not tested, as that takes {MIN_SEEDS} seeds. "
     if tau:
         said += f"Kendall's tau of the means is {tau.text()}."
     tables = [_ranking(entries, bim, worst), *_scales(found, board, entries)]
@@ -141,7 +141,7 @@ def _ranking(entries: Sequence[Entry], bim: Metric, worst: Metric) -> Table:
     rows: list[Row] = []
     for entry in sorted(entries, key=lambda e: (-e.cells[worst.key].value, e.label)):
         a, b = entry.cells[bim.key], entry.cells[worst.key]
-        ranks = [c.rank.text if c.rank else "–" for c in (a, b)]
+        ranks = [c.rank.text if c.rank and not why_not(entry, c.metric) else "–" for c in (a, b)]
         rows.append(
             (
                 Cell(entry.label, entry.flags and f"health: {entry.flags}", a.trials),
@@ -216,5 +216,5 @@ def _notes(board: Board, worst: Metric) -> Iterable[str]:
         if m.threat == worst.threat and (m.size or 0) <= (worst.size or 0) and m.attack != worst.attack
     )
     yield f"The worst case is over {', '.join(attacks)}; a stronger attack may still find more."
-    if any(len(e.runs) - len(e.failed) < 3 for e in board.entries):
-        yield "Under three seeds a method has no interval, and its rank may be any."
+    if idle := [e.label for e in board.entries if why_not(e, worst)]:
+        yield f"Without a rank, as {MIN_SEEDS} seeds are needed: {', '.join(idle)}."

@@ -294,10 +294,13 @@ def _answer(claims: Sequence[Claim]) -> str:
     said = []
     for text in dict.fromkeys(c.text for c in claims):
         own = [c for c in claims if c.text == text]
-        counts = {
-            v: [c.method.upper() for c in own if c.verdict.startswith(v)] for v in ("holds", "the opposite", "cannot")
+        words = {
+            "holds": "holds for",
+            "the opposite": "the opposite holds for",
+            "cannot": "cannot be told for",
+            "not tested": "not tested for",
         }
-        words = {"holds": "holds for", "the opposite": "the opposite holds for", "cannot": "cannot be told for"}
+        counts = {v: [c.method.upper() for c in own if c.verdict.startswith(v)] for v in words}
         said.append(
             f"{text[:1].upper()}{text[1:]}: "
             + ", ".join(f"{words[v]} {', '.join(names)}" for v, names in counts.items() if names)
