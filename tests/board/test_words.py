@@ -126,7 +126,7 @@ def shown(made: list[Board]) -> str:
 
 def test_the_terminal_says_why_there_is_no_rank(board: Board) -> None:
     accuracy = shown([board]).partition("Accuracy, %")[2].partition("Robust accuracy")[0]
-    lines = {norm: next(line for line in accuracy.splitlines() if f" {norm} " in line) for norm in SEEDS}
+    lines = {line.split()[1]: line for line in accuracy.splitlines() if len(line.split()) > 1}
     assert not any(word in lines["bn"] for word in ("not tested", "diverged"))
     assert "not tested: 2 seeds, 3 needed" in lines["gn"]
     assert "not tested: 1 seed, 3 needed" in lines["ln"]
