@@ -10,10 +10,10 @@ var NB = window.NB || {};
     function side(x, y) { return forth ? x : y; }
     function minus(v) { return v === null || forth ? v : -v; }
     function word(i, from) { var text = data.words[i]; return from ? text : TURNED[text] || text; }
-    c[9].forEach(function (i) { images[i[0]] = { a: side(i[1], i[2]), b: side(i[2], i[1]), p: i[3] }; });
+    c[6].forEach(function (i) { images[i[0]] = { a: side(i[1], i[2]), b: side(i[2], i[1]), p: i[3] }; });
     (a.points[m.key] || []).forEach(function (p) { own[p[0]] = p[1]; });
     (b.points[m.key] || []).forEach(function (p) { if (p[0] in own) pairs.push({ seed: p[0], a: own[p[0]], b: p[1], images: images[p[0]] }); });
-    return { pairs: pairs, mean: minus(c[0]), low: minus(side(c[1], c[2])), high: minus(side(c[2], c[1])), p: c[3], verdict: word(c[4], forth), holm: side(c[5], c[7]), adjusted: data.words[side(c[6], c[8])] };
+    return { pairs: pairs, mean: minus(c[0]), low: minus(side(c[1], c[2])), high: minus(side(c[2], c[1])), p: c[3], verdict: word(c[4], forth), beyond: c[5] };
   }
   NB.compare = compare;
   /* ---- page ---- */
@@ -93,18 +93,17 @@ var NB = window.NB || {};
     if (c) {
       $("verdict").textContent = c.verdict in TURNED ? a.label + " is " + c.verdict : c.verdict[0].toUpperCase() + c.verdict.slice(1);
       $("verdict").dataset.verdict = c.verdict;
-      $("verdict").dataset.adjusted = c.adjusted;
     } else $("verdict").textContent = "";
     var failed = [a, b].filter(function (e) { return e.status; }).map(function (e) { return e.label + ": " + e.status + "."; }).join(" ");
     $("detail").textContent = !c ? "Choose two different methods." : (c.mean === null ? "" : "Mean difference " + signed(c.mean, m) + unit(m) +
-      (c.low === null ? ", no interval" : ", 95 % interval " + signed(c.low, m) + " to " + signed(c.high, m) + " over " + c.pairs.length + " seeds; p = " + small(c.p) +
-      ", adjusted by Holm for all " + a.compared[m.key] + " comparisons with " + a.label + ": p = " + small(c.holm) + " (" + c.adjusted + ")") + ". ") + failed;
+      (c.low === null ? ", no interval" : ", interval " + signed(c.low, m) + " to " + signed(c.high, m) + ", p = " + small(c.p) + ", both for all pairs of the board at once") + ". " +
+      (c.beyond === true ? "It holds for other test images too. " : c.beyond === false ? "It holds on these test images; with others it cannot be told. " : "")) + failed;
     picture(c || { pairs: [] }, m);
     fill($("seeds"), ["Seed", a.label + ", " + m.unit, b.label + ", " + m.unit, "Difference", "Right only in the first", "Right only in the second", "p, McNemar"], (c ? c.pairs : []).map(function (p) {
       var i = p.images;
       return [String(p.seed), plain(p.a, m), plain(p.b, m), signed(p.a - p.b, m), i ? String(i.a) : "–", i ? String(i.b) : "–", i ? small(i.p) : "–"];
     }));
-    fill($("all"), ["Measure", "Difference", "95 % interval", "Seeds", "p", "First is"], !c ? [] : data.metrics.map(function (x) {
+    fill($("all"), ["Measure", "Difference", "Interval", "Seeds in common", "p", "First is"], !c ? [] : data.metrics.map(function (x) {
       var r = compare(data, a, b, x);
       return [x.label + ", " + x.unit, signed(r.mean, x), r.low === null ? "–" : signed(r.low, x) + " to " + signed(r.high, x), String(r.pairs.length), small(r.p), r.verdict];
     }));

@@ -12,23 +12,32 @@ from collections.abc import Iterable
 from typing import Any
 
 from normbench.board.badges import Badge, badges
-from normbench.board.comparison import UNDECIDED, Comparison, Pair, against, compare, compare_entries, each_other
+from normbench.board.comparison import (
+    UNDECIDED,
+    Comparison,
+    Pair,
+    against,
+    by_image,
+    compare,
+    each_other,
+    image_error,
+    told_apart,
+)
 from normbench.board.make import CLEAN, boards, growth
+from normbench.board.ranking import Difference, Ranking, Standing, differences, rank
 from normbench.board.stats import (
     MIN_SEEDS,
     Interval,
     Rank,
     discordant,
-    holm,
     mcnemar,
     ranks,
     t_interval,
-    t_test,
     wilson,
 )
 from normbench.board.titles import slugify
 from normbench.board.tuning import EDGE
-from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe, why_not, why_not_compared
+from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe, untested, why_not, why_not_compared
 
 __all__ = [
     "CLEAN",
@@ -39,29 +48,35 @@ __all__ = [
     "Board",
     "Cell",
     "Comparison",
+    "Difference",
     "Entry",
     "Interval",
     "Metric",
     "Pair",
     "Point",
     "Rank",
+    "Ranking",
     "Run",
+    "Standing",
     "against",
     "badges",
     "boards",
     "boards_json",
+    "by_image",
     "compare",
-    "compare_entries",
     "describe",
+    "differences",
     "discordant",
     "each_other",
     "growth",
-    "holm",
+    "image_error",
     "mcnemar",
+    "rank",
     "ranks",
     "slugify",
     "t_interval",
-    "t_test",
+    "told_apart",
+    "untested",
     "why_not",
     "why_not_compared",
     "wilson",
@@ -119,7 +134,9 @@ def _entry_json(board: Board, entry: Entry) -> dict[str, Any]:
                 "high": c.interval.high if c.interval else None,
                 "covers": c.interval.covers if c.interval else None,
                 "n": c.n,
-                "rank": [rank.best, rank.worst] if (rank := board.rank(entry, c.metric)) else None,
+                "mean_low": c.alone.low if c.alone else None,
+                "mean_high": c.alone.high if c.alone else None,
+                "rank": [own.best, own.worst] if (own := board.rank(entry, c.metric)) else None,
                 "why_not": why_not(entry, c.metric),
                 "seeds": {str(p.seed): p.value for p in c.points},
                 "trials": list(c.trials),

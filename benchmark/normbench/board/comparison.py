@@ -1,34 +1,30 @@
-"""Two entries, seed by seed."""
+"""Two entries of a board, by the board's own rule; seed by seed where one looks closer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations
-from typing import Any
 
-from normbench.board.make import CLEAN, _values
-from normbench.board.stats import MIN_SEEDS, Interval, discordant, holm, mcnemar, t_interval, t_test
-from normbench.board.types import Board, Entry, Metric
+import numpy as np
+from scipy.stats import studentized_range
 
-#: Adjusted p-values below this tell two methods apart.
-ALPHA = 0.05
+from normbench.board.stats import CONFIDENCE, Interval
+from normbench.board.types import Board, Entry, Metric, why_not_compared
+from normbench.board.variances import Array
+
 UNDECIDED = "cannot be told apart"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One seed that both entries have. `p_images`: exact McNemar on the same test images, None where per-image outcomes
-    are not at hand.
-    """
+    """One seed that both entries have."""
 
     seed: int
     a: float
     b: float
-    only_a: int | None = None
-    only_b: int | None = None
-    p_images: float | None = None
 
     @property
     def difference(self) -> float:
@@ -37,115 +33,102 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Entry `a` minus entry `b` in one metric, over the seeds that both have."""
+    """Entry `a` minus entry `b` in one metric."""
 
     metric: Metric
     pairs: tuple[Pair, ...]
     mean: float | None
-    """Mean difference; None without a common seed."""
-    interval: Interval | None
-    """Paired 95 % t-interval of the difference; None under three common seeds."""
-    p: float | None
-    """Two-sided, of the paired t-test."""
-    p_holm: float | None = None
-    """Adjusted for all comparisons made with the same reference; None where this is the only one."""
+    """Difference of the means; where seeds are missing, of the means as they would be over all seeds of the board. None
+    where one entry has no value.
+    """
+    interval: Interval | None = None
+    """Holds the difference, together with all others of the board, in 95 of 100 cases. It leaves out 0 exactly where
+    the two intervals on the board do not overlap.
+    """
+    p: float | None = None
+    """Of the whole board's rule; at most .05 exactly where the two are told apart."""
+    why: str = ""
+    """Why the two are not compared; empty where they are."""
+    methods: int = 2
+    """Entries of the board that are compared with each other."""
 
     @property
     def turned(self) -> Comparison:
-        """Entry `b` minus entry `a`, without the adjustment, which belongs to one reference."""
-        pairs = tuple(replace(p, a=p.b, b=p.a, only_a=p.only_b, only_b=p.only_a) for p in self.pairs)
+        """Entry `b` minus entry `a`."""
+        pairs = tuple(replace(p, a=p.b, b=p.a) for p in self.pairs)
         interval = self.interval and replace(self.interval, low=-self.interval.high, high=-self.interval.low)
-        return Comparison(self.metric, pairs, None if self.mean is None else -self.mean, interval, self.p)
+        return replace(self, pairs=pairs, mean=None if self.mean is None else -self.mean, interval=interval)
 
     @property
     def verdict(self) -> str:
-        """`higher`, `lower` (a against b) or `cannot be told apart`, with the reason where that is not the data."""
-        if not self.pairs:
-            return f"{UNDECIDED}: no seed in common"
-        if len(self.pairs) < MIN_SEEDS:
-            return (
-                f"{UNDECIDED}: {len(self.pairs)} {'seed' if len(self.pairs) == 1 else 'seeds'} in common, "
-                f"{MIN_SEEDS} needed"
-            )
-        p = self.p if self.p_holm is None else self.p_holm
-        if p is None or p >= ALPHA or self.mean is None:
+        """`higher`, `lower` (a against b), `cannot be told apart`, or why they are not compared."""
+        if self.why:
+            return self.why
+        if self.interval is None or self.interval.low <= 0 <= self.interval.high:
             return UNDECIDED
-        return "higher" if self.mean > 0 else "lower"
+        return "higher" if self.interval.low > 0 else "lower"
+
+    def beyond(self, error: float) -> bool:
+        """Whether the two are told apart also if other test images had been drawn. error: see `image_error`.
+
+        Both sources of chance are independent: the half-width from seeds, and the normal one from images, simultaneous
+        over the board too, are added as squares.
+        """
+        if self.mean is None or self.verdict not in {"higher", "lower"} or self.interval is None:
+            return False
+        return abs(self.mean) > math.hypot(self.interval.half, _simultaneous(self.methods) * error)
 
 
-def compare(
-    rows_a: Iterable[Mapping[str, Any]], rows_b: Iterable[Mapping[str, Any]], metric: Metric = CLEAN
-) -> Comparison:
-    """Compare the trials of two entries seed by seed. `rows_a`, `rows_b`: as the store gives them, with
-    `clean_outcomes` for McNemar's test.
+def by_image(outcomes: Sequence[bytes], total: int) -> Array:
+    """(total,): how often each test image is right, over the trials of an entry. outcomes: of each trial, packed as
+    `numpy.packbits` does.
     """
-    a, b = _by_seed(rows_a, metric), _by_seed(rows_b, metric)
-    pairs = []
-    for seed in sorted(a.keys() & b.keys()):
-        (value_a, bits_a), (value_b, bits_b) = a[seed], b[seed]
-        pair = Pair(seed, value_a, value_b)
-        if bits_a and bits_b and len(bits_a) == len(bits_b):
-            only_a, only_b = discordant(bits_a, bits_b)
-            pair = replace(pair, only_a=only_a, only_b=only_b, p_images=mcnemar(only_a, only_b))
-        pairs.append(pair)
-    return paired(metric, pairs)
-
-
-def paired(metric: Metric, pairs: Sequence[Pair]) -> Comparison:
-    """The comparison that these pairs make."""
-    differences = [p.difference for p in pairs]
-    mean = math.fsum(differences) / len(differences) if differences else None
-    return Comparison(metric, tuple(pairs), mean, t_interval(differences), t_test(differences))
-
-
-def compare_entries(a: Entry, b: Entry, metric: Metric) -> Comparison:
-    """As `compare`, from a board's cells: without per-image outcomes."""
-    values = [{p.seed: p.value for p in e.cells[metric.key].points} if metric.key in e.cells else {} for e in (a, b)]
-    return paired(metric, [Pair(s, values[0][s], values[1][s]) for s in sorted(values[0].keys() & values[1].keys())])
-
-
-def against(board: Board, reference: Entry, metric: Metric) -> list[tuple[Entry, Comparison]]:
-    """Every other entry of the board compared with `reference`, p-values adjusted by Holm over them; order of
-    `board.standings`.
-    """
-    others = [e for e in board.standings(metric) if e.id != reference.id]
-    return list(zip(others, adjusted([compare_entries(e, reference, metric) for e in others]), strict=True))
-
-
-def adjusted(made: Sequence[Comparison]) -> list[Comparison]:
-    """Comparisons with one reference, with p-values adjusted by Holm over those that have one."""
-    p_values = iter(holm([c.p for c in made if c.p is not None]))
-    return [c if c.p is None else replace(c, p_holm=next(p_values)) for c in made]
-
-
-def each_other(entries: Sequence[Entry], metric: Metric) -> dict[tuple[str, str], Comparison]:
-    """Every entry with every other, by their ids: the first minus the second, adjusted by Holm over all comparisons
-    with the first.
-    """
-    made: dict[tuple[str, str], Comparison] = {}
-    for a, b in combinations(entries, 2):
-        made[a.id, b.id] = compare_entries(a, b, metric)
-        made[b.id, a.id] = made[a.id, b.id].turned
-    for a in entries:
-        keys = [(a.id, b.id) for b in entries if b is not a]
-        made |= zip(keys, adjusted([made[k] for k in keys]), strict=True)
-    return made
-
-
-def _by_seed(rows: Iterable[Mapping[str, Any]], metric: Metric) -> dict[int, tuple[float, bytes | None]]:
-    found = {}
-    for row in rows:
-        if row["status"] != "ok":
-            continue
-        values = {m.key: v for m, v in _values(row)}
-        if metric.key in values:
-            found[row["seed"]] = (values[metric.key], _outcomes(row, metric))
+    bits = [np.unpackbits(np.frombuffer(packed, np.uint8), count=total) for packed in outcomes]
+    found: Array = np.mean(bits, axis=0)
     return found
 
 
-def _outcomes(row: Mapping[str, Any], metric: Metric) -> bytes | None:
-    if metric.group == "clean":
-        return row.get("clean_outcomes")
-    return next(
-        (a["outcomes"] for a in row["attacks"] or [] if a["attack"] == metric.attack and a["size"] == metric.size), None
-    )
+def image_error(a: Array, b: Array) -> float:
+    """Standard error of the difference of two accuracies that comes from the draw of the test images; a, b: see
+    `by_image`. The images are shared, so that only those count on which the two differ.
+    """
+    return float(np.std(a - b, ddof=1)) / math.sqrt(len(a)) if len(a) > 1 else math.inf
+
+
+@cache
+def _simultaneous(methods: int) -> float:
+    """Quantile of the largest difference of so many normal means, in standard errors of a difference (Tukey)."""
+    return float(studentized_range.ppf(CONFIDENCE, methods, np.inf)) / math.sqrt(2)
+
+
+def compare(board: Board, a: Entry, b: Entry, metric: Metric) -> Comparison:
+    """Entry `a` of the board minus entry `b`."""
+    one, other = a.cells.get(metric.key), b.cells.get(metric.key)
+    if one is None or other is None:
+        return Comparison(metric, (), None, why=why_not_compared(a, b, metric))
+    values = {p.seed: p.value for p in other.points}
+    pairs = tuple(Pair(p.seed, p.value, values[p.seed]) for p in one.points if p.seed in values)
+    why = why_not_compared(a, b, metric)
+    mine, its = one.standing, other.standing
+    if why or mine is None or its is None or mine.interval is None or its.interval is None:
+        return Comparison(metric, pairs, one.value - other.value, why=why)
+    ranking = board.rankings[metric.key]
+    interval = Interval(mine.interval.low - its.interval.high, mine.interval.high - its.interval.low, "comparison")
+    tested = sum(s.interval is not None for s in ranking.standings)
+    return Comparison(metric, pairs, interval.middle, interval, ranking.p(mine, its), methods=tested)
+
+
+def against(board: Board, reference: Entry, metric: Metric) -> list[tuple[Entry, Comparison]]:
+    """Every other entry of the board minus `reference`, in the order of `board.standings`."""
+    return [(e, compare(board, e, reference, metric)) for e in board.standings(metric) if e.id != reference.id]
+
+
+def each_other(board: Board, metric: Metric) -> Mapping[tuple[str, str], Comparison]:
+    """Every pair of entries once, in the board's order, by their ids: the first minus the second."""
+    return {(a.id, b.id): compare(board, a, b, metric) for a, b in combinations(board.entries, 2)}
+
+
+def told_apart(board: Board, metric: Metric) -> tuple[int, int]:
+    """How many pairs of entries are told apart, of how many that are compared."""
+    made = [c for c in each_other(board, metric).values() if not c.why]
+    return sum(c.verdict != UNDECIDED for c in made), len(made)

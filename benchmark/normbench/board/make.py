@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from normbench.board.badges import test_images
+from normbench.board.ranking import Ranking, Standing, rank
 from normbench.board.reading import audited
-from normbench.board.stats import Interval, ranks, t_interval, wilson
+from normbench.board.stats import t_interval
 from normbench.board.titles import DECAY, RATE, apart, label, set_up, settings_of, short, slugify, title
 from normbench.board.tuning import Choices, Sweep
 from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe
@@ -239,6 +240,8 @@ def _board(
     foremost = sorted(suites, key=lambda name: (-suites[name].role.height, name))
     named = [h.key for name in foremost if (h := suites[name].headline) and h.key in {m.key for m in metrics}]
     images = [there for about in suites.values() if (there := about.datasets.get(place.content or ""))]
+    total = max((r.run.total for r in group if r.run.total), default=None)
+    ranked, rankings = _ranked(entries, metrics, total)
     return Board(
         id=digest([board, *place])[:12],
         slug="",
@@ -248,13 +251,14 @@ def _board(
         stem=model["stem"],
         width=model["width"],
         batch_size=shared["batch_size"],
-        test_total=max((r.run.total for r in group if r.run.total), default=None),
+        test_total=total,
         device_class=place.device_class or "",
         precision=place.precision or "",
         attacks=tuple(shared["attacks"]),
         shared=tuple((short(n), common[n]) for n in names if n not in varying and common.get(n) not in {None, "–"}),
         metrics=tuple(metrics),
-        entries=_with_cells(entries, metrics),
+        entries=ranked,
+        rankings=rankings,
         suites=tuple(sorted(suites)),
         role=suites[foremost[0]].role,
         named=named[0] if named else "",
@@ -323,34 +327,43 @@ def _entries(
     return sorted(made, key=lambda e: (natural(e.label), e.id))
 
 
-def _with_cells(entries: Sequence[Entry], metrics: Sequence[Metric]) -> tuple[Entry, ...]:
-    """The entries with their cells, ranked in every metric of which more is better."""
-    cells = {e.id: {m.key: c for m in metrics if (c := _cell(m, e.runs))} for e in entries}
-    for key in (m.key for m in metrics if m.share):
-        there = [c for c in cells.values() if key in c]
-        for own, rank in zip(there, ranks([c[key].interval for c in there]), strict=True):
-            own[key] = replace(own[key], rank=rank)
-    return tuple(replace(e, cells=cells[e.id]) for e in entries)
+def _ranked(
+    entries: Sequence[Entry], metrics: Sequence[Metric], total: int | None
+) -> tuple[tuple[Entry, ...], dict[str, Ranking]]:
+    """The entries with their cells, and how each metric ranks them. total: test images."""
+    cells: dict[str, dict[str, Cell]] = {e.id: {} for e in entries}
+    rankings = {}
+    for metric in metrics:
+        points = {e.id: found for e in entries if (found := _points(metric, e.runs))}
+        made = rank([{p.seed: p.value for p in own} for own in points.values()], _resolution(metric, total))
+        rankings[metric.key] = made
+        for (name, own), standing in zip(points.items(), made.standings, strict=True):
+            cells[name][metric.key] = _cell(metric, own, standing)
+    return tuple(replace(e, cells=cells[e.id]) for e in entries), rankings
 
 
-def _cell(metric: Metric, runs: Sequence[Run]) -> Cell | None:
-    points = tuple(
+def _resolution(metric: Metric, total: int | None) -> float:
+    return 1 / total if metric.share and total else 0.0
+
+
+def _points(metric: Metric, runs: Sequence[Run]) -> tuple[Point, ...]:
+    return tuple(
         Point(r.seed, r.trial_id, r.values[metric.key], r.total if metric.share else None)
         for r in runs
         if metric.key in r.values
     )
-    if not points:
-        return None
-    values = [p.value for p in points]
-    value = math.fsum(values) / len(values)
-    interval = t_interval(values)
-    if interval and metric.share:
-        interval = Interval(max(0.0, interval.low), min(1.0, interval.high), interval.covers)
-    elif interval is None and len(points) >= 3 and metric.share and points[0].total:
-        # All seeds agree, e.g. on 0 under a strong attack: what is left is the uncertainty from the number of test
-        # images.
-        interval = wilson(value * points[0].total, points[0].total)
-    return Cell(metric, value, interval, points)
+
+
+def _cell(metric: Metric, points: tuple[Point, ...], standing: Standing) -> Cell:
+    alone = t_interval([p.value for p in points])
+    if metric.share:
+        alone = alone and alone.within(0.0, 1.0)
+        interval = standing.interval and standing.interval.within(0.0, 1.0)
+    else:
+        interval = standing.interval
+    # Growth has no better end, hence no rank.
+    rank = standing.rank if metric.share else None
+    return Cell(metric, standing.mean, interval or alone, points, rank, alone, standing)
 
 
 #: What may tell boards of one title apart, in the order in which it is tried.

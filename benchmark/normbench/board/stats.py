@@ -17,7 +17,9 @@ MIN_SEEDS = 3
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval. `covers` names the variance that it is about: `seeds` or `test images`."""
+    """A 95 % interval. `covers` names what it is about: the mean over `seeds`, the share over `test images`, or the
+    `comparison` with others (see `normbench.board.ranking`).
+    """
 
     low: float
     high: float
@@ -26,6 +28,17 @@ class Interval:
     @property
     def half(self) -> float:
         return (self.high - self.low) / 2
+
+    @property
+    def middle(self) -> float:
+        return (self.high + self.low) / 2
+
+    def within(self, low: float, high: float) -> Interval:
+        """What of it lies between `low` and `high`."""
+        return Interval(min(max(self.low, low), high), max(min(self.high, high), low), self.covers)
+
+    def overlaps(self, other: Interval) -> bool:
+        return self.low <= other.high and other.low <= self.high
 
 
 @dataclass(frozen=True)

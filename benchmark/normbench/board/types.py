@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from normbench.board.ranking import Ranking, Standing
 from normbench.board.stats import MIN_SEEDS, Interval, Rank
 from normbench.spec.about import Images, Role
 from normbench.spec.outcome import BALLS
@@ -14,6 +15,8 @@ from normbench.spec.robustness import WORST_CASE
 from normbench.spec.text import natural, show
 from normbench.store.levels import Level, lowest
 
+#: Of an entry whose board has no variance that an interval could come from.
+VARIES_NOT = "not tested: no seed differs from another"
 Group = Literal["clean", "robust", "weight-norm"]
 #: Threats within a ball, in the order in which their worst cases are looked for.
 _BALLS = ("linf", "l2", "l1")
@@ -73,8 +76,13 @@ class Cell:
     value: float
     """Mean over the seeds."""
     interval: Interval | None
+    """Two methods are told apart exactly where these do not overlap; where no other entry was tested, `alone`."""
     points: tuple[Point, ...]
     rank: Rank | None = None
+    alone: Interval | None = None
+    """Where the mean itself lies, whatever the other methods do."""
+    standing: Standing | None = None
+    """What the interval and the rank come from."""
 
     @property
     def n(self) -> int:
@@ -88,10 +96,15 @@ class Cell:
     def covers(self) -> str:
         """Which variance the interval is about, in words."""
         if self.interval is None:
-            return untested(self.n) or "no interval: the seeds do not vary"
-        if self.interval.covers == "test images":
-            return f"95 % Wilson interval over the test images; all {self.n} seeds agree"
-        return f"95 % t-interval over {self.n} seeds (initialisation, data order)"
+            return untested(self.n) or VARIES_NOT
+        own = ""
+        if self.alone:
+            low, high = (self.metric.display(v) for v in (self.alone.low, self.alone.high))
+            own = f"95 % t-interval of the mean itself {low} to {high} {self.metric.unit}"
+        if self.interval.covers == "comparison":
+            said = f"{self.n} seeds; told apart from methods whose interval does not overlap, 95 % sure over the board"
+            return f"{said}; {own}" if own else said
+        return f"{own}, {self.n} seeds"
 
     @property
     def display(self) -> str:
@@ -99,7 +112,7 @@ class Cell:
         text = self.metric.display(self.value)
         if self.interval is None:
             return text
-        if self.interval.covers == "seeds" and self.interval.low < self.value < self.interval.high:
+        if self.interval.low < self.value < self.interval.high:
             half = max(self.interval.high - self.value, self.value - self.interval.low)
             return f"{text} ± {self.metric.display(half)}"
         return f"{text} [{self.metric.display(self.interval.low)}, {self.metric.display(self.interval.high)}]"
@@ -235,6 +248,8 @@ class Board:
     """What its dataset holds; None where that is not known."""
     set_up: str = ""
     """The title without width and batch size."""
+    rankings: Mapping[str, Ranking] = field(default_factory=dict, repr=False, compare=False)
+    """By metric key."""
     alike: str = ""
     """The same for boards that differ in nothing but what pages filter by (width, batch size, weight decay) and in what
     was tuned for them.
@@ -347,7 +362,7 @@ def why_not(entry: Entry, metric: Metric) -> str:
     """
     cell = entry.cells.get(metric.key)
     if cell is not None:
-        return untested(cell.n)
+        return untested(cell.n) or ("" if cell.interval else VARIES_NOT)
     ends = {r.status for r in entry.failed}
     if len(entry.failed) == len(entry.runs) and len(ends) == 1:
         return next(iter(ends)).replace("_", " ")
@@ -355,14 +370,10 @@ def why_not(entry: Entry, metric: Metric) -> str:
 
 
 def why_not_compared(a: Entry, b: Entry, metric: Metric) -> str:
-    """Likewise, why two entries are not compared: what is amiss with one of them, else that too few seeds are common to
-    both (`not tested: 1 seed in common, 3 needed`). Empty where they are compared: then one is higher or lower, or they
-    cannot be told apart.
+    """Likewise, why two entries are not compared: what is amiss with one of them. Empty where they are compared: then
+    one is higher or lower, or they cannot be told apart.
     """
-    if amiss := why_not(a, metric) or why_not(b, metric):
-        return amiss
-    common = {p.seed for p in a.cells[metric.key].points} & {p.seed for p in b.cells[metric.key].points}
-    return untested(len(common), "seed in common")
+    return why_not(a, metric) or why_not(b, metric)
 
 
 def describe(component: Mapping[str, Any]) -> str:

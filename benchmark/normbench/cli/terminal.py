@@ -19,8 +19,9 @@ from normbench.suite import Suite
 
 #: What stands under every set of boards, so that no number is read for more than it is.
 NOTE = (
-    f"± is half a 95 % t-interval over seeds (initialisation and data order); under {MIN_SEEDS} seeds there is none, "
-    "and no rank: not tested. Rank a–b: at best a, at worst b."
+    "Methods are told apart where their intervals (±) do not overlap: seeds are paired, these test images taken as "
+    "given; of boards on which no methods differ, at most 1 in 20 tells any pair apart. Rank a–b: at best a, at worst "
+    f"b. Under {MIN_SEEDS} seeds there is neither: not tested."
 )
 
 

@@ -9,7 +9,19 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from normbench.board import Board, Comparison, Entry, Metric, against, discordant, each_other, mcnemar
+from normbench.board import (
+    Board,
+    Comparison,
+    Entry,
+    Metric,
+    against,
+    by_image,
+    compare,
+    discordant,
+    image_error,
+    mcnemar,
+)
+from normbench.board.variances import Array
 from normbench.pages import figures
 from normbench.pages.context import Context
 
@@ -55,16 +67,17 @@ def _data(context: Context, board: Board, kept: int) -> dict[str, Any]:
     outcomes = _outcomes(context, board)
     words: dict[str, int] = {}
     pairs: dict[str, list[Any]] = {f"{a.id}.{b.id}": [] for a, b in combinations(entries, 2)}
-    counts: dict[str, dict[str, int]] = {e.id: {} for e in entries}
     for metric in metrics:
-        made = each_other(entries, metric)
-        for e in entries:
-            counts[e.id][metric.key] = sum(made[e.id, o.id].p is not None for o in entries if o is not e)
+        shares = _by_image(board, metric, outcomes)
         for a, b in combinations(entries, 2):
+            made = compare(board, a, b, metric)
+            beyond = None
+            if a.id in shares and b.id in shares and made.verdict in {"higher", "lower"}:
+                beyond = made.beyond(image_error(shares[a.id], shares[b.id]))
             images = _images(a, b, metric, outcomes)
-            pairs[f"{a.id}.{b.id}"].append(_comparison(made[a.id, b.id], made[b.id, a.id], images, words))
+            pairs[f"{a.id}.{b.id}"].append(_comparison(made, beyond, images, words))
     return {
-        "entries": [_entry(e, metrics) | {"compared": counts[e.id]} for e in entries],
+        "entries": [_entry(e, metrics) for e in entries],
         "metrics": [{"key": m.key, "label": m.label, "share": m.share, "unit": m.unit} for m in metrics],
         "pairs": pairs,
         "words": list(words),
@@ -72,22 +85,25 @@ def _data(context: Context, board: Board, kept: int) -> dict[str, Any]:
 
 
 def _comparison(
-    forth: Comparison, back: Comparison, images: Sequence[Any], words: dict[str, int]
-) -> list[float | int | Sequence[Any] | None]:
-    """Mean, ends of the interval, p and verdict of the first minus the second; then, for each of the two as the
-    reference, p adjusted by Holm, and that verdict; last, what McNemar's test says for each common seed. Verdicts are
-    places in `words`, those of the second as the reference from its side.
+    made: Comparison, beyond: bool | None, images: Sequence[Any], words: dict[str, int]
+) -> list[float | int | bool | Sequence[Any] | None]:
+    """Mean, ends of the interval, p and verdict (its place in `words`) of the first minus the second; whether that
+    holds for other test images too, null where that is not known; last, what McNemar's test says for each common seed.
     """
+    interval = [_short(made.interval.low), _short(made.interval.high)] if made.interval else [None, None]
+    word = words.setdefault(made.verdict, len(words))
+    return [_short(made.mean), *interval, _short(made.p), word, beyond, images]
 
-    def word(text: str) -> int:
-        return words.setdefault(text, len(words))
 
-    def adjusted(c: Comparison) -> list[float | int | None]:
-        return [_short(c.p_holm), word(c.verdict)]
-
-    interval = [_short(forth.interval.low), _short(forth.interval.high)] if forth.interval else [None, None]
-    plain = Comparison(forth.metric, forth.pairs, forth.mean, forth.interval, forth.p).verdict
-    return [_short(forth.mean), *interval, _short(forth.p), word(plain), *adjusted(forth), *adjusted(back), images]
+def _by_image(board: Board, metric: Metric, outcomes: Mapping[str, Mapping[str, bytes]]) -> dict[str, Array]:
+    """How often each test image is right, by entry; of entries whose trials all have their outcomes at hand."""
+    found = {}
+    for entry in board.entries:
+        cell = entry.cells.get(metric.key)
+        packed = [outcomes.get(p.trial_id, {}).get(metric.key) for p in cell.points] if cell else []
+        if cell and all(packed) and board.test_total and {p.total for p in cell.points} == {board.test_total}:
+            found[entry.id] = by_image([bits for bits in packed if bits], board.test_total)
+    return found
 
 
 def _short(value: float | None) -> float | None:
@@ -155,7 +171,7 @@ def _against_reference(context: Context, board: Board) -> dict[str, Any] | None:
                 if comparison.interval
                 else "–",
                 "n": len(comparison.pairs),
-                "p": "–" if comparison.p_holm is None else f"{comparison.p_holm:.3g}",
+                "p": "–" if comparison.p is None else f"{comparison.p:.3g}",
                 "verdict": comparison.verdict,
             }
             for entry, comparison in against(board, reference, metric)

@@ -206,7 +206,7 @@ def against_each_other(
         return None
     marks = [_mark(context, e, x, y) for e in both]
     caption = (
-        f"{board.title}. One point is one method with its settings; bars are 95 % t-intervals over seeds, "
+        f"{board.title}. One point is one method with its settings; bars are intervals for comparison, "
         "missing under three."
     )
     if front:
@@ -244,12 +244,12 @@ def differences(
     apart = [e.label for e, c in made if c.verdict in {"higher", "lower"}]
     idle = [e.label for e, _ in made if why_not_compared(e, reference, metric)]
     verdict = f"these can be told apart from it: {', '.join(apart)}" if apart else "none can be told apart from it"
-    tested = f"After Holm's correction for {len(made) - len(idle)} comparisons {verdict}."
+    tested = f"By the rule of the board, for all its pairs at once, {verdict}."
     caption = (
-        f"{board.title}. Mean over seeds of the difference to {reference.label} with the same seed; bars are paired "
-        "95 % t-intervals, missing under three common seeds."
+        f"{board.title}. Difference of the means over seeds to {reference.label}; bars are intervals for all pairs of "
+        "the board at once, missing under three seeds."
         + (f" {tested}" if len(idle) < len(made) else "")
-        + (f" Not tested, for want of common seeds: {', '.join(idle)}." if idle else "")
+        + (f" Not tested: {', '.join(idle)}." if idle else "")
     )
     axis = fit(ends, f"Difference in {metric.label} to {reference.label} (percentage points)")
     return draw(context, chart_id, title, caption, forest(marks, axis), [m.family for m in marks])

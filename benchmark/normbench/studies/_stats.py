@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from normbench.board import Comparison, Metric, Pair, differences, untested
 from normbench.board.stats import CONFIDENCE, Interval
 
 Array = npt.NDArray[np.float64]
@@ -55,6 +56,17 @@ class Estimate:
         if self.low is None or self.high is None:
             return f"{shown} (no interval)"
         return f"{shown} [{self.low * factor:{plus}.{digits}f}, {self.high * factor:{plus}.{digits}f}]"
+
+
+def together(metric: Metric, families: Sequence[Sequence[Pair]]) -> list[Comparison]:
+    """Each family's mean difference over its seeds, all of them judged at once by the rule of boards."""
+    found = differences([[p.difference for p in pairs] for pairs in families])
+    return [
+        Comparison(
+            metric, tuple(pairs), d.mean if pairs else None, d.interval, d.p, untested(len(pairs), "seed in common")
+        )
+        for pairs, d in zip(families, found, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from normbench.board import Board, Comparison, Entry, Metric, holm, wilson
-from normbench.board.comparison import Pair, paired
+from normbench.board import Board, Comparison, Entry, Metric, Pair, t_interval, wilson
 from normbench.pages.charts import Axis, Line, facets, fit
 from normbench.studies._charts import Series, around, beside, curves
-from normbench.studies._stats import Estimate
+from normbench.studies._stats import Estimate, together
 from normbench.studies._sun2020 import BATCH, PROTOCOL, SLIPS, TABLES, TITLES, WHOLE
 from normbench.studies.base import (
     Cell,
@@ -205,15 +204,16 @@ def _name(key: Column) -> str:
 def _text(by_seed: Mapping[int, float]) -> str:
     if not by_seed:
         return "–"
-    made = paired(_ANY, [Pair(s, v, 0.0) for s, v in by_seed.items()])
-    return Estimate.of(made.mean or 0.0, made.interval).text(100)
+    values = list(by_seed.values())
+    return Estimate.of(math.fsum(values) / len(values), t_interval(values)).text(100)
 
 
 _ANY = Metric("difference", "clean", "difference")
 
 
 def _difference(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison:
-    return paired(_ANY, [Pair(s, a[s], b[s]) for s in sorted(a.keys() & b.keys())])
+    """Not judged yet: see `_tested`."""
+    return Comparison(_ANY, tuple(Pair(s, a[s], b[s]) for s in sorted(a.keys() & b.keys())), None)
 
 
 def _accuracy_claims(
@@ -275,11 +275,12 @@ def _grown(ours: Ours) -> dict[int, float]:
 
 
 def _tested(claims: Sequence[Claim]) -> list[Claim]:
-    """The claims with p-values corrected for their number."""
-    decidable = [i for i, c in enumerate(claims) if c.here.p is not None]
+    """The claims, all judged at once; those in octaves among themselves, as they vary on another scale."""
     made = list(claims)
-    for i, p in zip(decidable, holm([p for i in decidable if (p := claims[i].here.p) is not None]), strict=True):
-        made[i] = replace(claims[i], here=replace(claims[i].here, p_holm=p))
+    for scale in (True, False):
+        own = [i for i, c in enumerate(claims) if c.percent is scale]
+        for i, here in zip(own, together(_ANY, [claims[i].here.pairs for i in own]), strict=True):
+            made[i] = replace(claims[i], here=here)
     return made
 
 
@@ -326,13 +327,13 @@ def _claims(claims: Sequence[Claim]) -> Table:
                 c.method.upper(),
                 c.printed,
                 here,
-                probability(c.here.p_holm),
+                probability(c.here.p),
                 c.verdict,
             )
         )
     caption = (
         "Differences in percentage points (octaves where said), above zero where the finding holds. Here: "
-        "paired 95 % t-interval; p after Holm's correction."
+        "mean over seeds, with an interval and p for all findings of the table at once."
     )
     return Table(
         "The findings, method by method",

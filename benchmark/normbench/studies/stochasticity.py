@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 
-from normbench.board import Board, Comparison, Entry, Metric, holm, t_interval
-from normbench.board.comparison import ALPHA, Pair, paired
+from normbench.board import Board, Comparison, Entry, Metric, Pair, t_interval
 from normbench.pages.charts import Mark, fit, scatter
-from normbench.studies._stats import Array, Estimate, resample, slope
+from normbench.studies._stats import Array, Estimate, resample, slope, together
 from normbench.studies.base import (
     Cell,
     Evidence,
@@ -130,19 +129,15 @@ def _section(found: Evidence, board: Board, kinds: Sequence[Kind], quantities: S
 
 
 def _steps(kinds: Sequence[Kind], quantity: str) -> list[tuple[str, str, Comparison]]:
-    """Neighbours in the claimed order, log2 of the first less log2 of the second, Holm-corrected."""
+    """Neighbours in the claimed order, log2 of the first less log2 of the second, all steps judged at once."""
     there = [k for name in ORDER for k in kinds if k.name == name and k.group is None]
-    made = []
+    families = []
     for a, b in pairwise(there):
         x, y = a.read[quantity], b.read[quantity]
-        pairs = [
-            Pair(s, math.log2(x[s]), math.log2(y[s])) for s in sorted(x.keys() & y.keys()) if x[s] > 0 and y[s] > 0
-        ]
-        made.append((a.entry.label, b.entry.label, paired(Metric(quantity, "weight-norm", quantity), pairs)))
-    decidable = [i for i, (*_, c) in enumerate(made) if c.p is not None]
-    for i, p in zip(decidable, holm([p for i in decidable if (p := made[i][2].p) is not None]), strict=True):
-        made[i] = (*made[i][:2], replace(made[i][2], p_holm=p))
-    return made
+        seeds = [s for s in sorted(x.keys() & y.keys()) if x[s] > 0 and y[s] > 0]
+        families.append([Pair(s, math.log2(x[s]), math.log2(y[s])) for s in seeds])
+    made = together(Metric(quantity, "weight-norm", quantity), families)
+    return [(a.entry.label, b.entry.label, c) for (a, b), c in zip(pairwise(there), made, strict=True)]
 
 
 def verdict(steps: Sequence[Comparison]) -> Verdict:
@@ -214,13 +209,10 @@ def _readings(board: Board, kinds: Sequence[Kind], quantities: Sequence[str]) ->
 
 def _order(steps: Sequence[tuple[str, str, Comparison]], quantity: str) -> Table | None:
     rows: list[Row] = [
-        (Cell(f"{a} against {b}"), _factor(c) if c.mean is not None else "–", probability(c.p_holm), c.verdict)
+        (Cell(f"{a} against {b}"), _factor(c) if c.mean is not None else "–", probability(c.p), c.verdict)
         for a, b, c in steps
     ]
-    caption = (
-        f"{quantity}: ratio with 95 % t-interval over seeds, p-value after Holm's correction (below {ALPHA} "
-        "tells them apart)."
-    )
+    caption = f"{quantity}: ratio over seeds, with an interval and p for all steps at once."
     return (
         Table(
             "The claimed order", caption, ("Pair", "Ratio", "p", "First against second"), tuple(rows), frozenset({1, 2})

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from normbench.board import Board, Entry, Metric, compare_entries, t_interval
+from normbench.board import Board, Comparison, Entry, Metric, Pair, t_interval
 from normbench.pages.charts import Mark, fit, scatter
-from normbench.studies._stats import Correlation, Estimate, correlation
+from normbench.studies._stats import Correlation, Estimate, correlation, together
 from normbench.studies.base import (
     Cell,
     Evidence,
@@ -227,29 +227,28 @@ def _correlations(relations: Sequence[tuple[str, str, Correlation | None]]) -> T
 
 
 def _effects(board: Board, units: Sequence[Unit], robust: Metric, clean: Metric) -> Table | None:
-    """Each method at each weight decay against its smallest, seed by seed."""
-    rows: list[Row] = []
+    """Each method at each weight decay against its smallest, seed by seed; each column is judged at once."""
     growth = next((m for m in board.of("weight-norm") if m.key == f"growth:{NORM}"), None)
-    for method in dict.fromkeys(u.method for u in units):
-        own = sorted((u for u in units if u.method == method), key=lambda u: u.entry.spec["train"]["weight_decay"])
-        for unit in own[1:]:
-            cells = [points(_paired(unit.entry, own[0].entry, m)) for m in (clean, robust)]
-            grown = _paired(unit.entry, own[0].entry, growth) if growth else None
-            what = (
-                f"wd {unit.entry.spec['train']['weight_decay']:g} less {own[0].entry.spec['train']['weight_decay']:g}"
-            )
-            trials = tuple(r.run.trial_id for r in unit.records)
-            rows.append(
-                (
-                    Cell(unit.entry.norm, "", trials),
-                    what,
-                    *cells,
-                    points(_turned(unit, own[0])),
-                    grown.text(sign=True) if grown else "–",
-                )
-            )
+    against = [
+        (unit, own[0])
+        for method in dict.fromkeys(u.method for u in units)
+        if (own := sorted((u for u in units if u.method == method), key=_decay))
+        for unit in own[1:]
+    ]
+    columns = [
+        together(m, [_pairs(a.entry, b.entry, m) for a, b in against]) if m else [None] * len(against)
+        for m in (clean, robust, growth)
+    ]
+    vulnerable = together(robust, [_turned(a, b) for a, b in against])
+    rows: list[Row] = []
+    for (a, b), clean_, robust_, grown, turned in zip(against, *columns, vulnerable, strict=True):
+        trials = tuple(r.run.trial_id for r in a.records)
+        shown = [points(_estimate(c)) for c in (clean_, robust_, turned)]
+        growing = _estimate(grown)
+        what = f"wd {_decay(a):g} less {_decay(b):g}"
+        rows.append((Cell(a.entry.norm, "", trials), what, *shown, growing.text(sign=True) if growing else "–"))
     head = ("Method", "Difference", "Clean, points", f"{robust.heading}, points", "Vulnerability, points", "Growth, ×")
-    caption = "Mean over seeds of the difference with the same seed, and its paired 95 % t-interval."
+    caption = "Mean over seeds of the difference with the same seed; intervals are for all methods of a column at once."
     return (
         Table("What weight decay does to each method", caption, head, tuple(rows), frozenset({2, 3, 4, 5}))
         if rows
@@ -257,16 +256,22 @@ def _effects(board: Board, units: Sequence[Unit], robust: Metric, clean: Metric)
     )
 
 
-def _paired(a: Entry, b: Entry, metric: Metric) -> Estimate | None:
-    made = compare_entries(a, b, metric)
-    return None if made.mean is None else Estimate.of(made.mean, made.interval)
+def _decay(unit: Unit) -> float:
+    return float(unit.entry.spec["train"]["weight_decay"])
 
 
-def _turned(a: Unit, b: Unit) -> Estimate | None:
-    """Difference in vulnerability over the seeds that both have."""
-    seeds = sorted(a.by_seed.keys() & b.by_seed.keys())
-    differences = [a.by_seed[s] - b.by_seed[s] for s in seeds]
-    return Estimate.of(_mean(differences), t_interval(differences)) if seeds else None
+def _estimate(made: Comparison | None) -> Estimate | None:
+    return None if made is None or made.mean is None else Estimate.of(made.mean, made.interval)
+
+
+def _pairs(a: Entry, b: Entry, metric: Metric) -> list[Pair]:
+    values = [{p.seed: p.value for p in e.cells[metric.key].points} if metric.key in e.cells else {} for e in (a, b)]
+    return [Pair(s, values[0][s], values[1][s]) for s in sorted(values[0].keys() & values[1].keys())]
+
+
+def _turned(a: Unit, b: Unit) -> list[Pair]:
+    """Vulnerability of both over the seeds that both have."""
+    return [Pair(s, a.by_seed[s], b.by_seed[s]) for s in sorted(a.by_seed.keys() & b.by_seed.keys())]
 
 
 def _intervention(units: Sequence[Unit]) -> Iterable[Table]:
