@@ -19,14 +19,12 @@ from normbench.board import (
     against,
     boards,
     compare,
-    discordant,
     each_other,
     growth,
     ranks,
     t_interval,
     wilson,
 )
-from normbench.board.comparison import Pair, paired
 from normbench.store.schema import to_row
 
 from tests.site import synthetic
@@ -112,11 +110,11 @@ def test_intervals_that_touch_are_tied():
     assert high.half == 0.5
 
 
-def test_agreement_of_two_seeds_says_nothing_and_of_three_leaves_the_images():
-    for seeds, interval in ((2, None), (3, wilson(150, 300))):
-        (board,) = boards(rows(synthetic.grid(["bn"], seeds=seeds, weight_decays=[0]), lambda t: fixed(t, 150, 300)))
-        cell = board.entries[0].cells["clean"]
-        assert (cell.value, cell.interval) == (0.5, interval)
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_agreement_of_the_only_entry_says_nothing(seeds):
+    (board,) = boards(rows(synthetic.grid(["bn"], seeds=seeds, weight_decays=[0]), lambda t: fixed(t, 150, 300)))
+    cell = board.entries[0].cells["clean"]
+    assert (cell.value, cell.interval, cell.rank) == (0.5, None, None)
 
 
 def test_metrics_stand_in_the_order_in_which_they_are_read():
@@ -152,10 +150,18 @@ def test_a_cell_says_how_sure_it_is():
     point = Point(0, "t", 0.5)
     assert Cell(CLEAN, 0.5, None, (point,)).covers == "not tested: 1 seed, 3 needed"
     assert Cell(CLEAN, 0.5, None, (point,) * 2).covers == "not tested: 2 seeds, 3 needed"
-    assert Cell(CLEAN, 0.5, None, (point,) * 3).covers == "no interval: the seeds do not vary"
+    assert Cell(CLEAN, 0.5, None, (point,) * 3).covers == "not tested: no seed differs from another"
     assert Cell(CLEAN, 0.5, Interval(0.4, 0.6, "seeds"), (point,) * 3).display == "50.00 ± 10.00"
     assert Cell(CLEAN, 0.99, Interval(0.9, 1.0, "seeds"), (point,) * 3).display == "99.00 ± 9.00", "the longer half"
-    assert Cell(CLEAN, 1.0, Interval(0.9, 1.0, "test images"), (point,) * 3).display == "100.00 [90.00, 100.00]"
+    assert Cell(CLEAN, 1.0, Interval(0.9, 1.0, "comparison"), (point,) * 3).display == "100.00 [90.00, 100.00]"
+    alone = Interval(0.4, 0.6, "seeds")
+    assert Cell(CLEAN, 0.5, alone, (point,) * 3, alone=alone).covers == (
+        "95 % t-interval of the mean itself 40.00 to 60.00 %, 3 seeds"
+    )
+    assert Cell(CLEAN, 0.5, Interval(0.3, 0.7, "comparison"), (point,) * 3, alone=alone).covers == (
+        "3 seeds; told apart from methods whose interval does not overlap, 95 % sure over the board; "
+        "95 % t-interval of the mean itself 40.00 to 60.00 %"
+    )
 
 
 def test_a_board_is_more_prominent_with_intervals_and_then_with_more_trials():
@@ -172,51 +178,38 @@ def test_a_board_is_more_prominent_with_intervals_and_then_with_more_trials():
 
 
 @pytest.mark.parametrize(
-    ("p", "mean", "verdict"),
-    [
-        (0.05, 1.0, UNDECIDED),
-        (0.0499, 1.0, "higher"),
-        (0.0499, -1.0, "lower"),
-        (None, 1.0, UNDECIDED),
-    ],
+    ("low", "high", "verdict"),
+    [(0.1, 0.3, "higher"), (-0.3, -0.1, "lower"), (-0.1, 0.1, UNDECIDED), (0, 0.1, UNDECIDED), (-0.1, 0, UNDECIDED)],
 )
-def test_a_verdict_needs_p_below_five_percent(p, mean, verdict):
-    pairs = tuple(Pair(s, mean, 0.0) for s in range(3))
-    assert Comparison(CLEAN, pairs, mean, None, p).verdict == verdict
-    assert Comparison(CLEAN, pairs, mean, None, 0.01, p).verdict == ("higher" if p is None else verdict)
+def test_a_verdict_is_which_side_of_zero_the_interval_lies_on(low, high, verdict):
+    made = Comparison(CLEAN, (), (low + high) / 2, Interval(low, high, "comparison"))
+    assert made.verdict == verdict
+    assert made.turned.verdict == {"higher": "lower", "lower": "higher"}.get(verdict, verdict)
+    assert made.turned.turned == made
+    assert replace(made, why="diverged").verdict == "diverged"
+    assert Comparison(CLEAN, (), 0.2, None).verdict == UNDECIDED
 
 
-def test_one_common_seed_is_a_seed_and_not_seeds():
-    assert paired(CLEAN, [Pair(0, 1.0, 0.0)]).verdict == f"{UNDECIDED}: 1 seed in common, 3 needed"
-    assert paired(CLEAN, []).mean is None
-
-
-def test_each_other_is_against_from_both_sides():
+def test_each_pair_is_compared_once_and_against_a_reference_it_is_minus_that():
     (board,) = boards(rows(synthetic.grid(["bn", "gn", "ln", "in"], seeds=5, weight_decays=[0])))
-    made = each_other(board.entries, CLEAN)
-    assert len(made) == 12
+    made = each_other(board, CLEAN)
+    assert len(made) == 6
     for reference in board.entries:
-        for entry, expected in against(board, reference, CLEAN):
-            found = made[reference.id, entry.id]
-            assert found.p_holm == pytest.approx(expected.p_holm)
-            assert found.turned == replace(expected, p_holm=None)
-            assert found.mean == -expected.mean
+        compared = against(board, reference, CLEAN)
+        assert [e.id for e, _ in compared] == [e.id for e in board.standings(CLEAN) if e is not reference]
+        for entry, found in compared:
+            other = made.get((entry.id, reference.id)) or made[reference.id, entry.id].turned
+            assert (found.mean, found.verdict) == (pytest.approx(other.mean), other.verdict)
+            assert found.mean == pytest.approx(entry.cells["clean"].value - reference.cells["clean"].value)
+            assert found.p == other.p
 
 
-def test_a_failed_run_is_in_no_pair_and_an_attack_has_its_own_images():
-    trials = list(synthetic.grid(["bn", "gn"], seeds=3, weight_decays=[0]))
+def test_a_failed_run_is_in_no_pair():
+    trials = list(synthetic.grid(["bn", "gn"], seeds=4, weight_decays=[0]))
     made = rows(trials, lambda t: synthetic.failure(t) if (t.norm_label, t.seed) == ("gn", 1) else synthetic.outcome(t))
-    a, b = ([r for r in made if r["norm"] == n] for n in ("bn", "gn"))
-    assert [p.seed for p in compare(a, b).pairs] == [0, 2]
     (board,) = boards(made)
-    bim = next(m for m in board.metrics if m.attack.startswith("bim") and m.size == synthetic.SIZES[1])
-    (first, _) = compare(a, b, bim).pairs
-    own = [
-        next(x["outcomes"] for x in r["attacks"] if x["attack"] == bim.attack and x["size"] == bim.size)
-        for r in (a[0], b[0])
-    ]
-    assert (first.only_a, first.only_b) == discordant(*own)
-    assert (first.a, first.b) == tuple(
-        next(x["accuracy"] for x in r["attacks"] if x["attack"] == bim.attack and x["size"] == bim.size)
-        for r in (a[0], b[0])
-    )
+    found = compare(board, *board.entries, CLEAN)
+    assert [p.seed for p in found.pairs] == [0, 2, 3]
+    assert found.why == ""
+    values = {(r["norm"], r["seed"]): r["clean_accuracy"] for r in made}
+    assert [(p.a, p.b) for p in found.pairs] == [(values["bn", s], values["gn", s]) for s in (0, 2, 3)]

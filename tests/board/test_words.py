@@ -77,7 +77,8 @@ def test_what_was_not_measured_is_neither_untested_nor_failed(board: Board) -> N
         ("bn", "bn", ""),
         ("bn", "gn", "not tested: 2 seeds, 3 needed"),
         ("ln", "gn", "not tested: 1 seed, 3 needed"),
-        ("gn", "sn", "not tested: 2 seeds, 3 needed"),
+        ("gn", "sn", "diverged"),
+        ("sn", "gn", "diverged"),
         ("bn", "sn", "diverged"),
         ("sn", "bn", "diverged"),
     ],
@@ -86,14 +87,16 @@ def test_a_pair_is_compared_or_says_why_not(board: Board, a: str, b: str, why: s
     assert why_not_compared(entry(board, a), entry(board, b), CLEAN) == why
 
 
-def test_seeds_that_two_entries_do_not_share_compare_nothing() -> None:
+def test_entries_without_enough_seeds_in_common_are_compared_all_the_same() -> None:
+    """What their seeds do stays in their spread then."""
     seeds = {"bn": (0, 1, 2), "gn": (2, 3, 4)}
     (made,) = boards(
         to_row("demo", t, synthetic.identity(t), synthetic.outcome(t))
         for t in (synthetic.trial(n, s) for n, own in seeds.items() for s in own)
     )
-    assert why_not_compared(*made.entries, CLEAN) == "not tested: 1 seed in common, 3 needed"
+    assert why_not_compared(*made.entries, CLEAN) == ""
     assert [why_not(e, CLEAN) for e in made.entries] == ["", ""]
+    assert [rank and rank.of for e in made.entries if (rank := made.rank(e, CLEAN))] == [2, 2]
 
 
 def test_nobody_who_was_not_tested_may_be_the_best(board: Board) -> None:
@@ -191,8 +194,8 @@ def test_a_methods_page_says_it_too(pages: Path) -> None:
 
 def test_a_chart_of_differences_names_what_was_not_tested(pages: Path) -> None:
     captions = re.findall("<figcaption>(.*?)</figcaption>", (pages / "accuracy.html").read_text(), re.DOTALL)
-    (caption,) = [c for c in captions if "Mean over seeds of the difference" in c]
-    named = caption.partition("Not tested, for want of common seeds: ")[2].removesuffix(".")
+    (caption,) = [c for c in captions if "Difference of the means over seeds" in c]
+    named = caption.partition("Not tested: ")[2].removesuffix(".")
     assert set(named.split(", ")) == {"gn", "ln", "wn"}
     assert "told apart" not in caption
 

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from normbench.board import boards, compare, compare_entries
-from normbench.board.comparison import against
+from normbench.board import against, boards, compare, discordant, mcnemar
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 PHONE = {"width": 390, "height": 844}
@@ -277,7 +276,7 @@ def test_the_verdicts_are_those_of_the_boards(browser, site):
         page.evaluate("data => { window.found = data; }", data)
         for a, b in itertools.permutations(board.entries, 2):
             for metric in board.metrics:
-                ours = compare_entries(a, b, metric)
+                ours = compare(board, a, b, metric)
                 theirs = page.evaluate(
                     """([a, b, key]) => {
                         const e = id => found.entries.find(x => x.id === id);
@@ -301,7 +300,7 @@ def test_the_verdicts_are_those_of_the_boards(browser, site):
             page.wait_for_selector("#result:visible")
             # `against` is entry minus reference, the page first minus second
             turned = {"higher": "lower", "lower": "higher"}
-            assert page.locator("#verdict").get_attribute("data-adjusted") == turned.get(
+            assert page.locator("#verdict").get_attribute("data-verdict") == turned.get(
                 comparison.verdict, comparison.verdict
             )
         assert troubles == []
@@ -326,7 +325,8 @@ def test_mcnemar_in_the_page_is_exact(browser, site):
     rows = pq.read_table(site / "data" / "digits-resnet18-batch-64.parquet").to_pylist()
     (board,) = boards(rows)
     a, b = sorted((e for e in board.entries if not e.failed), key=lambda e: e.label)[:2]
-    of = {e.id: [r for r in rows if r["trial_id"] in {run.trial_id for run in e.runs}] for e in (a, b)}
+    bits = {r["trial_id"]: r["clean_outcomes"] for r in rows}
+    of = {e.id: {run.seed: bits[run.trial_id] for run in e.runs} for e in (a, b)}
     with opened(browser) as (page, troubles):
         for first, second in ((a, b), (b, a)):
             visit(page, site / "compare.html", f"#a={board.slug}.{first.id}&b={board.slug}.{second.id}&metric=clean")
@@ -334,9 +334,10 @@ def test_mcnemar_in_the_page_is_exact(browser, site):
             shown = page.eval_on_selector_all(
                 "#seeds tbody tr", "list => list.map(r => [...r.cells].map(c => c.textContent))"
             )
-            expected = compare(of[first.id], of[second.id]).pairs
+            seeds = sorted(of[first.id].keys() & of[second.id].keys())
+            expected = [discordant(of[first.id][s], of[second.id][s]) for s in seeds]
             assert [(int(r[0]), int(r[4]), int(r[5])) for r in shown] == [
-                (p.seed, p.only_a, p.only_b) for p in expected
+                (s, *only) for s, only in zip(seeds, expected, strict=True)
             ]
-            assert [float(r[6]) for r in shown] == [pytest.approx(p.p_images, abs=6e-4) for p in expected]
+            assert [float(r[6]) for r in shown] == [pytest.approx(mcnemar(*only), abs=6e-4) for only in expected]
         assert troubles == []

@@ -6,8 +6,10 @@ import json
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
-from normbench.board import Board, against, boards, compare_entries
+import scipy.stats
+from normbench.board import Board, boards, compare
 from normbench.pages import build, compare_page
 from normbench.store.store import Store
 
@@ -32,23 +34,36 @@ def written(store: Store, out: Path) -> dict:
     return json.loads(script.read_text().partition(",")[2].removesuffix(");\n"))
 
 
-def test_every_pair_holds_both_adjustments(store: Store, board: Board, tmp_path: Path) -> None:
+def test_every_pair_holds_what_the_board_says_of_it(store: Store, board: Board, tmp_path: Path) -> None:
     data = written(store, tmp_path / "site")
     assert [m["key"] for m in data["metrics"]] == [m.key for m in board.metrics]
+    rows = {r["trial_id"]: r for r in store.rows()}
+    told = 0
     for position, metric in enumerate(board.metrics):
-        adjusted = {(e.id, r.id): c for r in board.entries for e, c in against(board, r, metric)}
         for a, b in combinations(sorted(board.entries, key=lambda e: e.label), 2):
             found = data["pairs"][f"{a.id}.{b.id}"][position]
-            plain = compare_entries(a, b, metric)
-            assert found[:4] == pytest.approx([plain.mean, plain.interval.low, plain.interval.high, plain.p])
-            assert data["words"][found[4]] == plain.verdict
-            # `against` is entry minus reference, and here the reference stands first.
-            for p, word, reference, entry in ((found[5], found[6], a, b), (found[7], found[8], b, a)):
-                expected = adjusted[entry.id, reference.id]
-                assert p == pytest.approx(expected.p_holm)
-                turned = {"higher": "lower", "lower": "higher"}
-                assert data["words"][word] == turned.get(expected.verdict, expected.verdict)
-    assert {e["compared"]["clean"] for e in data["entries"]} == {2}
+            made = compare(board, a, b, metric)
+            assert found[:4] == pytest.approx([made.mean, made.interval.low, made.interval.high, made.p])
+            assert data["words"][found[4]] == made.verdict
+            if metric.key != "clean":
+                continue
+            bits = [
+                [
+                    np.unpackbits(np.frombuffer(rows[p.trial_id]["clean_outcomes"], np.uint8))
+                    for p in e.cells["clean"].points
+                ]
+                for e in (a, b)
+            ]
+            for (_, only_a, only_b, p), x, y in zip(found[6], *bits, strict=True):
+                assert (only_a, only_b) == (int((x & ~y & 1).sum()), int((y & ~x & 1).sum()))
+                assert p == pytest.approx(scipy.stats.binomtest(only_a, only_a + only_b).pvalue)
+            if made.verdict == "cannot be told apart":
+                assert found[5] is None
+            else:
+                told += 1
+                drawn = np.mean(bits[0], axis=0)[: board.test_total] - np.mean(bits[1], axis=0)[: board.test_total]
+                assert found[5] == made.beyond(scipy.stats.sem(drawn))
+    assert told
 
 
 def test_where_there_are_many_comparisons_the_headlines_stay(
@@ -74,7 +89,7 @@ def test_a_board_with_too_many_pairs_has_no_script(
 def test_outcomes_beyond_the_limit_are_left_to_the_parquet_files(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = [c[9] for pair in written(store, tmp_path / "site")["pairs"].values() for c in pair]
+    images = [c[6] for pair in written(store, tmp_path / "site")["pairs"].values() for c in pair]
     assert any(images)
     monkeypatch.setattr(compare_page, "OUTCOME_BYTES", 100)
-    assert not any(c[9] for pair in written(store, tmp_path / "site")["pairs"].values() for c in pair)
+    assert not any(c[6] for pair in written(store, tmp_path / "site")["pairs"].values() for c in pair)

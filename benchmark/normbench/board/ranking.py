@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +82,8 @@ def rank(values: Sequence[Mapping[int, float]], resolution: float = 0.0) -> Rank
     """Rank methods of which more is better.
 
     values: of each method, its value by seed. resolution: the step between two possible values (1 / images for an
-    accuracy), 0 where that is not known. Methods of fewer than `MIN_SEEDS` seeds have no interval and no rank.
+    accuracy), 0 where that is not known. Methods of fewer than `MIN_SEEDS` seeds have no interval and no rank; a single
+    other one is first of one, without an interval for comparison.
     """
     plain = [Standing(math.fsum(v.values()) / len(v) if v else math.nan, len(v)) for v in values]
     tested = [i for i, v in enumerate(values) if len(v) >= MIN_SEEDS]
@@ -90,14 +91,16 @@ def rank(values: Sequence[Mapping[int, float]], resolution: float = 0.0) -> Rank
     tested.sort(key=lambda i: sorted(values[i].items()))
     seeds = sorted({seed for i in tested for seed in values[i]})
     table = np.array([[values[i].get(seed, math.nan) for seed in seeds] for i in tested], float)
+    if len(tested) == 1:
+        plain[tested[0]] = replace(plain[tested[0]], rank=Rank(1, 1, 1))
     found = _fit(table, resolution) if len(tested) > 1 else None
     if found is None:
         return Ranking(tuple(plain), math.nan)
     means, errors, drawn = found
     factor, largest = _factor(means, errors, drawn)
-    intervals = [Interval(m - factor * e, m + factor * e, "comparison") for m, e in zip(means, errors, strict=True)]
+    intervals = [_around(m, factor * e) for m, e in zip(means, errors, strict=True)]
     for i, interval, own, error in zip(tested, intervals, ranks(intervals), errors, strict=True):
-        plain[i] = Standing(plain[i].mean, plain[i].n, interval, own, float(error))
+        plain[i] = replace(plain[i], interval=interval, rank=own, error=float(error))
     return Ranking(tuple(plain), factor, largest)
 
 
@@ -129,13 +132,17 @@ def differences(values: Sequence[Sequence[float]]) -> list[Difference]:
             break
         live = left
     for i, mean, error, size in zip(tested, means, errors, sizes, strict=True):
-        interval = Interval(mean - factor * error, mean + factor * error, "comparison")
-        found[i] = Difference(float(mean), interval, _share(largest, size))
+        found[i] = Difference(float(mean), _around(mean, factor * error), _share(largest, size))
     return found
 
 
+def _around(middle: float, half: float) -> Interval:
+    return Interval(float(middle - half), float(middle + half), "comparison")
+
+
 def _share(largest: Drawn, size: float) -> float:
-    return 1 - float(np.searchsorted(largest, size, side="left")) / len(largest)
+    """Of the drawn sizes that reach `size`."""
+    return (len(largest) - int(np.searchsorted(largest, size, side="left"))) / len(largest)
 
 
 def _fit(table: Array, resolution: float) -> tuple[Array, Array, Drawn] | None:

@@ -44,10 +44,11 @@ def audited(text: str | None) -> dict[str, Any]:
     """
     audit = json.loads(text or "{}")
     invariant, layers = audit.get("scale_invariant"), audit.get("weights") or None
+    parameters = [audit.get(f"parameters_{when}") for when in ("before", "after")]
     return {
         "invariant": f"{len(invariant)} of {layers}" if invariant is not None and layers else "",
         "layers": layers,
-        "parameters": [audit[f"parameters_{when}"] for when in ("before", "after")] if audit else None,
+        "parameters": parameters if all(isinstance(n, int) for n in parameters) else None,
     }
 
 

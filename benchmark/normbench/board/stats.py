@@ -1,4 +1,4 @@
-"""Intervals, tied ranks and paired tests. Pure functions of numbers; 95 % throughout."""
+"""Intervals, tied ranks and tests of one pair of networks. Pure functions of numbers; 95 % throughout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import bdtr, ndtri, stdtr, stdtrit
+from scipy.special import bdtr, ndtri, stdtrit
 
 #: Two-sided confidence of every interval.
 CONFIDENCE = 0.95
@@ -80,16 +80,6 @@ def t_interval(values: Sequence[float]) -> Interval | None:
     return Interval(mean - half, mean + half, "seeds")
 
 
-def t_test(differences: Sequence[float]) -> float | None:
-    """Two-sided p-value of the paired t-test; None where `t_interval` is None."""
-    interval = t_interval(differences)
-    if interval is None:
-        return None
-    n = len(differences)
-    standard_error = interval.half / float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2))
-    return float(2 * stdtr(n - 1, -abs(math.fsum(differences) / n) / standard_error))
-
-
 def mcnemar(only_a: int, only_b: int) -> float:
     """Exact two-sided McNemar p-value from the numbers of images that only one of two networks has right (McNemar
     1947).
@@ -104,16 +94,6 @@ def discordant(a: bytes, b: bytes) -> tuple[int, int]:
     """
     x, y = np.frombuffer(a, np.uint8), np.frombuffer(b, np.uint8)
     return int(np.bitwise_count(x & ~y).sum()), int(np.bitwise_count(y & ~x).sum())
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for having made all these comparisons (Holm 1979), in the order given."""
-    adjusted = [0.0] * len(p_values)
-    running = 0.0
-    for position, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        running = max(running, (len(p_values) - position) * p_values[index])
-        adjusted[index] = min(1.0, running)
-    return adjusted
 
 
 def ranks(intervals: Sequence[Interval | None]) -> list[Rank]:

@@ -370,10 +370,11 @@ def why_not(entry: Entry, metric: Metric) -> str:
 
 
 def why_not_compared(a: Entry, b: Entry, metric: Metric) -> str:
-    """Likewise, why two entries are not compared: what is amiss with one of them. Empty where they are compared: then
-    one is higher or lower, or they cannot be told apart.
+    """Likewise, why two entries are not compared: what is amiss with one of them, how its trials ended before how few
+    there are. Empty where they are compared: then one is higher or lower, or they cannot be told apart.
     """
-    return why_not(a, metric) or why_not(b, metric)
+    amiss = {why_not(a, metric), why_not(b, metric)} - {""}
+    return min(amiss, key=lambda why: (why.startswith("not tested"), why), default="")
 
 
 def describe(component: Mapping[str, Any]) -> str:
