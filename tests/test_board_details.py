@@ -114,7 +114,7 @@ def test_intervals_that_touch_are_tied():
 def test_agreement_of_the_only_entry_says_nothing(seeds):
     (board,) = boards(rows(synthetic.grid(["bn"], seeds=seeds, weight_decays=[0]), lambda t: fixed(t, 150, 300)))
     cell = board.entries[0].cells["clean"]
-    assert (cell.value, cell.interval, cell.rank) == (0.5, None, None)
+    assert (cell.value, cell.interval, board.rank(board.entries[0], CLEAN)) == (0.5, None, None)
 
 
 def test_metrics_stand_in_the_order_in_which_they_are_read():

@@ -93,6 +93,12 @@ def test_methods_without_a_seed_in_common_keep_their_seeds_effects():
     assert fit.freedoms == pytest.approx([2.0, 2.0])
 
 
+def test_pairs_that_leave_nothing_of_their_spread_are_not_paired():
+    """Three seeds each, of which one is common to both: its effect explains all that is left."""
+    made = rank([{0: 1.0, 1: 1.3, 2: 0.9}, {2: 7.0, 3: 7.2, 4: 7.4}])
+    assert [s.rank.text for s in made.standings] == ["2", "1"]
+
+
 # ---- variances ----
 
 

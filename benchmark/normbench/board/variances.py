@@ -27,6 +27,8 @@ LEANING = 1 / (1 + FREEDOMS.clip(max=1e6) / 4)
 _SCALES = np.linspace(-5, 9, 57)
 #: A variance below this share of the largest is that of rounding.
 _NOTHING = 1e-12
+#: Degrees of freedom that pairing by seed must leave: those of two methods with three seeds in common.
+_PAIRED = 2
 #: Less own degrees of freedom than this say nothing of a method's variance.
 _LEAST_FREEDOM = 0.25
 
@@ -63,9 +65,11 @@ def two_way(values: Array, weights: Array) -> TwoWay:
     share = there / counts[:, None]
     # Normal equations of the seed effects, the methods' means eliminated.
     normal = np.diag(weights @ there) - (share * weights[:, None]).T @ there
-    scale = float(np.trace(normal))
-    inverse = np.linalg.pinv(normal, rcond=1e-10, hermitian=True) if scale > 0 else np.zeros((seeds, seeds))
-    if np.linalg.matrix_rank(normal, tol=1e-10 * max(scale, 1e-300), hermitian=True) < seeds - 1 or len(values) < 2:
+    linked = np.linalg.matrix_rank(normal, tol=1e-10 * float(np.trace(normal)), hermitian=True) == seeds - 1
+    left_over = float(counts.sum()) - (len(values) + seeds - 1)
+    if len(values) > 1 and linked and left_over >= _PAIRED:
+        inverse = np.linalg.pinv(normal, rcond=1e-10, hermitian=True)
+    else:
         inverse = np.zeros((seeds, seeds))
     effects = inverse @ (weights @ centred)
     effects -= effects.mean()
