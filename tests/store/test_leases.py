@@ -260,7 +260,8 @@ def test_two_runs_at_once_run_each_trial_once_and_both_end_with_all(tmp_path: Pa
     finished = [line for text in texts for line in text.splitlines() if line.startswith("[")]
     assert len(finished) == 6, texts  # 6 trials, each run by one of the two
     assert verify(Store(tmp_path / "results")) == (6, [])
-    assert [p.suffix for p in (tmp_path / "results" / "shared").iterdir()] == [".parquet"] * 6
+    left = sorted(p.suffix for p in (tmp_path / "results" / "shared").iterdir())
+    assert left == [".json", *[".parquet"] * 6], "the leases are gone"
     assert all((tmp_path / site / "index.html").is_file() for site in ("one", "two"))
     if not all(any(line.startswith("[") for line in text.splitlines()) for text in texts):
         assert any("waiting for" in text for text in texts)

@@ -39,6 +39,11 @@ def badges(board: Board) -> tuple[Badge, ...]:
     return tuple(b for b in spans.values() if b.text)
 
 
+def badge(board: Board, kind: str) -> str:
+    """The text of one badge, or that it is not known."""
+    return next((b.text for b in badges(board) if b.kind == kind), f"{kind} unknown")
+
+
 def test_images(board: Board) -> str:
     """`all 360 test images`, `1,000 of 10,000 test images`, or `the first 1,000 test images` where it is not known of
     how many; empty where no trial was tested.

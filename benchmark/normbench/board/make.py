@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from normbench.board.badges import test_images
+from normbench.board.badges import badge
 from normbench.board.ranking import Ranking, Standing, rank
 from normbench.board.reading import audited
 from normbench.board.stats import t_interval
@@ -369,7 +369,9 @@ def _cell(metric: Metric, points: tuple[Point, ...], standing: Standing) -> Cell
 #: What may tell boards of one title apart, in the order in which it is tried.
 _TELLS: tuple[Callable[[Board], str], ...] = (
     lambda b: b.placed or "never placed",
-    lambda b: test_images(b) or "no test images",
+    lambda b: badge(b, "test"),
+    lambda b: badge(b, "epochs"),
+    lambda b: badge(b, "train"),
     lambda b: f"suite {', '.join(b.suites)}",
     lambda b: "; ".join(describe(a) for a in b.attacks) or "no attacks",
     lambda b: b.id,

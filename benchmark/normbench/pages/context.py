@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from normbench.board import Board, badges, describe, slugify
-from normbench.board.badges import test_images
+from normbench.board.badges import badge, test_images
 from normbench.board.titles import apart
 from normbench.pages.methods import Method, methods
 from normbench.pages.press import Press
@@ -40,15 +40,11 @@ class SetUp:
 
 #: What may tell set-ups of one title apart, in the order in which it is tried.
 _TELLS: tuple[Callable[[Sequence[Board]], str], ...] = (
-    *(lambda boards, kind=kind: _badge(boards, kind) for kind in ("epochs", "train", "test", "device")),
+    *(lambda boards, kind=kind: badge(boards[0], kind) for kind in ("epochs", "train", "test", "device")),
     lambda boards: f"suite {', '.join(sorted({s for b in boards for s in b.suites}))}",
     lambda boards: "; ".join(describe(a) for a in boards[0].attacks) or "no attacks",
     lambda boards: boards[0].alike,
 )
-
-
-def _badge(boards: Sequence[Board], kind: str) -> str:
-    return next((b.text for b in badges(boards[0]) if b.kind == kind), f"{kind} unknown")
 
 
 @dataclass(frozen=True)

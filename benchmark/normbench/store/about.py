@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 from normbench.spec.about import About
-from normbench.store.store import Store
+from normbench.store.store import Store, StoreError
 
 FILE = "suite.json"
 
@@ -30,8 +30,14 @@ def keep(store: Store, suite: str, about: About) -> None:
     """Write what `suite` says of itself, if that is new. Datasets that were known stay known. Raises `StoreError`."""
     there = _read(store, suite)
     kept = about.model_copy(update={"datasets": (there.datasets if there else {}) | about.datasets})
-    if kept != there:
-        store.put(f"{suite}/{FILE}", f"{kept.model_dump_json(indent=2)}\n".encode())
+    if kept == there:
+        return
+    try:
+        store.files.write(f"{suite}/{FILE}", f"{kept.model_dump_json(indent=2)}\n".encode())
+    except OSError as error:  # often the first write of a run: that the folder cannot be written to shows here
+        raise StoreError(
+            f"cannot write to the results folder {store.files.where('')}: {error.strerror or error}"
+        ) from error
 
 
 def bring(source: Store, target: Store, suite: str) -> None:
