@@ -17,12 +17,11 @@ from normbench.cli.results import app as results_app
 from normbench.errors import BenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
     from normbench.plan.plan import Plan
-    from normbench.spec.about import About
     from normbench.spec.trial import Trial
     from normbench.spec.tuning import TuningSearch
     from normbench.store.store import Store
@@ -136,10 +135,12 @@ def run(
                 "\ninterrupted: what had finished is stored; the same command goes on from here", soft_wrap=True
             )
             raise typer.Exit(getattr(stop, "exit_code", 130)) from None
+    from normbench.cli.boards import boards_of
+    from normbench.cli.terminal import render_all
     from normbench.pages import build
     from normbench.paths import default_site
 
-    console.print(_tables(_rows(loaded.name, store, {i.trial.trial_id for i in plan.items}), _abouts(loaded, store)))
+    console.print(render_all(*boards_of(loaded, store, {i.trial.trial_id for i in plan.items})))
     console.print(f"site: {build(store, site_dir or default_site())}", highlight=False, soft_wrap=True)
     if summary.broken:
         for item, status, reason in summary.broken:
@@ -246,19 +247,19 @@ def board(
     as_json: Json = False,
 ) -> None:
     """Show a suite's boards in the terminal."""
+    from normbench.board import boards_json
+    from normbench.cli.boards import boards_of
     from normbench.plan.plan import known
 
     loaded, trials, searches, store = _wanted(suite, results, only)
-    rows = _rows(loaded.name, store, known(loaded.name, trials, searches, store))
+    made, tried = boards_of(loaded, store, known(loaded.name, trials, searches, store), together=together)
     if as_json:
-        from normbench.board import boards, boards_json
-        from normbench.board.tuning import sweeps
-
-        made = boards(rows, abouts=_abouts(loaded, store), sweeps=sweeps(rows), together=together)
         return print_json(boards_json(made))
     console = _console()
-    if rows:
-        console.print(_tables(rows, _abouts(loaded, store), together=together))
+    if made or tried:
+        from normbench.cli.terminal import render_all
+
+        console.print(render_all(made, tried))
     else:
         console.print(f"no results of {loaded.name} in {store.root} yet: bench run {suite}", soft_wrap=True)
     _warn(store)
@@ -341,32 +342,6 @@ def _plan(
         loaded.name, trials, store, data_folder(data), searches=searches, retry=retry, accept_versions=accept_versions
     )
     return loaded, trials or [trial for search in searches for _, trial in search.finals], store, made
-
-
-def _rows(suite: str, store: Store, wanted: Collection[str]) -> list[dict[str, Any]]:
-    from normbench.store.marks import with_levels
-
-    return [r for r in with_levels(store, store.rows([suite]), [suite]) if r["trial_id"] in wanted]
-
-
-def _abouts(suite: Suite, store: Store) -> dict[str, About]:
-    """What the suite's file says of it now, and what the store knows of its datasets."""
-    from normbench.store.about import read
-    from normbench.suite import about
-
-    return {suite.name: about(suite).model_copy(update={"datasets": read(store, suite.name).datasets})}
-
-
-def _tables(rows: list[dict[str, Any]], abouts: Mapping[str, About], *, together: bool = False) -> RenderableType:
-    """The boards of rows, and what their tuning tried."""
-    from rich.console import Group
-
-    from normbench.board import boards
-    from normbench.board.tuning import sweeps
-    from normbench.cli.terminal import render, render_sweeps
-
-    tried = sweeps(rows)
-    return Group(render(boards(rows, abouts=abouts, sweeps=tried, together=together)), *render_sweeps(tried))
 
 
 def _logs(store: Store, suite: str) -> dict[str, str]:

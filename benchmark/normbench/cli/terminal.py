@@ -25,6 +25,11 @@ NOTE = (
 )
 
 
+def render_all(boards: Iterable[Board], sweeps: Sequence[Sweep]) -> Group:
+    """Boards, and what their tuning tried."""
+    return Group(render(boards), *render_sweeps(sweeps))
+
+
 def render(boards: Iterable[Board]) -> Group:
     """Accuracy, robustness and weight-norm tables of each board."""
     parts: list[Table | Text] = []
