@@ -9,6 +9,7 @@ import timm
 import torch
 from normbench.lab.network import ModelError, Request, construct
 from normbench.lab.network.build import PixelModel, build
+from normbench.lab.network.surgery import destride
 from normbench.norms import resolve
 from normbench.spec.architectures import FAMILIES
 from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
@@ -105,6 +106,14 @@ def test_the_stem_follows_the_width() -> None:
         assert model.conv1.kernel_size == (3, 3)
         assert model.layer1[0].downsample is None
     assert network("wrn-28-10", width=0.5).get_submodule("stem.conv").out_channels == 8
+
+
+def test_strides_and_pooling_go_from_a_stem_wherever_they_stand() -> None:
+    pool = nn.MaxPool2d(3, stride=2, padding=1)
+    stem = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), pool, nn.Sequential(pool, nn.AvgPool2d(2), nn.ReLU()))
+    destride(stem)
+    assert stem(torch.rand(1, 3, 8, 8)).shape == (1, 4, 8, 8)
+    assert [type(m) for m in (stem[1], *stem[2])] == [nn.Identity, nn.Identity, nn.Identity, nn.ReLU]
 
 
 def test_new_convolutions_are_initialized_as_timms() -> None:

@@ -216,6 +216,22 @@ def test_shared_modules_stay_shared() -> None:
     assert isinstance(model[1], nn.GroupNorm)
 
 
+def test_a_shared_block_is_changed_once_for_all() -> None:
+    block = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), block, nn.Sequential(block))
+    swapped(model, "gn")
+    assert model[1] is block is model[2][0]
+    assert [type(m) for m in block] == [nn.Conv2d, nn.GroupNorm, nn.ReLU]
+
+
+def test_torchs_classes_are_known_by_the_names_that_they_inherit() -> None:
+    batch = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.LazyBatchNorm2d)
+    assert {kind(c(4) if "Lazy" not in c.__name__ else c()) for c in batch} == {"_BatchNorm"}  # type: ignore[operator]
+    instance = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+    assert {kind(c(4)) for c in instance} == {"_InstanceNorm"}
+    assert kind(nn.Conv2d(4, 4, 1)) is None
+
+
 def test_the_probe_leaves_no_trace() -> None:
     model = network("resnet18").train()
     model.get_submodule("layer1").eval()

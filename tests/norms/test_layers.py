@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from normbench.norms import ActivationNorm, NormSiteError, Site, WeightNorm, registry, resolve
+from normbench.norms.layers.batch import BatchNorm
 from normbench.spec.plugins import PluginError
 from torch import nn
 
@@ -53,6 +54,17 @@ def test_memory_layout_does_not_matter(name: str, training: bool) -> None:
         gradients.append(given.grad)
     assert torch.allclose(outputs[0], outputs[1], atol=1e-5)
     assert torch.allclose(gradients[0], gradients[1], atol=1e-3)
+
+
+def test_batch_norm_takes_any_number_of_positions() -> None:
+    """torch's own class asks a method of its own, which ours answers, how many axes it takes."""
+    for axes in range(4):
+        x = images(6, CHANNELS, *[3] * axes)
+        kind = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[axes]
+        assert torch.equal(BatchNorm(CHANNELS)(x), kind(CHANNELS)(x))
+    assert BatchNorm(CHANNELS)(images(6, CHANNELS, 2, 2, 2, 2)).shape == (6, CHANNELS, 2, 2, 2, 2)
+    with pytest.raises(ValueError, match=r"expected \(N, C, \*\), got a tensor of shape \(8,\)"):
+        BatchNorm(CHANNELS)(images(CHANNELS))
 
 
 @pytest.mark.parametrize("name", ["in", "ln-tok"])

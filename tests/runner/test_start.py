@@ -50,3 +50,11 @@ def test_any_other_failure_stands_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="no space left"):
         start_here(ray, {}, tmp_path, said.append)
     assert ray.calls == ["init", "shutdown"]
+
+
+def test_ray_takes_what_it_does_not_document() -> None:
+    """Ray names the keywords that it does not know, before it starts anything."""
+    import ray
+
+    with pytest.raises(RuntimeError, match=r"Unknown keyword argument\(s\): _unheard_of$"):
+        ray.init("local", _node_ip_address="127.0.0.1", _temp_dir="/tmp/never", _unheard_of=True)

@@ -232,10 +232,10 @@ def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> 
                 ends_branch=site.ends_branch,
             )
         )
-    for parent in list(model.modules()):
-        for key, child in parent._modules.items():
-            if id(child) in new:
-                parent._modules[key] = new[id(child)]
+    for name, child in list(model.named_modules(remove_duplicate=False)):
+        if name and id(child) in new:
+            parent, _, key = name.rpartition(".")
+            setattr(model.get_submodule(parent), key, new[id(child)])
     return Audit(
         replaced=tuple(replaced),
         wrapped=wrapped,
