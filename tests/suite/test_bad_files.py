@@ -10,7 +10,7 @@ from normbench.spec import architectures
 from normbench.spec.trial import DataSpec, TrainSpec
 from normbench.suite import Suite, SuiteError, TuneOptions, expand, load
 from normbench.suite._load import read
-from normbench.suite._models import TUNABLE
+from normbench.suite._sections import TUNABLE
 
 #: Four lines that are a valid suite; the tables below add to it from line 5 on.
 BASE = "suite: x\ndata: {dataset: digits}\nmodels: resnet18\nnorms: [bn, gn]\n"

@@ -12,7 +12,7 @@ from normbench.spec.trial import Trial
 from normbench.spec.tuning import TuningSearch
 from normbench.suite import expand, searches
 from normbench.suite._load import read
-from normbench.suite._models import CELLS
+from normbench.suite._sections import CELLS
 
 BASE: dict[str, Any] = {
     "suite": "x",

@@ -177,7 +177,7 @@ def plan(
         console.print(f"  {line}", highlight=False, soft_wrap=True)
     if loaded.tune is not None:
         for search in made.tuning[:1]:
-            console.print(f"  tuning: {tuned_in_words(loaded, search.search)}", highlight=False, soft_wrap=True)
+            console.print(f"  tuning: {tuned_in_words(loaded.tune, search.search)}", highlight=False, soft_wrap=True)
         console.print(render_choices(made), highlight=False, soft_wrap=True)
     limit = loaded.limits
     console.print(

@@ -15,7 +15,7 @@ from normbench.spec.robustness import WORST_CASE
 from normbench.spec.text import show
 from normbench.spec.tuning import TuningSearch, order, written
 from normbench.store.levels import Level
-from normbench.suite import Suite
+from normbench.suite import Tune
 
 #: What stands under every set of boards, so that no number is read for more than it is.
 NOTE = (
@@ -161,15 +161,15 @@ def render_choices(plan: Plan) -> Text:
     return Text("\n".join(lines))
 
 
-def tuned_in_words(suite: Suite, search: TuningSearch) -> str:
+def tuned_in_words(tune: Tune, search: TuningSearch) -> str:
     """What a suite tunes, and how, on one line."""
     settings = "; ".join(
         f"{key} {', '.join('null' if v is None else show(v) for v in values)}"
-        for key, values in suite.tune.settings().items()
+        for key, values in tune.settings().items()
     )
     seeds = len({c.seed for c in search.candidates})
     return (
-        f"{settings}; per {', '.join(dict.fromkeys(('norm', *suite.tune.per)))}; on "
+        f"{settings}; per {', '.join(dict.fromkeys(('norm', *tune.per)))}; on "
         f"{search.candidates[0].data.validation:g} of the training images, "
         f"{seeds} {'seed' if seeds == 1 else 'seeds'}, scheduler {search.scheduler}"
     )

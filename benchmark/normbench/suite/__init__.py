@@ -8,8 +8,20 @@ from __future__ import annotations
 
 from normbench.suite._headline import about
 from normbench.suite._load import expand, load, searches
-from normbench.suite._models import Suite, TuneOptions
+from normbench.suite._models import Suite
 from normbench.suite._problems import Problem, SuiteError
 from normbench.suite._schema import json_schema
+from normbench.suite._sections import Tune, TuneOptions
 
-__all__ = ["Problem", "Suite", "SuiteError", "TuneOptions", "about", "expand", "json_schema", "load", "searches"]
+__all__ = [
+    "Problem",
+    "Suite",
+    "SuiteError",
+    "Tune",
+    "TuneOptions",
+    "about",
+    "expand",
+    "json_schema",
+    "load",
+    "searches",
+]

@@ -12,7 +12,8 @@ from typing import Any
 from normbench import attacks, norms
 from normbench.spec import architectures
 from normbench.spec.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
-from normbench.suite._models import NormChoice, NormPattern, Suite
+from normbench.suite._methods import NormChoice, NormPattern
+from normbench.suite._models import Suite
 from normbench.suite._problems import Finding, Location, found
 from normbench.suite._types import axes as axes_in
 from normbench.suite._types import scalars

@@ -16,6 +16,7 @@ from normbench.suite import _grid, _headline, _yaml
 from normbench.suite import _tuning as _search
 from normbench.suite._models import NAME, Draft, Suite
 from normbench.suite._problems import Finding, Location, Problem, SuiteError, found, nearest, written
+from normbench.suite._types import ReadAs
 
 
 def load(ref: str | Path) -> Suite:
@@ -163,14 +164,15 @@ def _model_at(location: Location) -> type[BaseModel] | None:
     for part in location:
         if isinstance(part, str) and model is not None:
             fields = model.model_fields
-            model = _model_in(fields[part].annotation) if part in fields else None
+            model = _model_in(fields[part].rebuild_annotation()) if part in fields else None
     return model
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((m for m in map(_model_in, get_args(annotation)) if m), None)
+def _model_in(kind: Any) -> type[BaseModel] | None:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    read_as = [m.kind for m in get_args(kind) if isinstance(m, ReadAs)]
+    return next((m for m in map(_model_in, read_as or get_args(kind)) if m), None)
 
 
 def expand(suite: Suite) -> list[Trial]:
@@ -189,7 +191,7 @@ def searches(suite: Suite) -> list[TuningSearch]:
     """The choices that a suite with `tune` makes, each with its candidates and its final trials; none without. Raises
     `SuiteError`.
     """
-    return [] if suite.tune is None else _search.searches(suite, _grid_of(suite))
+    return [] if suite.tune is None else _search.searches(suite.tune, _grid_of(suite))
 
 
 def _grid_of(suite: Suite) -> list[Trial]:

@@ -15,7 +15,9 @@ from normbench import attacks, measures, norms
 from normbench.spec.about import Headline
 from normbench.spec.plugins import Registry
 from normbench.spec.trial import DataSpec, Limits, ModelSpec, TrainSpec
-from normbench.suite._models import FAMILY, TUNABLE, Override, Suite, TuneOptions
+from normbench.suite._methods import FAMILY
+from normbench.suite._models import Override, Suite
+from normbench.suite._sections import TUNABLE, TuneOptions
 
 _DESCRIBED: tuple[tuple[str, type[BaseModel]], ...] = (
     ("", Suite),

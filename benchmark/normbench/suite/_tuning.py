@@ -13,16 +13,17 @@ from normbench.spec.tuning import TuningSearch, with_settings
 from normbench.suite import _grid
 from normbench.suite._models import Suite
 from normbench.suite._problems import Finding
+from normbench.suite._sections import Tune
 
 #: Share of the training images that candidates hold out where neither `tune` nor `data` says.
 VALIDATION = 0.1
 
 
-def searches(suite: Suite, trials: list[Trial]) -> list[TuningSearch]:
-    """The searches of a suite with `tune`. `trials`: those of its grid, in order, with the tuned settings at any
+def searches(tune: Tune, trials: list[Trial]) -> list[TuningSearch]:
+    """The searches that `tune` asks for. `trials`: those of the suite's grid, in order, with the tuned settings at any
     value.
     """
-    per = ("norm", *(key for key in dict.fromkeys(suite.tune.per) if key != "norm"))
+    per = ("norm", *(key for key in dict.fromkeys(tune.per) if key != "norm"))
     cells: dict[tuple[str, ...], list[tuple[int, Trial]]] = {}
     for place, trial in enumerate(trials):
         cells.setdefault(tuple(_text(trial, key) for key in per), []).append((place, trial))
@@ -33,10 +34,10 @@ def searches(suite: Suite, trials: list[Trial]) -> list[TuningSearch]:
         made.append(
             TuningSearch(
                 label,
-                tuple(suite.tune.settings()),
-                candidates(suite, finals[0][1]),
+                tuple(tune.settings()),
+                candidates(tune, finals[0][1]),
                 tuple(finals),
-                suite.tune.scheduler,
+                tune.scheduler,
             )
         )
     return made
@@ -55,14 +56,14 @@ def _text(trial: Trial, key: str) -> str:
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
-def candidates(suite: Suite, representative: Trial) -> tuple[Trial, ...]:
+def candidates(tune: Tune, representative: Trial) -> tuple[Trial, ...]:
     """The candidates of a cell, which is represented by the first of its final trials.
 
     They are trained on less data, neither attacked nor measured, and what they never see (the test split) does not
     stand in them.
     """
     data = representative.data
-    held_out = suite.tune.validation or data.validation or VALIDATION
+    held_out = tune.validation or data.validation or VALIDATION
     unseen = {key: DataSpec.model_fields[key].default for key in ("test_split", "test_examples")}
     parts = {key: getattr(representative, key) for key in Trial.model_fields} | {
         "stage": "tuning",
@@ -70,14 +71,14 @@ def candidates(suite: Suite, representative: Trial) -> tuple[Trial, ...]:
         "measures": (),
     }
     trial = Trial(**parts | {"data": data.model_copy(update={"validation": held_out, **unseen})})
-    settings = suite.tune.settings()
+    settings = tune.settings()
     made = [
         with_settings(trial, tuple(zip(settings, values, strict=True)))
         for values in itertools.product(*settings.values())
     ]
     return tuple(
         Trial(**{key: getattr(t, key) for key in Trial.model_fields} | {"seed": seed})
-        for seed in dict.fromkeys(suite.tune.seeds)
+        for seed in dict.fromkeys(tune.seeds)
         for t in made
     )
 
@@ -103,7 +104,7 @@ def check(suite: Suite, sound: set[str]) -> list[Finding]:
         trials = _grid.build(suite)[0]
     except _grid.GridError:
         return []  # told by the check of the grid
-    return list(_sizes(suite, trials))
+    return list(_sizes(suite.tune, trials))
 
 
 def _rules(suite: Suite, tuned: dict[str, Any]) -> Iterator[Finding]:
@@ -119,8 +120,8 @@ def _rules(suite: Suite, tuned: dict[str, Any]) -> Iterator[Finding]:
                 )
 
 
-def _sizes(suite: Suite, trials: list[Trial]) -> Iterator[Finding]:
-    made = searches(suite, trials)
+def _sizes(tune: Tune, trials: list[Trial]) -> Iterator[Finding]:
+    made = searches(tune, trials)
     count = sum(len(s.candidates) for s in made)
     if len(trials) + count > _grid.MAX_TRIALS:
         told = f"{count:,} candidates beside {len(trials):,} final trials"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import annotated_types as at
 from pydantic import (
@@ -27,7 +27,9 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from normbench.spec.text import number
 from normbench.spec.trial import Value
-from normbench.suite._problems import found, nearest
+from normbench.suite._problems import Location, found, nearest
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def refused(message: str) -> PydanticCustomError:
@@ -35,9 +37,16 @@ def refused(message: str) -> PydanticCustomError:
     return PydanticCustomError("suite", "{message}", {"message": message})
 
 
-def refused_within(problems: list[tuple[tuple[str | int, ...], str]]) -> PydanticCustomError:
+def refused_within(problems: list[tuple[Location, str]]) -> PydanticCustomError:
     """Several errors at places below a value."""
     return PydanticCustomError("suite_within", "{first}", {"first": problems[0][1], "problems": problems})
+
+
+def short_text(value: Any, example: str) -> str:
+    """A text of a length that a name may have. example: what was expected, for the message."""
+    if not isinstance(value, str) or len(value) > 1000:
+        raise refused(f"expected {example}, found {found(value)}")
+    return value
 
 
 def parts(kind: Any, metadata: tuple[Any, ...] = ()) -> list[tuple[Any, tuple[Any, ...]]]:
@@ -138,6 +147,16 @@ class OneOrMore:
         return {"anyOf": [array["items"], array]}
 
 
+@dataclass(frozen=True, eq=False)
+class ReadAs:
+    """Reads a value by a type that is made at run time: `Annotated[what type checkers see, ReadAs(kind)]`."""
+
+    kind: Any
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler.generate_schema(self.kind)
+
+
 def one_or_more(item: Any, *, at_least: int = 1) -> Any:
     return Annotated[tuple[item, ...], Field(min_length=at_least), OneOrMore()]
 
@@ -174,6 +193,11 @@ def axes(model: type[BaseModel]) -> list[str]:
     return [name for name in model.model_fields if name in scalars(model) or name == "adversarial"]
 
 
+def made(name: str, base: type[M] | tuple[type[M], ...], /, **fields: Any) -> type[M]:
+    """A class of pydantic's with these fields, each a type and a default (`...`: none), besides those of its base."""
+    return create_model(name, __base__=base, **fields)
+
+
 def axes_of(model: type[BaseModel], name: str) -> type[Value]:
     """The class of a section of a suite file: the fields of `model`, its scalars as axes."""
     fields: dict[str, Any] = {}
@@ -183,4 +207,4 @@ def axes_of(model: type[BaseModel], name: str) -> type[Value]:
             kind,
             ... if f.is_required() else Field(default=f.get_default(call_default_factory=True), validate_default=True),
         )
-    return create_model(name, __base__=Value, **fields)
+    return made(name, Value, **fields)
