@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from normbench.lab import data
 from normbench.lab.data import DataError
+from normbench.lab.data._fingerprint import integers
 from normbench.spec.trial import DataSpec
 
 from tests.conftest import stripes, write_split
@@ -267,4 +268,4 @@ def test_without_network_the_error_names_the_ways_out(tmp_path: Path) -> None:
 def test_labels_of_any_width_and_slice_come_as_they_are(kind: str) -> None:
     labels = pa.array([3, 1, 4, 1, 5], kind)
     for part in (labels, labels.slice(1, 3), labels.slice(5)):
-        assert data._integers(part).tolist() == part.to_pylist()
+        assert integers(part).tolist() == part.to_pylist()
