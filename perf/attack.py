@@ -143,7 +143,7 @@ def prepare(case: Case, data_dir: Path | None) -> tuple[nn.Module, Tensors]:
 def ours(
     model: nn.Module, data: Tensors, sizes: tuple[float, ...], search: CompiledGradients | None = None
 ) -> list[float]:
-    right = evaluate.clean(model, data, BATCH).right
+    right = evaluate.clean(model, data, BATCH).correct
     results = evaluate.attack(
         model,
         registry.make("bim", {"eps": sizes, "steps": STEPS}),
@@ -172,7 +172,7 @@ def measure(case: Case, data_dir: Path | None, rounds: int, *, compiled: bool) -
     beside them.
     """
     model, data = prepare(case, data_dir)
-    clean = float(evaluate.clean(model, data, BATCH).right.double().mean())
+    clean = float(evaluate.clean(model, data, BATCH).correct.double().mean())
     search = CompiledGradients(model, "float32")
     arms: dict[str, Callable[..., list[float]]] = {"ours": ours, "peer": peer}
     if compiled:

@@ -87,4 +87,4 @@ def training_images() -> Tensors:
 
 def right_of(model: nn.Module, data: Tensors) -> torch.Tensor:
     """Which images are classified correctly."""
-    return clean(model, data, 256).right
+    return clean(model, data, 256).correct

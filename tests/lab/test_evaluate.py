@@ -96,7 +96,7 @@ def test_clean_counts_what_argmax_says() -> None:
     result = clean(model, data, batch_size=7)
     with torch.no_grad():
         logits = model.eval()(pixels(data.images))
-    assert torch.equal(result.right, logits.argmax(1) == data.labels)
+    assert torch.equal(result.correct, logits.argmax(1) == data.labels)
     assert result.loss == pytest.approx(float(nn.functional.cross_entropy(logits, data.labels)), rel=1e-5)
 
 
@@ -104,7 +104,7 @@ def test_clean_counts_what_argmax_says() -> None:
 def test_perturbations_stay_inside_and_accuracy_never_rises(name: str, stored: str) -> None:
     """The harness itself raises where a perturbation leaves its ball or [0, 1]; `largest` is what it measured."""
     model, data = _learnt()
-    right = clean(model, data, 60).right
+    right = clean(model, data, 60).correct
     assert int(right.sum()) == 50
     state = {k: v.clone() for k, v in model.state_dict().items()}
     results = attack(model, registry.make(name, CHEAP.get(name)), data, right, seed=0, batch_size=16, data_dir=stored)
@@ -123,7 +123,7 @@ def test_perturbations_stay_inside_and_accuracy_never_rises(name: str, stored: s
 @pytest.mark.parametrize("name", registry.names())
 def test_results_do_not_depend_on_the_batch_size(name: str, stored: str) -> None:
     model, data = _learnt(1) if name != "cifar10-c" else _learnt()
-    right = clean(model, data, 60).right
+    right = clean(model, data, 60).correct
     method = registry.make(name, CHEAP.get(name))
     outcomes = [
         [r.outcomes for r in attack(model, method, data, right, seed=5, batch_size=size, data_dir=stored)]
@@ -243,7 +243,7 @@ class _Forgetful(_Rogue):
 def test_an_attack_that_loses_images_is_an_error() -> None:
     model, data = _learnt()
     with pytest.raises(EvaluationError, match="returned 49 images of 50"):
-        attack(model, _Forgetful(do="far"), data, clean(model, data, 60).right, seed=0, batch_size=64)
+        attack(model, _Forgetful(do="far"), data, clean(model, data, 60).correct, seed=0, batch_size=64)
 
 
 class _Liar(Attack):
@@ -268,7 +268,7 @@ class _Liar(Attack):
 
 def test_only_what_fools_counts() -> None:
     model, data = _learnt()
-    right = clean(model, data, 60).right
+    right = clean(model, data, 60).correct
     (result,) = attack(model, _Liar(), data, right, seed=0, batch_size=64)
     assert unpack(result.outcomes, 60).tolist() == right.tolist()
     assert result.largest is None
@@ -305,7 +305,7 @@ def test_minimal_attacks_are_scored_by_distance() -> None:
     images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
     images[2:, 0, 0, 0] = 255
     data = Tensors(images, torch.tensor([0, 0, 1, 0]))
-    right = clean(_FirstPixel(), data, 4).right
+    right = clean(_FirstPixel(), data, 4).correct
     results = attack(_FirstPixel(), _Jump(), data, right, seed=0, batch_size=3)
     assert [unpack(r.outcomes, 4).tolist() for r in results] == [
         [True, True, True, False],

@@ -50,7 +50,7 @@ def _method(name: str, **params: object) -> Attack:
 
 def _attacked(model: nn.Module, method: Attack, search: CompiledGradients | None) -> list[AttackResult]:
     data = some_data()
-    right = evaluate.clean(model, data, BATCH).right
+    right = evaluate.clean(model, data, BATCH).correct
     assert right.sum() > 40
     return evaluate.attack(model, method, data, right, seed=0, batch_size=BATCH, search=search)
 

@@ -43,15 +43,15 @@ class EvaluationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Clean:
-    """Outcome on unperturbed images: `right` bool (N,) on the CPU, mean cross-entropy."""
+    """Outcome on unperturbed images: `correct` bool (N,) on the CPU, mean cross-entropy."""
 
-    right: torch.Tensor
+    correct: torch.Tensor
     loss: float
 
 
-def pack(right: torch.Tensor) -> bytes:
+def pack(correct: torch.Tensor) -> bytes:
     """Bool (N,) to packed bits, first image in the highest bit."""
-    return np.packbits(right.numpy()).tobytes()
+    return np.packbits(correct.numpy()).tobytes()
 
 
 @contextmanager
@@ -94,14 +94,14 @@ def pixels(images: torch.Tensor) -> torch.Tensor:
 
 def clean(model: nn.Module, data: Tensors, batch_size: int) -> Clean:
     """Predictions on every image of `data`."""
-    right, loss = [], 0.0
+    correct, loss = [], 0.0
     with evaluating(model):
         for start in range(0, len(data.labels), batch_size):
             labels = data.labels[start : start + batch_size]
             logits = predict(model, pixels(data.images[start : start + batch_size]))
-            right.append((logits.argmax(1) == labels).cpu())
+            correct.append((logits.argmax(1) == labels).cpu())
             loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
-    return Clean(torch.cat(right), loss / len(data.labels))
+    return Clean(torch.cat(correct), loss / len(data.labels))
 
 
 class Counted(nn.Module):
@@ -126,7 +126,7 @@ def attack(
     model: nn.Module,
     method: Attack,
     data: Tensors,
-    right: torch.Tensor,
+    correct: torch.Tensor,
     *,
     seed: int,
     batch_size: int,
@@ -134,24 +134,32 @@ def attack(
     report: Callable[[float], None] = lambda _: None,
     search: CompiledGradients | None = None,
 ) -> list[AttackResult]:
-    """Perturb with one method at all its sizes. `right`: bool (N,), which images are classified correctly as they are.
+    """Perturb with one method at all its sizes.
 
-    `data_dir`: where attacks that read stored images find them. `report` gets the share of the work that is done.
-    `search`: a faster model, whose gradients a `GradientAttack` climbs. Raises `EvaluationError` when logits are not
-    finite or a perturbation leaves its ball or [0, 1].
+    `correct`: bool (N,), which images are classified correctly as they are. `data_dir`: where attacks that read stored
+    images find them. `report` gets the share of the work that is done. `search`: a faster model, whose gradients a
+    `GradientAttack` climbs. Raises `EvaluationError` when logits are not finite or a perturbation leaves its ball or
+    [0, 1].
     """
     results: list[AttackResult] = []
     pool = Pool(images=data.images, labels=data.labels, seed=seed, data_dir=data_dir)
     parts = method.parts()
     with evaluating(model):
         for position, part in enumerate(parts):
-            tell = partial(_tell_part, report, position, len(parts))
-            run = _Run(model, part, pool, right, batch_size, tell, search if isinstance(part, GradientAttack) else None)
+            run = _Run(
+                model,
+                part,
+                pool,
+                correct,
+                batch_size,
+                report=partial(_report_part, report, position, len(parts)),
+                search=search if isinstance(part, GradientAttack) else None,
+            )
             results += run.minimal() if part.minimal else run.by_size()
     return results
 
 
-def _tell_part(report: Callable[[float], None], position: int, parts: int, done: float) -> None:
+def _report_part(report: Callable[[float], None], position: int, parts: int, done: float) -> None:
     report((position + done) / parts)
 
 
@@ -162,33 +170,35 @@ class _Run:
     model: nn.Module
     method: Attack
     pool: Pool
-    right: torch.Tensor
+    correct: torch.Tensor
     batch_size: int
     report: Callable[[float], None]
     search: CompiledGradients | None
 
     def by_size(self) -> list[AttackResult]:
-        results, standing = [], self.right.clone()
+        results, survivors = [], self.correct.clone()
         for position, size in enumerate(self.method.sizes):
             counted, started = Counted(self.model, self.search).eval(), time.perf_counter()
-            candidates = standing.nonzero().flatten() if self.method.threat in BALLS else torch.arange(len(self.right))
-            survived, largest = torch.zeros_like(self.right), None
+            candidates = (
+                survivors.nonzero().flatten() if self.method.threat in BALLS else torch.arange(len(self.correct))
+            )
+            survived, largest = torch.zeros_like(self.correct), None
             for restart in range(self.method.attempts):
                 if not len(candidates):
                     break
-                tell = partial(self._tell, position, restart)
+                report = partial(self._report_attempt, position, restart)
                 pool = replace(self.pool, restart=restart)
-                largest, doubted = self._try(counted, pool, candidates, size, survived, largest, tell)
+                largest, doubted = self._try(counted, pool, candidates, size, survived, largest, report)
                 if len(doubted):
                     counted.search = None
-                    largest, _ = self._try(counted, pool, doubted, size, survived, largest, tell)
+                    largest, _ = self._try(counted, pool, doubted, size, survived, largest, report)
                     counted.search = self.search
                 candidates = survived.nonzero().flatten()
-            standing = survived
+            survivors = survived
             results.append(self._result(size, survived, started, counted, largest))
         return results
 
-    def _tell(self, position: int, restart: int, done: float) -> None:
+    def _report_attempt(self, position: int, restart: int, done: float) -> None:
         self.report((position + (restart + done) / self.method.attempts) / len(self.method.sizes))
 
     def _try(
@@ -199,7 +209,7 @@ class _Run:
         size: float,
         survived: torch.Tensor,
         largest: torch.Tensor | None,
-        tell: Callable[[float], None],
+        report: Callable[[float], None],
     ) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Attack `candidates` once and note in `survived` (N,) which of them stand.
 
@@ -211,7 +221,7 @@ class _Run:
             self.method.examples(counted, pool, candidates, size, self.batch_size), self.batch_size
         ):
             largest = _larger(largest, self._check(size, index, perturbed))
-            survived[index] = stands = self._right(counted, index, perturbed)
+            survived[index] = stands = self._correct(counted, index, perturbed)
             if counted.search and stands.any():
                 where = stands.to(perturbed.device)
                 counted.images += int(stands.sum())
@@ -220,7 +230,7 @@ class _Run:
                 )
                 doubted.append(index[stands][thought.cpu()])
             done += len(index)
-            tell(done / len(candidates))
+            report(done / len(candidates))
         if done != len(candidates):
             raise EvaluationError(f"{self.method.setting} at {size:g} returned {done} images of {len(candidates)}")
         return largest, torch.cat(doubted) if doubted else candidates[:0]
@@ -230,15 +240,15 @@ class _Run:
         the smallest size.
         """
         counted, started = Counted(self.model).eval(), time.perf_counter()
-        candidates = self.right.nonzero().flatten()
-        reach = torch.where(self.right, torch.inf, 0.0).double()
+        candidates = self.correct.nonzero().flatten()
+        reach = torch.where(self.correct, torch.inf, 0.0).double()
         done = 0
         for index, perturbed in _together(
             self.method.examples(counted, self.pool, candidates, self.method.sizes[-1], self.batch_size),
             self.batch_size,
         ):
             distances = self._check(None, index, perturbed)
-            fooled = ~self._right(counted, index, perturbed)
+            fooled = ~self._correct(counted, index, perturbed)
             reach[index[fooled]] = distances[fooled]
             done += len(index)
             self.report(done / len(candidates))
@@ -246,14 +256,14 @@ class _Run:
             raise EvaluationError(f"{self.method.setting} returned {done} images of {len(candidates)}")
         results = []
         for size in self.method.sizes:
-            within = self.right & (reach <= size)
+            within = self.correct & (reach <= size)
             results.append(
-                self._result(size, self.right & ~within, started, counted, reach[within] if within.any() else None)
+                self._result(size, self.correct & ~within, started, counted, reach[within] if within.any() else None)
             )
             counted, started = Counted(self.model), time.perf_counter()
         return results
 
-    def _right(self, counted: nn.Module, index: torch.Tensor, perturbed: torch.Tensor) -> torch.Tensor:
+    def _correct(self, counted: nn.Module, index: torch.Tensor, perturbed: torch.Tensor) -> torch.Tensor:
         labels = self.pool.labels[index.to(self.pool.labels.device)]
         return (predict(counted, perturbed).argmax(1) == labels).cpu()
 

@@ -58,12 +58,18 @@ class _Sample:
 
 
 def examine(
-    model: nn.Module, data: Tensors, right: torch.Tensor, results: Sequence[AttackResult], *, seed: int, batch_size: int
+    model: nn.Module,
+    data: Tensors,
+    correct: torch.Tensor,
+    results: Sequence[AttackResult],
+    *,
+    seed: int,
+    batch_size: int,
 ) -> tuple[HealthCheck, ...]:
-    """All checks. `right`: bool (N,), which images of `data` are classified correctly; `results`: the evaluation that
+    """All checks. `correct`: bool (N,), which images of `data` are classified correctly; `results`: the evaluation that
     is to be trusted.
     """
-    index = right.nonzero().flatten()[:SAMPLE]
+    index = correct.nonzero().flatten()[:SAMPLE]
     if not len(index):
         return (HealthCheck(check="sample", passed=False, evidence="no test image is classified correctly"),)
     pool = Pool(images=data.images, labels=data.labels, seed=seed)
@@ -72,7 +78,8 @@ def examine(
         found = list(_plain_function(model, sample))
         if found[0].passed:  # attacks on NaN mean nothing
             found += _gradients(model, sample)
-            found += _attacks(Counted(model).eval(), pool, sample, results, min(batch_size, len(index)))
+            attacks = _Attacks(Counted(model).eval(), pool, sample, min(batch_size, len(index)))
+            found += _attacks(attacks, results)
     return tuple(found)
 
 
@@ -127,63 +134,56 @@ def _gradients(model: nn.Module, sample: _Sample) -> Iterator[HealthCheck]:
     )
 
 
-def _attacks(
-    model: Counted, pool: Pool, sample: _Sample, results: Sequence[AttackResult], batch_size: int
-) -> Iterator[HealthCheck]:
-    count = len(sample.index)
+@dataclass(frozen=True)
+class _Attacks:
+    """Attacks on the sample, each on one ball."""
 
-    def stands(name: str, size: float, among: torch.Tensor, **params: object) -> torch.Tensor:
-        """Which images of the sample are right after an attack on those of `among`; the others count as fallen."""
-        left = among.clone()
+    model: Counted
+    pool: Pool
+    sample: _Sample
+    batch_size: int
+
+    def survivors(self, name: str, size: float, among: torch.Tensor, **params: object) -> torch.Tensor:
+        """Which images of the sample are classified correctly after an attack on those of `among`, bool (sample,); the
+        others count as fallen.
+        """
+        left, sample = among.clone(), self.sample
         places = among.nonzero().flatten()
-        for chosen, perturbed in (
-            registry.make(name, {"eps": [size], **params}).examples(model, pool, sample.index[places], size, batch_size)
-            if len(places)
-            else ()
-        ):
+        if not len(places):
+            return left
+        method = registry.make(name, {"eps": [size], **params})
+        for chosen, perturbed in method.examples(self.model, self.pool, sample.index[places], size, self.batch_size):
             where = torch.searchsorted(sample.index, chosen)
-            left[where] = (model(perturbed).argmax(1) == sample.labels[where.to(sample.labels.device)]).cpu()
+            left[where] = (self.model(perturbed).argmax(1) == sample.labels[where.to(sample.labels.device)]).cpu()
         return left
 
-    everyone = torch.ones(count, dtype=torch.bool)
+    def everyone(self) -> torch.Tensor:
+        return torch.ones(len(self.sample.index), dtype=torch.bool)
+
+
+def _attacks(attacks: _Attacks, results: Sequence[AttackResult]) -> Iterator[HealthCheck]:
+    """Does the evaluation hold against attacks that masking does not stop?"""
+    everyone = attacks.everyone()
+    count = len(everyone)
     try:
-        size, claimed = _claim(results, sample.index) or _own_claim(stands, everyone)
-        weak = stands("fgsm", size, everyone)
-        strong = stands("bim", size, everyone, steps=STEPS)
-        larger = stands("bim", min(EVERYWHERE, 2 * size), everyone, steps=STEPS)
-        everywhere = stands("bim", EVERYWHERE, everyone, steps=STEPS)
-        blind = stands("pgd", size, claimed, steps=STEPS, loss="dlr")
-        black_box = stands("square", size, claimed, queries=QUERIES)
+        size, claimed = _claim(results, attacks.sample.index) or _own_claim(attacks)
+        weak = attacks.survivors("fgsm", size, everyone)
+        strong = attacks.survivors("bim", size, everyone, steps=STEPS)
+        larger = attacks.survivors("bim", min(EVERYWHERE, 2 * size), everyone, steps=STEPS)
+        everywhere = attacks.survivors("bim", EVERYWHERE, everyone, steps=STEPS)
+        blind = attacks.survivors("pgd", size, claimed, steps=STEPS, loss="dlr")
+        black_box = attacks.survivors("square", size, claimed, queries=QUERIES)
     except RuntimeError as error:
-        yield HealthCheck(
-            check="attacks", passed=False, evidence=f"could not be run: {' '.join(str(error).split())[:200]}"
-        )
+        said = " ".join(str(error).split())[:200]
+        yield HealthCheck(check="attacks", passed=False, evidence=f"could not be run: {said}")
         return
-    at = f"{size * 255:.3g}/255"
-
-    def beyond(check: str, more: torch.Tensor, less: torch.Tensor, text: str, share: float = SLACK) -> HealthCheck:
-        slack = share * count
-        return HealthCheck(
-            check=check,
-            passed=int(less.sum()) - int(more.sum()) <= slack,
-            evidence=f"{text}: {int(less.sum())} and {int(more.sum())} of {count} stand; the second may be lower by "
-            f"{slack:.3g}",
-        )
-
-    yield beyond(
-        "cross-entropy against DLR",
-        blind,
-        claimed,
-        f"at {at} the evaluation, then PGD-{STEPS} on the difference of logits ratio",
-        DLR_SLACK,
-    )
-    yield beyond(
-        "white box against black box", black_box, claimed, f"at {at} the evaluation, then Square with {QUERIES} queries"
-    )
-    yield beyond("iterative against single step", weak, strong, f"at {at} BIM-{STEPS} and FGSM")
-    yield beyond(
-        "monotone in eps", strong, larger, f"BIM-{STEPS} at {min(EVERYWHERE, 2 * size) * 255:.3g}/255 and at {at}"
-    )
+    at, twice = f"{size * 255:.3g}/255", f"{min(EVERYWHERE, 2 * size) * 255:.3g}/255"
+    text = f"at {at} the evaluation, then PGD-{STEPS} on the difference of logits ratio"
+    yield _beyond("cross-entropy against DLR", blind, claimed, text, DLR_SLACK)
+    text = f"at {at} the evaluation, then Square with {QUERIES} queries"
+    yield _beyond("white box against black box", black_box, claimed, text)
+    yield _beyond("iterative against single step", weak, strong, f"at {at} BIM-{STEPS} and FGSM")
+    yield _beyond("monotone in eps", strong, larger, f"BIM-{STEPS} at {twice} and at {at}")
     yield HealthCheck(
         check="nothing stands everywhere",
         passed=int(everywhere.sum()) <= LEFT * count,
@@ -198,21 +198,32 @@ def _attacks(
     )
 
 
+def _beyond(check: str, more: torch.Tensor, less: torch.Tensor, text: str, share: float = SLACK) -> HealthCheck:
+    """Passed where not many fewer of the sample survive what leaves `more` than what leaves `less`."""
+    first, second, slack = int(less.sum()), int(more.sum()), share * len(more)
+    return HealthCheck(
+        check=check,
+        passed=first - second <= slack,
+        evidence=f"{text}: {first} and {second} of {len(more)} stand; the second may be lower by {slack:.3g}",
+    )
+
+
 def _claim(results: Sequence[AttackResult], index: torch.Tensor) -> tuple[float, torch.Tensor] | None:
     """The L-infinity size at which the worst case over the attacks is nearest to half of the sample (the largest of
     several), and who stands there.
     """
-    standing: dict[float, torch.Tensor] = {}
+    survivors: dict[float, torch.Tensor] = {}
     for result in results:
         if result.threat == "linf":
-            right = torch.from_numpy(unpack(result.outcomes, result.total))[index]
-            standing[result.size] = standing.get(result.size, torch.ones_like(right)) & right
-    return min(standing.items(), key=lambda item: (abs(float(item[1].double().mean()) - 0.5), -item[0]), default=None)
+            correct = torch.from_numpy(unpack(result.outcomes, result.total))[index]
+            survivors[result.size] = survivors.get(result.size, torch.ones_like(correct)) & correct
+    return min(survivors.items(), key=lambda item: (abs(float(item[1].double().mean()) - 0.5), -item[0]), default=None)
 
 
-def _own_claim(stands, everyone: torch.Tensor) -> tuple[float, torch.Tensor]:  # type: ignore[no-untyped-def]
+def _own_claim(attacks: _Attacks) -> tuple[float, torch.Tensor]:
+    """The same where the evaluation has no L-infinity attack: the first size at which at most half survive."""
     for size in SIZES:
-        left = stands("bim", size, everyone, steps=STEPS)
+        left = attacks.survivors("bim", size, attacks.everyone(), steps=STEPS)
         if float(left.double().mean()) <= 0.5:
             break
     return size, left

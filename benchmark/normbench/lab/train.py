@@ -160,6 +160,49 @@ def augment(images: torch.Tensor, kinds: tuple[str, ...], generator: torch.Gener
     return images
 
 
+@dataclass
+class _Epoch:
+    """An epoch so far. Sums stay on the device, so that the steps do not wait for them."""
+
+    number: int
+    loss: torch.Tensor
+    correct: torch.Tensor
+    seen: int = 0
+    first_losses: list[torch.Tensor] = field(default_factory=list)
+    """Of the first steps of the whole training, where they are in this epoch."""
+    started: float = field(default_factory=time.perf_counter)
+    shown: float = 0.0
+    """When progress was reported last; 0: not yet."""
+
+    def add(self, logits: torch.Tensor, loss: torch.Tensor, labels: torch.Tensor) -> None:
+        """Count a batch: its logits (N, classes), mean loss and labels (N,)."""
+        self.seen += len(labels)
+        self.loss += loss * len(labels)
+        self.correct += (logits.argmax(1) == labels).sum()
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Loss and accuracy over the images so far."""
+        return float(self.loss) / self.seen, float(self.correct) / self.seen
+
+    def report_when_due(self, report: Callable[[Progress], None], count: int, epochs: int) -> None:
+        """Report progress unless that was done within the last second. count: images of an epoch."""
+        now = time.perf_counter()
+        if now - (self.shown or self.started) <= _PROGRESS_SECONDS:
+            return
+        self.shown = now
+        loss, accuracy = self.means
+        report(
+            Progress(
+                epoch=self.number - 1 + self.seen / count,
+                epochs=epochs,
+                loss=loss,
+                accuracy=accuracy,
+                images_per_second=self.seen / (now - self.started),
+            )
+        )
+
+
 def train(
     model: nn.Module,
     trial: Trial,
@@ -176,39 +219,26 @@ def train(
 ) -> None:
     """Train in place, filling `record` as it goes, so that what was measured before a failure is kept.
 
-    `optimizer`: see `optimizer`. `observer` looks before the first step and after every epoch, and is shown the steps
-    that it asks for. `stop`: steps after which to leave off, in the middle of whatever epoch, with the losses of the
-    first steps alone. A `record` that has epochs is that of a training which was interrupted; it goes on after them.
-    `after_epoch` is called where nothing is in progress. `engine`: the one that is wanted; `record` says which it was.
-    Raises `Diverged`.
+    `optimizer`: see `make_optimizer`. `observer` looks before the first step and after every epoch, and is shown the
+    steps that it asks for. `stop`: steps after which to leave off, in the middle of whatever epoch, with the losses of
+    the first steps alone. A `record` that has epochs is that of a training which was interrupted; it goes on after
+    them. `after_epoch` is called where nothing is in progress. `engine`: the one that is wanted; `record` says which it
+    was. Raises `Diverged`.
     """
     spec, device = trial.train, data.images.device
     count = len(data.labels)
-    steps_an_epoch = count // trial.batch_size if spec.drop_last else math.ceil(count / trial.batch_size)
-    if steps_an_epoch == 0:
-        raise ValueError(
-            f"batch_size {trial.batch_size} is larger than the {count} training images, and drop_last leaves no batch"
-        )
+    steps_an_epoch = _steps_an_epoch(count, trial)
     total = steps_an_epoch * spec.epochs
     adversary = Adversary(spec.adversarial) if spec.adversarial else None
     if not record.epoch:
         record.curves += observer.look(0, 0)
     steps = Engine(model, optimizer, spec, precision=precision, wanted=engine)
-    images, labels = data.images[: trial.batch_size].float() / 255, data.labels[: trial.batch_size]
-    steps.prepare(images, labels)
-    record.compile_seconds += steps.compile_seconds
-    _tell(record, steps, adversary)
-    if adversary and engine != "eager":
-        adversary.prepare(model, images, labels)
-        record.compile_seconds += adversary.search.compile_seconds if adversary.search else 0.0
-        _tell(record, steps, adversary)
+    _prepare(steps, adversary, model, trial, data, record)
     step = record.epoch * steps_an_epoch
-    for epoch in range(record.epoch + 1, spec.epochs + 1):
+    for number in range(record.epoch + 1, spec.epochs + 1):
         model.train()
-        generator = torch.Generator().manual_seed(trial.seed * 1_000_003 + epoch)
-        summed, right, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
-        first: list[torch.Tensor] = []
-        started = shown = time.perf_counter()
+        generator = torch.Generator().manual_seed(trial.seed * 1_000_003 + number)
+        epoch = _Epoch(number, torch.zeros((), device=device), torch.zeros((), device=device))
         for chosen in batches(count, trial.batch_size, drop_last=spec.drop_last, generator=generator):
             index = chosen.to(device)
             images = augment(data.images[index].float() / 255, trial.data.augment, generator)
@@ -216,68 +246,75 @@ def train(
             if adversary:
                 images = adversary(model, images, labels, generator)
             steps.rate(learning_rate(step, total, spec))
-            if observer.follows(step, epoch, steps_an_epoch):
+            if observer.follows(step, number, steps_an_epoch):
                 logits, loss = steps.gradients(images, labels)
-                watched = observer.before(step, epoch, steps_an_epoch)
+                watched = observer.before(step, number, steps_an_epoch)
                 steps.update()
             else:
                 (logits, loss), watched = steps.step(images, labels), None
             step += 1
             if step <= FIRST_STEPS:
-                first.append(loss)
+                epoch.first_losses.append(loss)
             if watched:
                 record.curves += observer.after(watched)
-            seen += len(labels)
-            summed += loss * len(labels)
-            right += (logits.argmax(1) == labels).sum()
+            epoch.add(logits, loss, labels)
             if step == stop:
                 break
-            now = time.perf_counter()
-            if now - shown > _PROGRESS_SECONDS:
-                shown = now
-                report(
-                    Progress(
-                        epoch=epoch - 1 + seen / count,
-                        epochs=spec.epochs,
-                        loss=float(summed) / seen,
-                        accuracy=float(right) / seen,
-                        images_per_second=seen / (now - started),
-                    )
-                )
-        mean_loss, accuracy = float(summed) / seen, float(right) / seen
-        record.seconds += time.perf_counter() - started
-        record.images += seen
-        _tell(record, steps, adversary)
-        record.curves += _step_losses(first, epoch, steps_an_epoch)
+            epoch.report_when_due(report, count, spec.epochs)
+        mean_loss, accuracy = epoch.means
+        record.seconds += time.perf_counter() - epoch.started
+        record.images += epoch.seen
+        _note_engines(record, steps, adversary)
+        record.curves += _step_losses(epoch.first_losses, number, steps_an_epoch)
         if step == stop:
             return
-        record.curves += [
-            Reading(
-                step=step, epoch=epoch, measure="train.loss", value=mean_loss if math.isfinite(mean_loss) else None
-            ),
-            Reading(step=step, epoch=epoch, measure="train.accuracy", value=accuracy),
-            Reading(step=step, epoch=epoch, measure="lr", value=learning_rate(step - 1, total, spec)),
-        ]
+        record.curves += _readings(step, number, mean_loss, accuracy, learning_rate(step - 1, total, spec))
         if not math.isfinite(mean_loss):
-            raise Diverged(epoch)
-        record.epoch, record.loss = epoch, mean_loss
-        record.curves += observer.look(step, epoch)
-        report(
-            Progress(
-                epoch=epoch,
-                epochs=spec.epochs,
-                loss=mean_loss,
-                accuracy=accuracy,
-                images_per_second=record.images / record.seconds,
-            )
-        )
+            raise Diverged(number)
+        record.epoch, record.loss = number, mean_loss
+        record.curves += observer.look(step, number)
+        rate = record.images / record.seconds
+        report(Progress(epoch=number, epochs=spec.epochs, loss=mean_loss, accuracy=accuracy, images_per_second=rate))
         after_epoch()
 
 
-def _tell(record: Record, steps: Engine, adversary: Adversary | None) -> None:
+def _steps_an_epoch(count: int, trial: Trial) -> int:
+    steps = count // trial.batch_size if trial.train.drop_last else math.ceil(count / trial.batch_size)
+    if steps == 0:
+        raise ValueError(
+            f"batch_size {trial.batch_size} is larger than the {count} training images, and drop_last leaves no batch"
+        )
+    return steps
+
+
+def _prepare(
+    steps: Engine, adversary: Adversary | None, model: nn.Module, trial: Trial, data: Tensors, record: Record
+) -> None:
+    """Compile what is to be compiled, on the first batch, which is not trained on here."""
+    images, labels = data.images[: trial.batch_size].float() / 255, data.labels[: trial.batch_size]
+    steps.prepare(images, labels)
+    record.compile_seconds += steps.compile_seconds
+    _note_engines(record, steps, adversary)
+    if adversary and steps.wanted != "eager":
+        adversary.prepare(model, images, labels)
+        record.compile_seconds += adversary.search.compile_seconds if adversary.search else 0.0
+        _note_engines(record, steps, adversary)
+
+
+def _note_engines(record: Record, steps: Engine, adversary: Adversary | None) -> None:
     record.engine, record.engine_reason = steps.used, steps.reason
     if adversary and adversary.search:
         record.adversary, record.adversary_reason = adversary.search.engine, adversary.search.reason
+
+
+def _readings(step: int, epoch: int, loss: float, accuracy: float, rate: float) -> list[Reading]:
+    """What every epoch leaves. rate: of its last step."""
+    finite = loss if math.isfinite(loss) else None
+    return [
+        Reading(step=step, epoch=epoch, measure="train.loss", value=finite),
+        Reading(step=step, epoch=epoch, measure="train.accuracy", value=accuracy),
+        Reading(step=step, epoch=epoch, measure="lr", value=rate),
+    ]
 
 
 def _step_losses(losses: list[torch.Tensor], epoch: int, steps_an_epoch: int) -> list[Reading]:

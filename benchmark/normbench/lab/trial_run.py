@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import platform
-import resource
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,9 @@ from normbench.lab import evaluate, health
 from normbench.lab.checkpoint import Checkpointer, Training
 from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.engine.steps import chosen
+from normbench.lab.machine import machine, memory_of, peak_memory, precision_of, settle
 from normbench.lab.network.build import build
+from normbench.lab.network.swap import Audit
 from normbench.lab.observer import Observer, constraints, invariant_layers, norm_layers
 from normbench.lab.train import Diverged, Progress, Record, Tensors, make_optimizer, train
 from normbench.measures import Probe
@@ -36,11 +36,9 @@ from normbench.spec.trial import Trial
 PROBE_IMAGES = 256
 #: Test images that measures may judge a changed network by.
 PROBE_TEST_IMAGES = 1000
+VALIDATION = "validation.accuracy"
 #: Images an evaluation step; robust accuracies do not depend on it, but for the rounding of a compiled search.
 EVALUATION_BATCH = 500
-#: What torch says in a plain RuntimeError when a library of the GPU, or the host, has no memory left.
-_GPU_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
-_HOST_MEMORY = ("can't allocate memory",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +78,7 @@ def checkpointer(trial: Trial, context: Context) -> Checkpointer | None:
     owner = {
         "identity": context.identity,
         "device": context.device,
-        "precision": _precision(trial, context.device),
+        "precision": precision_of(trial.train.precision, context.device),
         "threads": context.threads,
     }
     owner["engine"] = chosen(context.engine, context.device)
@@ -108,7 +106,7 @@ def run(
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             raise  # somebody may have pressed Ctrl-C; where that is ignored, the trial's own code raised it
         status, reason, log = Status.ERROR, f"{type(error).__name__}: {said(error)}", _tail()
-        if memory := _out_of(error):
+        if memory := memory_of(error):
             status, reason, facts = Status.OUT_OF_MEMORY, said(error) or f"out of {memory}", {"out_of": memory}
     if record.engine:
         facts |= {
@@ -132,14 +130,8 @@ def run(
         wall_seconds=time.perf_counter() - clock + (kept.spent if kept else 0.0),
         train_seconds=record.seconds,
         images_per_second=record.images / record.seconds if record.seconds else None,
-        peak_memory=_peak_memory(context.device),
+        peak_memory=peak_memory(context.device),
         **found,
-    )
-
-
-def _precision(trial: Trial, device: str) -> str:
-    return {"auto": "bf16" if device.startswith("cuda") else "float32"}.get(
-        trial.train.precision, trial.train.precision
     )
 
 
@@ -152,23 +144,62 @@ def _run(
     kept: Checkpointer | None,
 ) -> None:
     device = torch.device(context.device)
-    precision = _precision(trial, context.device)
-    found["provenance"] = {**context.provenance, "precision": precision, **_machine(device, context.threads)}
-    _settle(device, context.threads)
+    precision = precision_of(trial.train.precision, context.device)
+    found["provenance"] = {**context.provenance, "precision": precision, **machine(device, context.threads)}
+    settle(device, context.threads)
 
-    final = trial.stage == "final"
-    here = (datasets.decoded(context.fingerprint, trial.data.image_size) / "done.json").is_file()
-    source = (
-        None
-        if here
-        else datasets.locate(
-            trial.data, Path(context.data_dir) if context.data_dir else None, download=True, test=final
-        )
-    )
-    dataset = datasets.load(trial.data, source, context.fingerprint)
+    dataset = _dataset(trial, context)
     training = _on_device(dataset.train, device)
     test = _on_device(dataset.test, device) if dataset.test is not None else None
+    validation = _on_device(dataset.validation, device) if dataset.validation is not None else None
 
+    model, audit = _network(trial, dataset, device, context.shake)
+    found["audit"] = audit.model_dump(mode="json")
+    optimizer = make_optimizer(model, trial.train)
+    observer = Observer(
+        [measures.registry.from_component(c) for c in trial.measures],
+        _probe(trial, model, audit, optimizer, training, test),
+        trial.train,
+        partial(_validate, trial, model, validation, record, found, report),
+    )
+    found["measure_seconds"], found["provenance"]["measure_errors"] = observer.seconds, observer.errors
+
+    so_far = Training(model, optimizer, observer, record)
+    if kept:
+        kept.resume(so_far)
+        for reading in record.curves:
+            if reading.measure == VALIDATION:
+                found["validation_accuracy"] = reading.value  # the last one stays
+    train(
+        model,
+        trial,
+        training,
+        precision=precision,
+        optimizer=optimizer,
+        observer=observer,
+        report=report,
+        record=record,
+        stop=context.steps,
+        after_epoch=partial(_keep, kept, so_far, trial.train.epochs),
+        engine=chosen(context.engine, context.device),
+    )
+    if context.steps is None and test is not None:
+        _test(trial, context, model, test, precision, record, found, report)
+
+
+def _dataset(trial: Trial, context: Context) -> datasets.Dataset:
+    """Of a candidate without test images."""
+    if (datasets.decoded(context.fingerprint, trial.data.image_size) / "done.json").is_file():
+        return datasets.load(trial.data, None, context.fingerprint)
+    folder = Path(context.data_dir) if context.data_dir else None
+    source = datasets.locate(trial.data, folder, download=True, test=trial.stage == "final")
+    return datasets.load(trial.data, source, context.fingerprint)
+
+
+def _network(
+    trial: Trial, dataset: datasets.Dataset, device: torch.device, shake: float
+) -> tuple[torch.nn.Module, Audit]:
+    """The network on its device, and what the swap of its norms did. shake: see `Context`."""
     model, audit = build(
         trial,
         channels=dataset.channels,
@@ -177,14 +208,23 @@ def _run(
         mean=dataset.mean,
         std=dataset.std,
     )
-    found["audit"] = audit.model_dump(mode="json")
-    _shake(model, context.shake)
+    _shake(model, shake)
     model = model.to(device)
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)
+    return model, audit
 
-    optimizer = make_optimizer(model, trial.train)
-    probe = Probe(
+
+def _probe(
+    trial: Trial,
+    model: torch.nn.Module,
+    audit: Audit,
+    optimizer: torch.optim.Optimizer,
+    training: Tensors,
+    test: Tensors | None,
+) -> Probe:
+    """What measures are given."""
+    return Probe(
         model=model,
         images=evaluate.pixels(training.images[:PROBE_IMAGES]),
         labels=training.labels[:PROBE_IMAGES],
@@ -197,55 +237,51 @@ def _run(
         test_images=None if test is None else evaluate.pixels(test.images[:PROBE_TEST_IMAGES]),
         test_labels=None if test is None else test.labels[:PROBE_TEST_IMAGES],
     )
-    validation = _on_device(dataset.validation, device) if dataset.validation is not None else None
 
-    def validate(step: int, epoch: int) -> list[Reading]:
-        if validation is None or not epoch:
-            return []
-        held_out = evaluate.clean(model, validation, EVALUATION_BATCH)
-        found["validation_accuracy"] = accuracy = float(held_out.right.double().mean())
-        reading = Reading(step=step, epoch=epoch, measure="validation.accuracy", value=accuracy)
-        if not final:
-            report(_validated(trial, record, reading))
-        return [reading]
 
-    observer = Observer([measures.registry.from_component(c) for c in trial.measures], probe, trial.train, validate)
-    found["measure_seconds"], found["provenance"]["measure_errors"] = observer.seconds, observer.errors
-    so_far = Training(model, optimizer, observer, record)
+def _validate(
+    trial: Trial,
+    model: torch.nn.Module,
+    validation: Tensors | None,
+    record: Record,
+    found: dict[str, Any],
+    report: Callable[[Progress], None],
+    step: int,
+    epoch: int,
+) -> list[Reading]:
+    """After an epoch: the accuracy on held-out images, where there are any. A candidate reports it to its scheduler."""
+    if validation is None or not epoch:
+        return []
+    held_out = evaluate.clean(model, validation, EVALUATION_BATCH)
+    found["validation_accuracy"] = accuracy = float(held_out.correct.double().mean())
+    reading = Reading(step=step, epoch=epoch, measure=VALIDATION, value=accuracy)
+    if trial.stage != "final":
+        report(_validated(trial, record, reading))
+    return [reading]
 
-    def after_epoch() -> None:
-        if kept:
-            kept.save_when_due(so_far, last=record.epoch == trial.train.epochs)
 
+def _keep(kept: Checkpointer | None, training: Training, epochs: int) -> None:
     if kept:
-        kept.resume(so_far)
-        for reading in record.curves:
-            if reading.measure == "validation.accuracy":
-                found["validation_accuracy"] = reading.value  # the last one stays
-    train(
-        model,
-        trial,
-        training,
-        precision=precision,
-        optimizer=optimizer,
-        observer=observer,
-        report=report,
-        record=record,
-        stop=context.steps,
-        after_epoch=after_epoch,
-        engine=chosen(context.engine, context.device),
-    )
-    if context.steps is not None:
-        return
+        kept.save_when_due(training, last=training.record.epoch == epochs)
 
-    if test is None:
-        return
-    result = evaluate.clean(model, test, EVALUATION_BATCH)
+
+def _test(
+    trial: Trial,
+    context: Context,
+    model: torch.nn.Module,
+    test: Tensors,
+    precision: str,
+    record: Record,
+    found: dict[str, Any],
+    report: Callable[[Progress], None],
+) -> None:
+    """Evaluate on the test images, clean and attacked, and check whether the numbers can be trusted."""
+    clean = evaluate.clean(model, test, EVALUATION_BATCH)
     found |= {
-        "clean_correct": int(result.right.sum()),
-        "test_total": len(result.right),
-        "clean_outcomes": evaluate.pack(result.right),
-        "test_loss": result.loss,
+        "clean_correct": int(clean.correct.sum()),
+        "test_total": len(clean.correct),
+        "clean_outcomes": evaluate.pack(clean.correct),
+        "test_loss": clean.loss,
     }
     results: list[AttackResult] = []
     methods = [attacks.registry.from_component(c) for c in trial.attacks]
@@ -255,7 +291,7 @@ def _run(
             model,
             method,
             test,
-            result.right,
+            clean.correct,
             seed=trial.seed,
             batch_size=EVALUATION_BATCH,
             data_dir=context.data_dir,
@@ -263,18 +299,17 @@ def _run(
             search=search,
         )
         found["attacks"] = tuple(results)
-        if search:  # which may have had to give up what it began with
-            facts = {
+        if search:  # an attack may have made it give up what it began with
+            found["provenance"] |= {
                 "search": search.engine,
                 "search_precision": search.precision,
                 "search_reason": search.reason,
                 "search_seconds": search.compile_seconds,
             }
-            found["provenance"] |= facts
     found["robustness"] = robustness.curves(found["clean_outcomes"], results)
     if found["robustness"]:
         found["health"] = health.examine(
-            model, test, result.right, results, seed=trial.seed, batch_size=EVALUATION_BATCH
+            model, test, clean.correct, results, seed=trial.seed, batch_size=EVALUATION_BATCH
         )
 
 
@@ -312,7 +347,7 @@ def _attack_progress(
     accuracy = next((r.value for r in reversed(record.curves) if r.measure == "train.accuracy"), None) or 0.0
     rate = record.images / record.seconds if record.seconds else 0.0
 
-    def tell(done: float) -> None:
+    def report_share(done: float) -> None:
         report(
             Progress(
                 epoch=record.epoch,
@@ -324,7 +359,7 @@ def _attack_progress(
             )
         )
 
-    return tell
+    return report_share
 
 
 def _shake(model: torch.nn.Module, share: float) -> None:
@@ -334,53 +369,9 @@ def _shake(model: torch.nn.Module, share: float) -> None:
             parameter.mul_(1 + share * torch.randn(parameter.shape, generator=generator))
 
 
-def _settle(device: torch.device, threads: int) -> None:
-    """Deterministic kernels and a fixed number of threads: on a CPU two runs of one trial agree to the last bit."""
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(device.type == "cpu")
-
-
 def _on_device(split: datasets.Split, device: torch.device) -> Tensors:
     images = torch.from_numpy(split.images.transpose(0, 3, 1, 2).copy())  # a copy: mapped arrays cannot be written to
     return Tensors(images.to(device), torch.tensor(split.labels).to(device))
-
-
-def _machine(device: torch.device, threads: int) -> dict[str, Any]:
-    machine: dict[str, Any] = {
-        "python": platform.python_version(),
-        "platform": platform.platform(terse=True),
-        "threads": threads,
-        "device": "cpu",
-    }
-    if device.type == "cuda":
-        machine |= {"device": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
-    else:
-        machine["cpu"] = _cpu_name()
-    return machine
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _peak_memory(device: str) -> int:
-    if device.startswith("cuda"):
-        return int(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _out_of(error: BaseException) -> str | None:
-    """Which memory ran out, if that is what the error says."""
-    text = said(error) if isinstance(error, RuntimeError) else ""
-    if isinstance(error, torch.cuda.OutOfMemoryError) or any(t in text for t in _GPU_MEMORY):
-        return "GPU memory"
-    return "host memory" if isinstance(error, MemoryError) or any(t in text for t in _HOST_MEMORY) else None
 
 
 def _tail() -> str:

@@ -52,14 +52,14 @@ def unpack(outcomes: bytes, total: int) -> Bits:
     return np.unpackbits(np.frombuffer(outcomes, np.uint8), count=total).astype(bool)
 
 
-def fell_at(clean: Bits, standing: Sequence[Bits]) -> npt.NDArray[np.uint8]:
-    """The number of the size at which each image fell: 0 = wrong as it is, k = at the k-th size, len(standing) + 1 =
-    stood at all of them.
+def fell_at(clean: Bits, survivors: Sequence[Bits]) -> npt.NDArray[np.uint8]:
+    """The number of the size at which each image fell: 0 where the image is classified wrongly as it is, k where it
+    fell at the k-th size, len(survivors) + 1 where it fell at none.
 
-    clean: which images are right as they are; standing: those that are right at each size, ascending. An image that
-    fell stays fallen.
+    clean: which images are classified correctly as they are. survivors: which are at each size, in ascending order. An
+    image that fell stays fallen.
     """
-    correct = np.logical_and.accumulate(np.stack([clean, *standing]))
+    correct = np.logical_and.accumulate(np.stack([clean, *survivors]))
     found: npt.NDArray[np.uint8] = correct.sum(0).astype(np.uint8)
     return found
 

@@ -105,15 +105,15 @@ def contradictions(row: dict[str, Any], name: str) -> Iterator[str]:
     if row["clean_correct"] is None:
         return
     total = row["test_total"]
-    right = _bits(row["clean_outcomes"], total)
-    if int(right.sum()) != row["clean_correct"] or row["clean_accuracy"] != row["clean_correct"] / total:
+    correct = _bits(row["clean_outcomes"], total)
+    if int(correct.sum()) != row["clean_correct"] or row["clean_accuracy"] != row["clean_correct"] / total:
         yield "its clean accuracy is not that of its stored outcomes"
     for attack in row["attacks"] or ():
         stood = _bits(attack["outcomes"], attack["total"])
         name = f"{attack['attack']} at {attack['size']:g}"
         if int(stood.sum()) != attack["correct"] or attack["accuracy"] != attack["correct"] / attack["total"]:
             yield f"the accuracy of {name} is not that of its stored outcomes"
-        if attack["threat"] in {"linf", "l2", "l1"} and (attack["total"] != total or bool((stood & ~right).any())):
+        if attack["threat"] in {"linf", "l2", "l1"} and (attack["total"] != total or bool((stood & ~correct).any())):
             yield f"under {name} images are right that are wrong without an attack"
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from normbench.tensors.layers import WEIGHTED
 from normbench.tensors.private import tensors_in, writes
@@ -107,6 +109,60 @@ class _Depths(TorchFunctionMode):
         return out
 
 
+class _Hooks:
+    """What is noted while an example runs through a network."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.weighted, self.normed = _Origins(), _Origins()
+        self.calls: dict[str, list[str | None]] = {}
+        """Of each activation: the norms whose output its calls took."""
+
+    def register(self, model: nn.Module, norms: Mapping[str, int]) -> list[RemovableHandle]:
+        """Hooks on convolutions and products, activations, and `norms`."""
+        handles = []
+        for name, module in model.named_modules():
+            if isinstance(module, WEIGHTED):
+                handles.append(module.register_forward_hook(partial(self._weight_made, name)))
+            elif any(c.__name__ in ACTIVATIONS for c in type(module).__mro__) and name.rpartition(".")[0] not in norms:
+                handles.append(module.register_forward_pre_hook(partial(self._activation_took, name)))
+        for name, axis in norms.items():
+            module = model.get_submodule(name)
+            handles += [
+                module.register_forward_pre_hook(partial(self._norm_took, name, axis)),
+                module.register_forward_hook(partial(self._norm_made, name)),
+            ]
+        return handles
+
+    def _weight_made(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        self.weighted.add(name, output)
+
+    def _norm_took(self, name: str, axis: int, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        x = inputs[0]
+        self.flow.positions.setdefault(name, x.numel() // (x.shape[0] * x.shape[axis]))
+        if source := self.weighted.of(x):
+            self.flow.feeds.setdefault(source, name)
+
+    def _norm_made(self, name: str, module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        self.normed.add(name, output)
+        if hasattr(output, "_depth"):
+            output._norm = name  # type: ignore[attr-defined]
+
+    def _activation_took(self, name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.calls.setdefault(name, []).append(self.normed.of(inputs[0]))
+
+    def activations(self) -> dict[str, str]:
+        """The activation of each norm: of those whose every call takes a norm that feeds no other."""
+        sources = [s for origins in self.calls.values() for s in origins]
+        return {
+            s: activation
+            for activation, origins in self.calls.items()
+            if all(origins) and all(sources.count(s) == 1 for s in origins)
+            for s in origins
+            if s
+        }
+
+
 def trace(model: nn.Module, norms: Mapping[str, int], example: torch.Tensor) -> Flow:
     """Run `example` through `model` in eval mode and watch its `norms` (name to the axis of the channels). The model is
     left as it was.
@@ -117,44 +173,8 @@ def trace(model: nn.Module, norms: Mapping[str, int], example: torch.Tensor) -> 
     between: views and transpositions do not count as steps, sums and pooling do.
     """
     flow = Flow()
-    weighted, normed = _Origins(), _Origins()
-    calls: dict[str, list[str | None]] = {}
-
-    def weight_made(name: str) -> Any:
-        return lambda _module, _inputs, output: weighted.add(name, output)
-
-    def norm_took(name: str, axis: int) -> Any:
-        def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            x = inputs[0]
-            flow.positions.setdefault(name, x.numel() // (x.shape[0] * x.shape[axis]))
-            if source := weighted.of(x):
-                flow.feeds.setdefault(source, name)
-
-        return hook
-
-    def norm_made(name: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-            normed.add(name, output)
-            if hasattr(output, "_depth"):
-                output._norm = name  # type: ignore[attr-defined]
-
-        return hook
-
-    def activation_took(name: str) -> Any:
-        return lambda _module, inputs: calls.setdefault(name, []).append(normed.of(inputs[0]))
-
-    handles = []
-    for name, module in model.named_modules():
-        if isinstance(module, WEIGHTED):
-            handles.append(module.register_forward_hook(weight_made(name)))
-        elif any(c.__name__ in ACTIVATIONS for c in type(module).__mro__) and name.rpartition(".")[0] not in norms:
-            handles.append(module.register_forward_pre_hook(activation_took(name)))
-    for name, axis in norms.items():
-        module = model.get_submodule(name)
-        handles += [
-            module.register_forward_pre_hook(norm_took(name, axis)),
-            module.register_forward_hook(norm_made(name)),
-        ]
+    hooks = _Hooks(flow)
+    handles = hooks.register(model, norms)
     try:
         with in_mode(model.modules(), training=False), torch.no_grad(), _Depths(flow.branch_ends):
             image = example.clone()
@@ -166,8 +186,5 @@ def trace(model: nn.Module, norms: Mapping[str, int], example: torch.Tensor) -> 
     finally:
         for handle in handles:
             handle.remove()
-    sources = [s for origins in calls.values() for s in origins]
-    for activation, origins in calls.items():
-        if all(origins) and all(sources.count(s) == 1 for s in origins):
-            flow.activations.update({s: activation for s in origins if s})
+    flow.activations.update(hooks.activations())
     return flow

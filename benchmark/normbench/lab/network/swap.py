@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from normbench.lab.network.flow import Flow, trace
-from normbench.norms import Site, WeightNorm, split
+from normbench.norms import ActivationNorm, NormModifier, Site, WeightNorm, split
 from normbench.spec.trial import Component, Value
 from normbench.tensors.layers import WEIGHTED
 
@@ -192,50 +192,11 @@ def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> 
             f"{activation.name}: no residual branch of {type(model).__name__} ends in a normalization layer"
         )
     new: dict[int, nn.Module] = {}
-    replaced = []
-    for name, old in sites.items():
-        fused = _fused(old)
-        follower = flow.activations.get(name)
-        absorbed = (
-            (fused or (model.get_submodule(follower) if follower else None)) if activation.own_activation else None
-        )
-        site = Site(
-            name=name,
-            channels=_channels(old),
-            eps=float(getattr(old, "eps", None) or 1e-5),
-            momentum=float(getattr(old, "momentum", None) or 0.1),
-            affine=getattr(old, "weight", None) is not None,
-            positions=flow.positions.get(name),
-            activated=absorbed is not None,
-            ends_branch=name in flow.branch_ends,
-        )
-        layer = activation.layer(site)
-        _copy_affine(old, layer, one=activation.own_branch_start and site.ends_branch)
-        if absorbed is not None and not fused:
-            new[id(absorbed)] = nn.Identity()
-        placed = modifier.modify(layer) if modifier else layer
-        new[id(old)] = _dress(old, placed, None if absorbed is not None else fused).train(old.training)
-        replaced.append(
-            Replaced(
-                name=name,
-                before=type(old).__name__,
-                after=type(layer).__name__ + (f" + {type(placed).__name__}" if modifier else ""),
-                channels=site.channels,
-                axis=_axis(old),
-                positions=flow.positions.get(name, 0),
-                eps=getattr(layer, "eps", None),
-                momentum=getattr(layer, "momentum", None),
-                eps_before=getattr(old, "eps", None),
-                momentum_before=getattr(old, "momentum", None),
-                activation="" if absorbed is not None or fused is None else type(fused).__name__,
-                absorbed="" if absorbed is None else type(absorbed).__name__,
-                ends_branch=site.ends_branch,
-            )
-        )
-    for name, child in list(model.named_modules(remove_duplicate=False)):
-        if name and id(child) in new:
-            parent, _, key = name.rpartition(".")
-            setattr(model.get_submodule(parent), key, new[id(child)])
+    replaced = [
+        _replace(name, old, model=model, activation=activation, modifier=modifier, flow=flow, new=new)
+        for name, old in sites.items()
+    ]
+    _put(model, new)
     return Audit(
         replaced=tuple(replaced),
         wrapped=wrapped,
@@ -243,6 +204,63 @@ def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> 
         parameters_before=before,
         parameters_after=sum(p.numel() for p in model.parameters()),
     )
+
+
+def _replace(
+    name: str,
+    old: nn.Module,
+    *,
+    model: nn.Module,
+    activation: ActivationNorm,
+    modifier: NormModifier | None,
+    flow: Flow,
+    new: dict[int, nn.Module],
+) -> Replaced:
+    """Make what takes the place of the norm `old`. Note in `new`, by the id of the module that goes, what comes: the
+    layer, and an identity for an activation whose place the method's own takes.
+    """
+    fused = _fused(old)
+    follower = flow.activations.get(name)
+    absorbed = (fused or (model.get_submodule(follower) if follower else None)) if activation.own_activation else None
+    site = Site(
+        name=name,
+        channels=_channels(old),
+        eps=float(getattr(old, "eps", None) or 1e-5),
+        momentum=float(getattr(old, "momentum", None) or 0.1),
+        affine=getattr(old, "weight", None) is not None,
+        positions=flow.positions.get(name),
+        activated=absorbed is not None,
+        ends_branch=name in flow.branch_ends,
+    )
+    layer = activation.layer(site)
+    _copy_affine(old, layer, one=activation.own_branch_start and site.ends_branch)
+    if absorbed is not None and not fused:
+        new[id(absorbed)] = nn.Identity()
+    placed = modifier.modify(layer) if modifier else layer
+    new[id(old)] = _dress(old, placed, None if absorbed is not None else fused).train(old.training)
+    return Replaced(
+        name=name,
+        before=type(old).__name__,
+        after=type(layer).__name__ + (f" + {type(placed).__name__}" if modifier else ""),
+        channels=site.channels,
+        axis=_axis(old),
+        positions=flow.positions.get(name, 0),
+        eps=getattr(layer, "eps", None),
+        momentum=getattr(layer, "momentum", None),
+        eps_before=getattr(old, "eps", None),
+        momentum_before=getattr(old, "momentum", None),
+        activation="" if absorbed is not None or fused is None else type(fused).__name__,
+        absorbed="" if absorbed is None else type(absorbed).__name__,
+        ends_branch=site.ends_branch,
+    )
+
+
+def _put(model: nn.Module, new: dict[int, nn.Module]) -> None:
+    """Put each module of `new` wherever the one with that id stands, a shared one at each of its places."""
+    for name, child in list(model.named_modules(remove_duplicate=False)):
+        if name and id(child) in new:
+            parent, _, key = name.rpartition(".")
+            setattr(model.get_submodule(parent), key, new[id(child)])
 
 
 def _axis(norm: nn.Module) -> int:
