@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from normbench.errors import BenchError
+
+if TYPE_CHECKING:
+    from normbench.lab.network.swap import Audit
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Kind = Annotated[str, typer.Argument(help="The kind of plug-in; norm is the one there is.", metavar="KIND")]
@@ -84,6 +87,10 @@ def audit(
         raise BenchError(str(error)) from error
     if as_json:
         return print_json(done.model_dump(mode="json"))
+    return _show_audit(done)
+
+
+def _show_audit(done: Audit) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -115,7 +122,6 @@ def audit(
         highlight=False,
         soft_wrap=True,
     )
-    return None
 
 
 def new(

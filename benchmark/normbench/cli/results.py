@@ -16,6 +16,7 @@ from normbench.errors import BenchError
 
 if TYPE_CHECKING:
     from normbench.store.store import Store
+    from normbench.trust.rerun import Checked
 
 app = typer.Typer(no_args_is_help=True, help="Check, compact, migrate, merge, export and clean results.")
 Results = Annotated[
@@ -98,27 +99,30 @@ def check(
         if mark and one.mark:
             marks.add(open_files(mark.absolute()), path.parent.name, [one.mark])
         if not as_json:
-            print(f"{one.verdict.value:15}{path.parent.name}/{path.stem}  {one.title}")
-            for line in (*one.reasons, *(f"here: {note}" for note in one.notes)):
-                print(f"{'':15}{line}", flush=True)
+            _print_check(one)
     counts = {v: sum(c.verdict is v for c in found) for v in Verdict}
     if as_json:
-        print_json(
-            [
-                {
-                    "path": str(c.path),
-                    "verdict": c.verdict.value,
-                    "reasons": c.reasons,
-                    "notes": c.notes,
-                    "mark": c.mark and c.mark.model_dump(mode="json"),
-                }
-                for c in found
-            ]
-        )
+        print_json([_as_json(one) for one in found])
     else:
         print(", ".join(f"{n} {v.value}" for v, n in counts.items()) if found else "no shard to check")
     if counts[Verdict.REFUTED]:
         raise typer.Exit(1)
+
+
+def _print_check(one: Checked) -> None:
+    print(f"{one.verdict.value:15}{one.path.parent.name}/{one.path.stem}  {one.title}")
+    for line in (*one.reasons, *(f"here: {note}" for note in one.notes)):
+        print(f"{'':15}{line}", flush=True)
+
+
+def _as_json(one: Checked) -> dict[str, object]:
+    return {
+        "path": str(one.path),
+        "verdict": one.verdict.value,
+        "reasons": one.reasons,
+        "notes": one.notes,
+        "mark": one.mark and one.mark.model_dump(mode="json"),
+    }
 
 
 @app.command()

@@ -4,7 +4,7 @@ Nothing here imports torch, so that planning can ask for a dataset's fingerprint
 """
 
 from normbench.lab.data._decode import Dataset, Split, decoded, load, made_once, moments
-from normbench.lab.data._fingerprint import fingerprint
+from normbench.lab.data._fingerprint import fingerprint, stored
 from normbench.lab.data._folder import folders
 from normbench.lab.data._hub import HUB
 from normbench.lab.data._locate import SHIPPED, locate
@@ -24,4 +24,5 @@ __all__ = [
     "locate",
     "made_once",
     "moments",
+    "stored",
 ]

@@ -1,0 +1,26 @@
+"""The boards of a suite, for `bench run` and `bench board`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from normbench.board import Board, boards
+from normbench.board.tuning import Sweep, sweeps
+from normbench.store.about import read
+from normbench.store.marks import with_levels
+from normbench.store.store import Store
+from normbench.suite import Suite, about
+
+
+def boards_of(
+    suite: Suite, store: Store, wanted: Collection[str], *, together: bool = False
+) -> tuple[list[Board], list[Sweep]]:
+    """The boards of those trials of a suite that are wanted, and what their tuning tried.
+
+    Role and headline are those of the suite's file as it is now; what its datasets hold is known from the store.
+    together: average over classes of devices and precisions.
+    """
+    rows = [r for r in with_levels(store, store.rows([suite.name]), [suite.name]) if r["trial_id"] in wanted]
+    says = about(suite).model_copy(update={"datasets": read(store, suite.name).datasets})
+    tried = sweeps(rows)
+    return boards(rows, abouts={suite.name: says}, sweeps=tried, together=together), tried

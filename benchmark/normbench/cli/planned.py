@@ -1,0 +1,169 @@
+"""`bench plan` and `bench status`, and what every verb about a suite needs: its options, its trials and their store."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from normbench.cli.methods import Json, print_json
+from normbench.cli.results import Results, data_folder, open_store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from normbench.plan.plan import Plan
+    from normbench.spec.trial import Trial
+    from normbench.spec.tuning import TuningSearch
+    from normbench.store.store import Store
+    from normbench.suite import Suite
+
+SuiteName = Annotated[
+    str, typer.Argument(help="A suite file, or the name of one in suites/ (digits, cifar, ...).", metavar="SUITE")
+]
+Data = Annotated[Path | None, typer.Option("--data", help="Folder of datasets [default: BENCH_DATA].", metavar="DIR")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", help="Just the trials that match, e.g. norm=gn; may be repeated.", metavar="KEY=VALUE"),
+]
+AcceptVersions = Annotated[
+    bool,
+    typer.Option(
+        "--accept-versions", help="Results of other versions of torch, timm, foolbox, numpy and pillow count."
+    ),
+]
+Retry = Annotated[
+    bool, typer.Option("--retry", help="Count failed trials (error, out_of_memory, timed_out) as missing.")
+]
+
+
+def plan(
+    suite: SuiteName,
+    results: Results = None,
+    data: Data = None,
+    only: Only = None,
+    retry: Retry = False,
+    accept_versions: AcceptVersions = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a suite holds: its size, what is cached, stale or missing, and how long the rest should take."""
+    from normbench.cli.terminal import render_choices, tuned_in_words
+    from normbench.runner.session import announce
+    from normbench.suite.only import axes
+
+    loaded, trials, store, made = _plan(suite, results, data, only, retry=retry, accept_versions=accept_versions)
+    if as_json:
+        return print_json(made.to_dict())
+    console = new_console()
+    console.print(announce(made), highlight=False, soft_wrap=True)
+    for line in axes(trials, without=made.tuning[0].search.settings if made.tuning else ()):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    if loaded.tune is not None:
+        for search in made.tuning[:1]:
+            console.print(f"  tuning: {tuned_in_words(loaded.tune, search.search)}", highlight=False, soft_wrap=True)
+        console.print(render_choices(made), highlight=False, soft_wrap=True)
+    limit = loaded.limits
+    console.print(
+        f"  limits: {limit.cpu} CPU, {limit.gpu} GPU, {limit.time:g} s a trial; engine: {limit.engine}", highlight=False
+    )
+    if made.todo and made.estimate is None:
+        console.print("  time: unknown; the first finished trials will tell")
+    warn(store)
+    return None
+
+
+def status(
+    suite: SuiteName,
+    why: Annotated[bool, typer.Option("--why", help="For each trial: its state, and the reason.")] = False,
+    results: Results = None,
+    data: Data = None,
+    only: Only = None,
+    accept_versions: AcceptVersions = False,
+    as_json: Json = False,
+) -> None:
+    """Show how each trial of a suite stands: its result, or why there is none that counts."""
+    from normbench.cli.terminal import render_choices
+    from normbench.plan.plan import State
+    from normbench.runner.session import announce
+
+    _, _, store, made = _plan(suite, results, data, only, accept_versions=accept_versions)
+    if as_json:
+        return print_json(made.to_dict())
+    console = new_console()
+    console.print(announce(made), highlight=False, soft_wrap=True)
+    logs = _logs(store, made.suite) if why else {}
+    for item in made.items:
+        stored = item.stored["status"] if item.stored else ""
+        troubled = item.state is not State.CACHED or stored != "ok"
+        if why and troubled:
+            console.print(
+                f"{item.state.value:8}{stored:14}{item.trial.title}", highlight=False, markup=False, soft_wrap=True
+            )
+            for reason in item.reasons or ([item.stored["reason"]] if item.stored else []):
+                console.print(f"        {reason}", highlight=False, markup=False, soft_wrap=True)
+            if stored == "error" and item.state is State.CACHED:
+                console.print(logs[item.trial.trial_id], highlight=False, markup=False, soft_wrap=True)
+    if made.tuning:
+        console.print(render_choices(made), highlight=False, soft_wrap=True)
+    ends = sorted({i.stored["status"] for i in made.items if i.stored})
+    for end in ends:
+        console.print(
+            f"  {sum(bool(i.stored and i.stored['status'] == end) for i in made.items)} stored as {end}",
+            highlight=False,
+        )
+    warn(store)
+    return None
+
+
+def wanted(
+    suite: str, results: str | None, only: list[str] | None
+) -> tuple[Suite, list[Trial], list[TuningSearch], Store]:
+    """A suite, and what is asked for of it: trials, or searches where it tunes."""
+    from normbench.suite import expand, load, searches
+    from normbench.suite.only import select, select_searches
+
+    loaded, store = load(suite), open_store(results)
+    if loaded.tune is None:
+        return loaded, select(expand(loaded), only or []), [], store
+    return loaded, [], select_searches(searches(loaded), only or []), store
+
+
+def _plan(
+    suite: str,
+    results: str | None,
+    data: Path | None,
+    only: list[str] | None,
+    *,
+    retry: bool = False,
+    accept_versions: bool = False,
+) -> tuple[Suite, list[Trial], Store, Plan]:
+    """The trials are those of the suite's grid: where it tunes, final ones with the tuned settings still open."""
+    from normbench.plan.plan import make
+
+    loaded, trials, searches, store = wanted(suite, results, only)
+    made = make(
+        loaded.name, trials, store, data_folder(data), searches=searches, retry=retry, accept_versions=accept_versions
+    )
+    return loaded, trials or [trial for search in searches for _, trial in search.finals], store, made
+
+
+def _logs(store: Store, suite: str) -> dict[str, str]:
+    """The last lines of each trial's log, by id."""
+    return {
+        r["trial_id"]: "\n".join("        | " + line for line in r["log"].splitlines()[-12:])
+        for r in store.rows([suite], ["trial_id", "log"])
+    }
+
+
+def warn(store: Store) -> None:
+    """Name the files that could not be read."""
+    for path, problem in store.problems.items():
+        print(f"bench: {path} is left out: {problem}", file=sys.stderr)
+
+
+def new_console() -> Console:
+    from rich.console import Console
+
+    return Console()
