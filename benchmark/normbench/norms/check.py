@@ -10,7 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from normbench.norms._measure import Measured, measure, sizes_of
+from normbench.norms._bench import sizes_of
+from normbench.norms._measure import Measured, measure
 from normbench.norms.base import Claims, Norm
 
 __all__ = ["Measured", "Row", "check", "compare", "evaluate", "measure", "sizes_of"]

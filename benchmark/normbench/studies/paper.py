@@ -7,75 +7,46 @@ interval that it would have on 32 images, which Table 1 fits, and on 10,000. Our
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from normbench.board import Board, Comparison, Entry, Metric, Pair, t_interval, wilson
+from normbench.board import Board, Metric, t_interval, wilson
 from normbench.pages.charts import Axis, Line, facets, fit
 from normbench.studies._charts import Series, around, beside, curves
-from normbench.studies._stats import Estimate, together
+from normbench.studies._paper import (
+    CITED,
+    CONV,
+    DRIFT,
+    NORM,
+    WEIGHTS,
+    Claim,
+    Column,
+    Ours,
+    accuracy_claims,
+    attacks_of,
+    bims_of,
+    columns_of,
+    gap,
+    growth_claims,
+    printed_dataset,
+    tested,
+    verdict,
+)
+from normbench.studies._stats import Estimate
 from normbench.studies._sun2020 import BATCH, PROTOCOL, SLIPS, TABLES, TITLES, WHOLE
 from normbench.studies.base import (
     Cell,
     Evidence,
     Figure,
     Question,
-    Record,
     Row,
     Section,
     Table,
-    Verdict,
     failures,
     percent,
     points,
     probability,
 )
-
-#: The first norm and the first convolution of the first residual block, of which the paper's figures are.
-CONV, NORM = "layer1.0.conv1", "layer1.0.bn1"
-WEIGHTS = "weight-norm.raw"
-DRIFT = "norm-input"
-#: Noise and BIM that are set beside the printed numbers: as the paper's reference ran them where that was run, else in
-#: pixel space.
-CITED = ("galloway[noise]", "galloway[linf]")
-Column = tuple[str, bool]
-
-
-@dataclass(frozen=True)
-class Ours:
-    """One column of the paper's table, as run here."""
-
-    entry: Entry
-    records: tuple[Record, ...]
-
-    def seeds(self, *metrics: Metric) -> dict[int, float]:
-        """Seed -> value of the first metric, less the second where there is one."""
-        found = {}
-        for r in self.records:
-            values = [r.run.values.get(m.key) for m in metrics]
-            if None not in values:
-                first, *others = [v for v in values if v is not None]
-                found[r.run.seed] = first - math.fsum(others)
-        return found
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement of the paper about one method: what was printed, and the difference here that is above zero where it
-    holds.
-    """
-
-    text: str
-    method: str
-    printed: str
-    here: Comparison
-    percent: bool = True
-
-    @property
-    def verdict(self) -> str:
-        return {"higher": "holds here", "lower": "the opposite holds here"}.get(self.here.verdict, self.here.verdict)
 
 
 class Paper(Question):
@@ -99,63 +70,22 @@ class Paper(Question):
     )
 
     def fits(self, found: Evidence) -> bool:
-        return any(_columns(found, b) for b in found.boards)
+        return any(columns_of(found, b) for b in found.boards)
 
     def sections(self, found: Evidence) -> Iterator[Section]:
         for board in found.boards:
-            if columns := _columns(found, board):
+            if columns := columns_of(found, board):
                 yield _section(found, board, columns)
-
-
-#: Networks that were trained for less, as in a smoke test, stand beside no printed number.
-LEAST_EPOCHS = 5
-
-
-def printed_dataset(name: str) -> str | None:
-    """`cifar10` for `cifar10` and `cifar10-jpeg`: the table that results on a dataset stand beside; None for others."""
-    match = re.fullmatch(r"(cifar100?)(-[\w-]+)?", name)
-    return match[1] if match else None
-
-
-def _columns(found: Evidence, board: Board) -> dict[Column, Ours]:
-    """The paper's columns among a board's entries; empty unless two methods have both, with noise and BIM. Of several
-    settings of a column, the first.
-    """
-    noise, bim = _attacks(board)
-    if printed_dataset(board.dataset) is None or noise is None or bim is None:
-        return {}
-    by_id = found.by_id
-    columns: dict[Column, Ours] = {}
-    for entry in board.entries:
-        methods = entry.methods[:1] if entry.methods[1:] == ("none",) else entry.methods
-        records = tuple(by_id[r.trial_id] for r in entry.runs if r.trial_id in by_id)
-        long_enough = entry.spec["train"]["epochs"] >= LEAST_EPOCHS
-        if len(methods) == 1 and methods[0] in {"bn", "gn", "ln", "wn"} and records and long_enough:
-            columns.setdefault((methods[0], bool(entry.spec["train"]["weight_decay"])), Ours(entry, records))
-    both = [m for m in ("bn", "gn", "ln", "wn") if (m, False) in columns and (m, True) in columns]
-    return {(m, wd): columns[m, wd] for m in both for wd in (False, True)} if len(both) > 1 else {}
-
-
-def _attacks(board: Board) -> tuple[Metric | None, Metric | None]:
-    cited = [next((m for m in board.of("robust") if m.attack == name), None) for name in CITED]
-    if None not in cited:
-        return cited[0], cited[1]
-    noise = next((m for m in board.of("robust") if m.threat == "noise" and m.attack.partition("[")[0] == "noise"), None)
-    return noise, next(iter(_bims(board)), None)
-
-
-def _bims(board: Board) -> list[Metric]:
-    return [m for m in board.of("robust") if m.attack.partition("[")[0] == "bim"]
 
 
 def _section(found: Evidence, board: Board, columns: Mapping[Column, Ours]) -> Section:
     dataset = printed_dataset(board.dataset) or ""
-    noise, bim = _attacks(board)
+    noise, bim = attacks_of(board)
     clean = board.headline("clean")
     assert noise is not None  # noqa: S101
     assert bim is not None  # noqa: S101
     assert clean is not None  # noqa: S101
-    claims = _tested([*_accuracy_claims(dataset, columns, clean, noise, bim), *_growth_claims(columns)])
+    claims = tested([*accuracy_claims(dataset, columns, clean, noise, bim), *growth_claims(columns)])
     records = found.on(board)
     tables = [_side_by_side(dataset, columns, clean, noise, bim), _claims(claims), _printed_alone(dataset)]
     tables += [t for t in (_sizes(board, dataset, columns), _protocol(board, columns)) if t]
@@ -206,89 +136,6 @@ def _text(by_seed: Mapping[int, float]) -> str:
         return "–"
     values = list(by_seed.values())
     return Estimate.of(math.fsum(values) / len(values), t_interval(values)).text(100)
-
-
-_ANY = Metric("difference", "clean", "difference")
-
-
-def _difference(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison:
-    """Not judged yet: see `_tested`."""
-    return Comparison(_ANY, tuple(Pair(s, a[s], b[s]) for s in sorted(a.keys() & b.keys())), None)
-
-
-def _accuracy_claims(
-    dataset: str, columns: Mapping[Column, Ours], clean: Metric, noise: Metric, bim: Metric
-) -> Iterable[Claim]:
-    for method in dict.fromkeys(m for m, _ in columns):
-        without, with_ = columns[method, False], columns[method, True]
-        a, b = TABLES[dataset][method, False], TABLES[dataset][method, True]
-        yield Claim(
-            "weight decay raises clean accuracy",
-            method,
-            _gap(b.clean, a.clean),
-            _difference(with_.seeds(clean), without.seeds(clean)),
-        )
-        for text, other, x, y in (
-            ("weight decay lowers the loss by noise (Acc-Diff1)", noise, a.diff1, b.diff1),
-            ("weight decay lowers the loss by BIM (Acc-Diff2)", bim, a.diff2, b.diff2),
-        ):
-            yield Claim(
-                text,
-                method,
-                f"{100 * (x - y):+.2f}",
-                _difference(without.seeds(clean, other), with_.seeds(clean, other)),
-            )
-
-
-def _growth_claims(columns: Mapping[Column, Ours]) -> Iterable[Claim]:
-    """Figure 3, as factors in octaves: the weight of the first convolution grows, and less with weight decay."""
-    for method in dict.fromkeys(m for m, _ in columns):
-        without, with_ = (_grown(columns[method, wd]) for wd in (False, True))
-        if without:
-            nothing = dict.fromkeys(without, 0.0)
-            yield Claim(
-                "without weight decay the norm of the weights grows (octaves)",
-                method,
-                "grows (Figure 3)",
-                _difference(without, nothing),
-                percent=False,
-            )
-            yield Claim(
-                "with weight decay it grows less (octaves)",
-                method,
-                "grows less (Figure 3)",
-                _difference(without, with_),
-                percent=False,
-            )
-
-
-def _grown(ours: Ours) -> dict[int, float]:
-    """Seed -> log2 of the norm at the end over that at the start, of the paper's convolution where it was recorded,
-    else of all weights.
-    """
-    found = {}
-    for r in ours.records:
-        curve = r.curves.get((WEIGHTS, CONV)) or r.curves.get((WEIGHTS, "")) or ()
-        if len(curve) > 1 and curve[0][1] > 0 and curve[-1][1] > 0:
-            found[r.run.seed] = math.log2(curve[-1][1] / curve[0][1])
-    return found
-
-
-def _tested(claims: Sequence[Claim]) -> list[Claim]:
-    """The claims, all judged at once; those in octaves among themselves, as they vary on another scale."""
-    made = list(claims)
-    for scale in (True, False):
-        own = [i for i, c in enumerate(claims) if c.percent is scale]
-        for i, here in zip(own, together(_ANY, [claims[i].here.pairs for i in own]), strict=True):
-            made[i] = replace(claims[i], here=here)
-    return made
-
-
-def verdict(claims: Sequence[Claim]) -> Verdict:
-    said = [c.here.verdict for c in claims]
-    if "lower" in said:
-        return "no"
-    return "yes" if said and set(said) == {"higher"} else "cannot be told"
 
 
 def _answer(claims: Sequence[Claim]) -> str:
@@ -344,10 +191,6 @@ def _claims(claims: Sequence[Claim]) -> Table:
     )
 
 
-def _gap(a: float, b: float) -> str:
-    return f"{100 * (a - b):+.2f}"
-
-
 def _printed_alone(dataset: str) -> Table:
     """What the print by itself can tell of weight decay."""
     rows: list[Row] = []
@@ -357,7 +200,7 @@ def _printed_alone(dataset: str) -> Table:
             spans = [printed_interval(x, y, n) for n in (BATCH, WHOLE)]
             told = ["apart" if not low <= 0 <= high else "cannot be told apart" for low, high in spans]
             shown = (f"[{100 * low:+.1f}, {100 * high:+.1f}]: {t}" for (low, high), t in zip(spans, told, strict=True))
-            rows.append((Cell(f"{method.upper()}, {what}"), _gap(x, y), *shown))
+            rows.append((Cell(f"{method.upper()}, {what}"), gap(x, y), *shown))
     title, multiples = TITLES[dataset]
     caption = (
         "With weight decay less without, percentage points, and the 95 % interval that the difference would have "
@@ -379,7 +222,7 @@ def printed_interval(a: float, b: float, n: int) -> tuple[float, float]:
 
 def _sizes(board: Board, dataset: str, columns: Mapping[Column, Ours]) -> Table | None:
     """BIM at all sizes, since the paper names none."""
-    metrics = _bims(board)
+    metrics = bims_of(board)
     if len(metrics) < 2:
         return None
     rows: list[Row] = [

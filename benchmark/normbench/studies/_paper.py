@@ -1,0 +1,185 @@
+"""The source paper's findings, held against results: its columns among a board's entries, and its claims about them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from normbench.board import Board, Comparison, Entry, Metric, Pair
+from normbench.studies._stats import together
+from normbench.studies._sun2020 import TABLES
+from normbench.studies.base import Evidence, Record, Verdict
+
+#: The first norm and the first convolution of the first residual block, of which the paper's figures are.
+CONV, NORM = "layer1.0.conv1", "layer1.0.bn1"
+WEIGHTS = "weight-norm.raw"
+DRIFT = "norm-input"
+#: Noise and BIM that are set beside the printed numbers: as the paper's reference ran them where that was run, else in
+#: pixel space.
+CITED = ("galloway[noise]", "galloway[linf]")
+Column = tuple[str, bool]
+
+
+@dataclass(frozen=True)
+class Ours:
+    """One column of the paper's table, as run here."""
+
+    entry: Entry
+    records: tuple[Record, ...]
+
+    def seeds(self, *metrics: Metric) -> dict[int, float]:
+        """Seed -> value of the first metric, less the second where there is one."""
+        found = {}
+        for r in self.records:
+            values = [r.run.values.get(m.key) for m in metrics]
+            if None not in values:
+                first, *others = [v for v in values if v is not None]
+                found[r.run.seed] = first - math.fsum(others)
+        return found
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper about one method: what was printed, and the difference here that is above zero where it
+    holds.
+    """
+
+    text: str
+    method: str
+    printed: str
+    here: Comparison
+    percent: bool = True
+
+    @property
+    def verdict(self) -> str:
+        return {"higher": "holds here", "lower": "the opposite holds here"}.get(self.here.verdict, self.here.verdict)
+
+
+#: Networks that were trained for less, as in a smoke test, stand beside no printed number.
+LEAST_EPOCHS = 5
+
+
+def printed_dataset(name: str) -> str | None:
+    """`cifar10` for `cifar10` and `cifar10-jpeg`: the table that results on a dataset stand beside; None for others."""
+    match = re.fullmatch(r"(cifar100?)(-[\w-]+)?", name)
+    return match[1] if match else None
+
+
+def columns_of(found: Evidence, board: Board) -> dict[Column, Ours]:
+    """The paper's columns among a board's entries; empty unless two methods have both, with noise and BIM. Of several
+    settings of a column, the first.
+    """
+    noise, bim = attacks_of(board)
+    if printed_dataset(board.dataset) is None or noise is None or bim is None:
+        return {}
+    by_id = found.by_id
+    columns: dict[Column, Ours] = {}
+    for entry in board.entries:
+        methods = entry.methods[:1] if entry.methods[1:] == ("none",) else entry.methods
+        records = tuple(by_id[r.trial_id] for r in entry.runs if r.trial_id in by_id)
+        long_enough = entry.spec["train"]["epochs"] >= LEAST_EPOCHS
+        if len(methods) == 1 and methods[0] in {"bn", "gn", "ln", "wn"} and records and long_enough:
+            columns.setdefault((methods[0], bool(entry.spec["train"]["weight_decay"])), Ours(entry, records))
+    both = [m for m in ("bn", "gn", "ln", "wn") if (m, False) in columns and (m, True) in columns]
+    return {(m, wd): columns[m, wd] for m in both for wd in (False, True)} if len(both) > 1 else {}
+
+
+def attacks_of(board: Board) -> tuple[Metric | None, Metric | None]:
+    cited = [next((m for m in board.of("robust") if m.attack == name), None) for name in CITED]
+    if None not in cited:
+        return cited[0], cited[1]
+    noise = next((m for m in board.of("robust") if m.threat == "noise" and m.attack.partition("[")[0] == "noise"), None)
+    return noise, next(iter(bims_of(board)), None)
+
+
+def bims_of(board: Board) -> list[Metric]:
+    return [m for m in board.of("robust") if m.attack.partition("[")[0] == "bim"]
+
+
+DIFFERENCE = Metric("difference", "clean", "difference")
+
+
+def difference(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison:
+    """Not judged yet: see `tested`."""
+    return Comparison(DIFFERENCE, tuple(Pair(s, a[s], b[s]) for s in sorted(a.keys() & b.keys())), None)
+
+
+def accuracy_claims(
+    dataset: str, columns: Mapping[Column, Ours], clean: Metric, noise: Metric, bim: Metric
+) -> Iterable[Claim]:
+    for method in dict.fromkeys(m for m, _ in columns):
+        without, with_ = columns[method, False], columns[method, True]
+        a, b = TABLES[dataset][method, False], TABLES[dataset][method, True]
+        yield Claim(
+            "weight decay raises clean accuracy",
+            method,
+            gap(b.clean, a.clean),
+            difference(with_.seeds(clean), without.seeds(clean)),
+        )
+        for text, other, x, y in (
+            ("weight decay lowers the loss by noise (Acc-Diff1)", noise, a.diff1, b.diff1),
+            ("weight decay lowers the loss by BIM (Acc-Diff2)", bim, a.diff2, b.diff2),
+        ):
+            yield Claim(
+                text,
+                method,
+                f"{100 * (x - y):+.2f}",
+                difference(without.seeds(clean, other), with_.seeds(clean, other)),
+            )
+
+
+def growth_claims(columns: Mapping[Column, Ours]) -> Iterable[Claim]:
+    """Figure 3, as factors in octaves: the weight of the first convolution grows, and less with weight decay."""
+    for method in dict.fromkeys(m for m, _ in columns):
+        without, with_ = (_grown(columns[method, wd]) for wd in (False, True))
+        if without:
+            nothing = dict.fromkeys(without, 0.0)
+            yield Claim(
+                "without weight decay the norm of the weights grows (octaves)",
+                method,
+                "grows (Figure 3)",
+                difference(without, nothing),
+                percent=False,
+            )
+            yield Claim(
+                "with weight decay it grows less (octaves)",
+                method,
+                "grows less (Figure 3)",
+                difference(without, with_),
+                percent=False,
+            )
+
+
+def _grown(ours: Ours) -> dict[int, float]:
+    """Seed -> log2 of the norm at the end over that at the start, of the paper's convolution where it was recorded,
+    else of all weights.
+    """
+    found = {}
+    for r in ours.records:
+        curve = r.curves.get((WEIGHTS, CONV)) or r.curves.get((WEIGHTS, "")) or ()
+        if len(curve) > 1 and curve[0][1] > 0 and curve[-1][1] > 0:
+            found[r.run.seed] = math.log2(curve[-1][1] / curve[0][1])
+    return found
+
+
+def tested(claims: Sequence[Claim]) -> list[Claim]:
+    """The claims, all judged at once; those in octaves among themselves, as they vary on another scale."""
+    made = list(claims)
+    for percent in (True, False):
+        own = [i for i, c in enumerate(claims) if c.percent is percent]
+        for i, here in zip(own, together(DIFFERENCE, [claims[i].here.pairs for i in own]), strict=True):
+            made[i] = replace(claims[i], here=here)
+    return made
+
+
+def verdict(claims: Sequence[Claim]) -> Verdict:
+    said = [c.here.verdict for c in claims]
+    if "lower" in said:
+        return "no"
+    return "yes" if said and set(said) == {"higher"} else "cannot be told"
+
+
+def gap(a: float, b: float) -> str:
+    return f"{100 * (a - b):+.2f}"
