@@ -2,9 +2,9 @@
 
     python -m normbench.plan.digests        # a line a module of this package: its name and its digest
 
-A digest is of the syntax tree, in a form of our own that no interpreter changes: comments, docstrings, formatting and
-a plug-in's prose and claims, none of which decides a number, are left out, as is whatever Python versions write in
-different ways (`ast.unparse` quotes f-strings differently from 3.12 on; `ast.dump` leaves out other fields).
+A digest is of the syntax tree, in a form of our own that no interpreter changes. What decides no number is left out:
+comments, docstrings, formatting, and a plug-in's prose and claims. So is what versions of Python write in different
+ways: `ast.unparse` quotes f-strings differently from 3.12 on; `ast.dump` leaves out other fields.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 
 #: Class variables that describe a plug-in and decide nothing.
 _PROSE = {"summary", "source", "claims", "equation", "family", "cost", "aliases"}
-#: What finds, names and describes plug-ins decides nothing either.
+#: Code that finds, names and describes plug-ins decides nothing either.
 _MACHINERY = ("errors", "paths", "spec")
-#: Fields of syntax trees that say where a name is used or how a text was quoted, which the rest of the tree says too.
+#: Fields of syntax trees that say where a name is used or how a text was quoted. The rest of the tree says so too.
 _SILENT = {"ctx", "kind", "type_comment", "type_ignores"}
 
 
@@ -72,7 +72,7 @@ def canonical(node: Any) -> str:
 
 
 def _parts(values: Iterable[ast.expr]) -> list[ast.expr]:
-    """Those of an f-string, texts side by side as one: versions differ in where they cut them."""
+    """The parts of an f-string. Texts side by side become one: versions differ in where they cut them."""
     parts: list[ast.expr] = []
     for value in values:
         last = parts[-1] if parts else None
@@ -84,7 +84,7 @@ def _parts(values: Iterable[ast.expr]) -> list[ast.expr]:
 
 
 def _constant(value: Any) -> str:
-    """A literal. Texts in ASCII: which characters `repr` escapes depends on the version's Unicode tables."""
+    """A literal. Texts are in ASCII, since it depends on a version's Unicode tables which characters `repr` escapes."""
     return f"{type(value).__name__} {json.dumps(value) if isinstance(value, str) else repr(value)}"
 
 

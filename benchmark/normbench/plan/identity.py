@@ -29,7 +29,7 @@ from normbench.spec.architectures import builder, unknown
 from normbench.spec.outcome import Outcome
 from normbench.spec.trial import PROTOCOL, Trial, digest
 
-#: What every network is built by, besides the file of its family.
+#: The module that builds every network, together with the file of its family.
 CONSTRUCTION = "normbench.lab.network.construct"
 LIBRARIES = ("torch", "timm", "foolbox", "numpy", "pillow")
 
@@ -69,15 +69,15 @@ class Identity:
         return {"hash": self.hash, **self.parts()}
 
     def placed(self, outcome: Outcome) -> Identity:
-        """With what was known once the trial had its place."""
+        """This identity with what is known once the trial has its place: device class and precision."""
         facts = outcome.provenance
         return replace(self, device_class=facts.get("device"), precision=facts.get("precision"))
 
     def changes_since(self, stored: Mapping[str, Any], *, accept_versions: bool = False) -> list[str]:
-        """Why a result stored with these parts is stale, one line a cause; empty when it is good.
+        """Why a result stored with these parts is stale: a line for each cause, none when the result is good.
 
-        A dataset that is not on this machine yet (`data` is None) is taken to be the same. accept_versions: a library
-        of another version is no cause.
+        A dataset that is not on this machine yet (`data` is None) counts as unchanged. accept_versions: a library of
+        another version is no cause.
         """
         reasons = []
         if self.no_choice != stored.get("no_choice", ""):

@@ -1,7 +1,7 @@
 """What a suite still has to run: each planned trial is cached, stale or missing, with the reason.
 
-A suite with `tune` is planned twice: the final trials of a search are known once each of its candidates has a row that
-stands.
+A suite with `tune` is planned twice: the final trials of a search are known only when each of its candidates has a row
+that is good.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class State(StrEnum):
     MISSING = "missing"
 
 
-#: Ends that say nothing about the method; such a trial is run again by itself.
+#: Ends that say nothing about the method. A trial that ended so is run again without being asked for.
 UNFINISHED = {Status.KILLED}
-#: Ends that another try may change, run again on request (`--retry`).
+#: Ends that another try may change. A trial that ended so is run again on request (`--retry`).
 RETRIABLE = {Status.ERROR, Status.OUT_OF_MEMORY, Status.TIMED_OUT, Status.KILLED}
 
-#: Stored trials of one norm, seed and model that a missing one is compared with at most: a hint need not cost more than
-#: the plan.
+#: A missing trial is compared with at most so many stored ones of its norm, seed and model: a hint must not cost more
+#: than the plan.
 _CANDIDATES = 200
 _NONE = "not set"
 
@@ -54,10 +54,10 @@ class Item:
     reasons: tuple[str, ...]
     stored: dict[str, Any] | None
     estimate: float | None
-    """Seconds that it should take, from earlier trials; None when there is none to go by."""
+    """Seconds that it should take, judged by earlier trials; None without such trials."""
     no_choice: Choice | None = None
-    """Of a final trial that is not run but recorded at once, as tuning chose no settings for it: the choice that
-    failed.
+    """Of a final trial for which tuning could choose no settings: the choice that failed. The trial is not run; its row
+    is written at once.
     """
     search: TuningSearch | None = None
     """Of a candidate: the search that it belongs to."""
@@ -65,8 +65,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Tuning:
-    """A search and where it stands. `choice` is None until all of its candidates have rows; `waiting`: seconds that
-    each final trial should take then.
+    """A search and how far it is. `choice` is None until all of its candidates have rows. `waiting`: seconds that each
+    final trial should take after that.
     """
 
     search: TuningSearch
@@ -78,10 +78,10 @@ class Tuning:
 class Plan:
     suite: str
     items: tuple[Item, ...]
-    """Candidates first; of final trials those that are known."""
+    """The candidates, then the final trials that are known."""
     tuning: tuple[Tuning, ...] = ()
     datasets: Mapping[str, Images] = field(default_factory=dict)
-    """By fingerprint, of those that final trials are tested on and that are on this machine."""
+    """The datasets by their fingerprint, of those that final trials are tested on and that are on this machine."""
 
     def count(self, state: State) -> int:
         return sum(i.state is state for i in self.items)
@@ -92,7 +92,7 @@ class Plan:
 
     @property
     def estimate(self) -> float | None:
-        """Seconds of trial time still to run, one trial after the other; None when no earlier trial tells."""
+        """Seconds of trial time still to run, one trial after the other; None where no earlier trial tells."""
         times = [i.estimate for i in self.todo if not i.no_choice] + [
             seconds for t in self.tuning for seconds in t.waiting
         ]
@@ -233,8 +233,8 @@ class _Planner:
         )
 
     def wait(self, trial: Trial) -> float | None:
-        """The estimate of a final trial that is not known yet. That its data are there, test split and all, shows now
-        and not after hours of tuning.
+        """Seconds that a final trial should take, which is not known yet. Its data, the test split included, are looked
+        for now: if they are missing, that shows before hours of tuning.
         """
         self._fingerprints.of(trial)
         return self._paces.estimate(trial)
@@ -260,15 +260,15 @@ class _Planner:
 
 
 class Fingerprints:
-    """Content fingerprints of datasets, each computed once; of the training split alone for trials that see no
-    other.
+    """Fingerprints of what datasets hold, each computed once. Trials that see only the training split have a
+    fingerprint of that split.
     """
 
     def __init__(self, data_dir: Path | None, *, download: bool) -> None:
         self._data_dir, self._download = data_dir, download
         self._known: dict[tuple[Any, ...], str | None] = {}
         self.datasets: dict[str, Images] = {}
-        """What there is in those with a test split, by fingerprint."""
+        """What the datasets with a test split hold, by fingerprint."""
 
     def of(self, trial: Trial) -> str | None:
         """None when the dataset is not on this machine and may not be fetched."""
@@ -283,9 +283,7 @@ class Fingerprints:
 
 
 class _Nearest:
-    """What the most similar stored trial did otherwise. Each stored specification is read once, and not before it is
-    asked for.
-    """
+    """How the most similar stored trial differs. Each stored specification is read once, when it is asked for."""
 
     def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
         self._texts: dict[tuple[Any, ...], list[str]] = {}
@@ -324,8 +322,8 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 class _Paces:
-    """Seconds a trial, learnt from rows: scaled by epochs, among trials of the same stage, model, width and norm, else
-    of the same model and width.
+    """Seconds that a trial takes, learnt from rows and scaled by epochs. Rows of the same stage, model, width and norm
+    count; without any, those of the same model and width.
     """
 
     def __init__(self, rows: Iterable[dict[str, Any]]) -> None:

@@ -20,7 +20,9 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit(root: Path | None) -> dict[str, Any]:
-    """Of the repository whose work tree is `root`: of no other that it may lie in, and whatever git was told before."""
+    """Commit and state of the repository whose work tree is `root`; never of another that `root` may lie in, or that
+    git was told to use.
+    """
     try:
         if root is None or Path(_git(root, "rev-parse", "--show-toplevel").rstrip("\n")).resolve() != root.resolve():
             return {"commit": None, "dirty": None}
@@ -32,7 +34,9 @@ def _commit(root: Path | None) -> dict[str, Any]:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """What git says of `root`. Variables such as GIT_DIR, which hooks have set, would have it speak of another."""
+    """The answer of git for `root`, without variables such as GIT_DIR: hooks set them, and they name another
+    repository.
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     return subprocess.run(
         ["git", *arguments], cwd=root, env=environment, capture_output=True, text=True, check=True

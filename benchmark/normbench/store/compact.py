@@ -1,4 +1,4 @@
-"""Upkeep of a results folder: many shards into one file, and out with what nothing refers to."""
+"""Upkeep of a results folder: bring many shards into one file, and remove what nothing refers to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from normbench.store.leases import ALL, PREFIX, Leases
 from normbench.store.schema import SCHEMA
 from normbench.store.store import ASIDE, Store, StoreError, compact_name, is_compact, to_bytes
 
-#: Seconds after which a temporary file belongs to no living write: the longest that a write may take, many times over.
+#: After so many seconds a temporary file belongs to no living write: no write takes nearly as long.
 LEFT_OVER = 600.0
 
 
@@ -48,10 +48,10 @@ def compact(store: Store, suite: str) -> Compacted:
         removed = 0
         for name in sorted(
             (n for n in used if n != target), key=lambda n: not is_compact(n)
-        ):  # older compact files first: while shards stand, they count
+        ):  # older compact files go first: while shards are there, they count
             if (
                 now.get(name) == before[name]
-            ):  # a shard that was written again meanwhile is newer than the row that was compacted
+            ):  # a shard may have been written again meanwhile, and is then newer than the compacted row
                 store.drop(name)
                 removed += 1
         return Compacted(suite, target, table.num_rows, removed)
@@ -74,8 +74,8 @@ class Garbage:
 
 
 def garbage(store: Store, *, broken: bool = False, unplanned: tuple[str, Iterable[str]] | None = None) -> list[Garbage]:
-    """What may go: left-over temporary files and leases; with `broken`, shards that were set aside; with `unplanned` (a
-    suite and the ids that it plans), results of trials that it plans no longer.
+    """What may be removed: left-over temporary files and leases; with `broken`, also shards that were set aside; with
+    `unplanned` (a suite and the ids that it plans), also results of trials that the suite plans no longer.
     """
     found = []
     now = time.time()
@@ -107,8 +107,8 @@ def garbage(store: Store, *, broken: bool = False, unplanned: tuple[str, Iterabl
 
 
 def collect(store: Store, found: Iterable[Garbage]) -> None:
-    """Remove what `garbage` found. Rows go by writing their file anew without them. Raises `LeaseError` while a run
-    works on a suite with such rows.
+    """Remove what `garbage` found. To remove rows, their file is written anew without them. Raises `LeaseError` while a
+    run works on a suite with such rows.
     """
     for item in sorted(found, key=lambda g: not is_compact(g.name)):  # a shard hides the row in a compact file
         suite, _, name = item.name.rpartition("/")

@@ -23,9 +23,9 @@ from normbench.errors import BenchError
 
 #: `s3://bucket/prefix` and the like; a drive letter is no scheme.
 REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-#: Filesystems on which an object appears whole when its upload ends, and which have no rename.
+#: Filesystems that have no rename, and where an object appears whole when its upload ends.
 OBJECT_STORES = {"s3", "gcs", "abfs"}
-#: Seconds between two looks at a folder, and after which whoever tried to create a file there counts as dead.
+#: Seconds between two looks at a folder, and seconds after which a process that tried to create a file counts as dead.
 POLL = 0.1
 STALLED = 60.0
 
@@ -38,7 +38,7 @@ class FilesError(BenchError):
 
 @dataclass(frozen=True)
 class Entry:
-    """A file or folder, by its own name. `modified` is Unix time, of the machine that keeps the file."""
+    """A file or folder, by its own name. `modified`: Unix time by the clock of the machine that keeps the file."""
 
     name: str
     is_folder: bool
@@ -68,8 +68,8 @@ class Files(ABC):
 
     @abstractmethod
     def create(self, folder: str, names: Iterable[str], content: bytes) -> set[str]:
-        """Write those of the files of a folder that are absent. Returns their names: of processes that create a file
-        at once, one gets it. A reader may see such a file empty for a moment.
+        """Write those of these files that the folder lacks, and return their names. If several processes create a file
+        at once, one of them gets it. A reader may see such a file empty for a moment.
         """
 
     @abstractmethod
@@ -202,8 +202,8 @@ class RemoteFiles(Files):
 
     def create(self, folder: str, names: Iterable[str], content: bytes) -> set[str]:
         # pyarrow has no conditional put, so each process puts a try of its own beside the file, then lists the folder.
-        # Of two at least one sees the other's try, or the file that came of it. The try that sorts later is withdrawn;
-        # the other process waits until it is. Times of tries are of the clock of whoever keeps the files.
+        # Of two processes at least one sees the other's try, or the file that came of it. The process whose try sorts
+        # later withdraws it; the other one waits for that. Times of tries are by the clock of whoever keeps the files.
         me, began = uuid.uuid4().hex, time.monotonic()
         tries = {name: f"{folder}/.{name}.{me}.tmp" for name in names}
         try:
@@ -242,7 +242,7 @@ class RemoteFiles(Files):
 
 
 def each(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """What the function returns for each item, sixteen at a time: far from here, a call is mostly a wait."""
+    """Call the function for each item, sixteen at a time: with a remote folder, a call is mostly waiting."""
     with ThreadPoolExecutor(16) as pool:
         return list(pool.map(function, items))
 

@@ -4,10 +4,10 @@ A lease is a small file in a suite's folder that says whose it is: `.lease-<tria
 suite. It is created only where it is absent, so one process has it. Beside its leases a process keeps
 `.lease-<process>`, which it writes again every few seconds: its beat.
 
-A lease is void when its process is gone, or, where that is of another machine, when its beat has not moved for a
-minute. To remove a void lease, a process first creates `<lease>-<its owner>`; so nobody removes the lease that another
-has created in its place meanwhile. Leases save work and order deletions; that a row is whole never depends on them,
-since each file is replaced in one step.
+A lease is void when its process is gone. A process of another machine counts as gone when its beat has not moved for a
+minute. To remove a void lease, a process first creates `<lease>-<its owner>`; so nobody removes a lease that another
+process has created in its place meanwhile. Leases save work, and order deletions. Rows are whole without them, since
+each file is replaced in one step.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from pydantic import BaseModel, Field
 from normbench.errors import BenchError
 from normbench.store.files import POLL, Entry, Files, each
 
-#: Seconds between beats, and without one until the leases of a process of another machine are void.
+#: Seconds between beats, and seconds without a beat after which the leases of another machine's process are void.
 BEAT = 10.0
 SILENCE = 60.0
-#: Seconds by the clock after which they are void at once, without watching; far above what clocks of two machines
-#: differ by.
+#: If the last beat is older than so many seconds, they are void at once, without watching. Clocks of two machines
+#: differ by far less.
 ABANDONED = 3600.0
-#: Instead of trials: the whole suite.
+#: The key of a lease on the whole suite, in place of a trial's id.
 ALL = "suite"
 PREFIX = ".lease-"
 
@@ -47,7 +47,9 @@ class LeaseError(BenchError):
 
 
 class Lease(BaseModel, frozen=True):
-    """That a process works on `key`: a trial, or the whole suite. `started` tells it from a later one of its number."""
+    """A process works on `key`: a trial, or the whole suite. `started` tells the process from a later one with its
+    number.
+    """
 
     key: str = ""
     owner: str = Field("", pattern="^[0-9a-f]{32}$")
@@ -86,8 +88,8 @@ class Leases(contextlib.AbstractContextManager["Leases"]):
             self._files.remove(self._file(self._own.owner))
 
     def take(self, trial_ids: Iterable[str]) -> tuple[set[str], list[Lease]]:
-        """Hold those of the trials that nobody else holds, and no others. Returns them, and the leases on the rest.
-        Raises `LeaseError` where nothing can be written.
+        """Take a lease on each trial that nobody else holds. Returns these trials, and the leases of others on the
+        rest. Raises `LeaseError` where nothing can be written.
         """
         try:
             if not self._beats.is_alive():
@@ -101,7 +103,7 @@ class Leases(contextlib.AbstractContextManager["Leases"]):
 
     def _take(self, wanted: set[str]) -> tuple[set[str], list[Lease]]:
         self._release(self._held - wanted)
-        while True:  # another look follows each creation: it shows who holds the suite, or trials of it
+        while True:  # look again after each creation: it shows who holds the suite, or trials of it
             others = [o for o in self.others() if ALL in wanted or o.key in wanted | {ALL}]
             theirs = {o.key for o in others}
             if ALL in theirs or (others and ALL in wanted):
@@ -111,7 +113,7 @@ class Leases(contextlib.AbstractContextManager["Leases"]):
             missing = wanted - self._held - theirs
             if not missing:
                 return set(self._held), others
-            self._held |= missing  # before they are: what an error leaves is released, too
+            self._held |= missing  # noted before they are created: what an error leaves is released too
             made = self._files.create(self._suite, [PREFIX + key for key in sorted(missing)], self._content)
             self._held -= {key for key in missing if PREFIX + key not in made}
             if len(made) < len(missing):
@@ -140,7 +142,7 @@ class Leases(contextlib.AbstractContextManager["Leases"]):
             time.sleep(1.0)
 
     def _look(self) -> tuple[list[Lease], list[Lease]]:
-        """Leases of other processes, living and void; those that guard a removal come before what they guard."""
+        """Leases of other processes, living and void. One that guards a removal comes before what it guards."""
         entries = [e for e in reversed(self._files.list(self._suite)) if _NAME.fullmatch(e.name)]
         found = dict(zip(entries, each(lambda e: self._known.get(e) or self._read(e.name), entries), strict=True))
         self._known = {e: lease for e, lease in found.items() if lease and lease.owner}
@@ -152,7 +154,9 @@ class Leases(contextlib.AbstractContextManager["Leases"]):
         return sides
 
     def _read(self, name: str) -> Lease | None:
-        """What a file says, if it is there. One that says nothing counts, too: its owner may be about to write."""
+        """The lease that a file holds, if the file is there. An empty file is a lease too: its owner may be about to
+        write.
+        """
         key = {"key": name.removeprefix(PREFIX)}
         try:
             return Lease.model_validate_json(self._files.read(f"{self._suite}/{name}")).model_copy(update=key)
@@ -183,7 +187,7 @@ class Leases(contextlib.AbstractContextManager["Leases"]):
         self._held -= keys
 
     def _drop(self, lease: Lease) -> None:
-        if self._read(PREFIX + lease.key) == lease:  # it may be another's by now
+        if self._read(PREFIX + lease.key) == lease:  # by now it may be the lease of another process
             self._files.remove(self._file(lease.key))
 
     def _beat(self) -> None:
@@ -209,8 +213,8 @@ def machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this machine began, counted by the kernel from its own start, since a clock may be set. None
-    where there is no such process, an empty text where nothing says when.
+    """When a process of this machine began. The kernel counts from its own start, so setting the clock changes nothing.
+    None where there is no such process; an empty text where the system does not say when it began.
     """
     try:
         os.kill(pid, 0)

@@ -1,8 +1,8 @@
-"""Marks: what re-runs said of stored results, beside them in `results/<suite>/reproductions.jsonl`.
+"""Marks: what re-runs said of stored results. They lie beside the results in `results/<suite>/reproductions.jsonl`.
 
-One mark a line, each with the SHA-256 of its own content, in the order of trials: two pull requests that add marks
-seldom touch the same place. Lines are added and never changed. A mark names the very row of the shard that it is
-about, so a shard that is replaced has none.
+Each line is a mark with the SHA-256 of its own content. Lines stand in the order of trials, so that two pull requests
+that add marks seldom touch the same place; they are added and never changed. A mark names its shard's row by a digest,
+so a shard that is replaced has no mark.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def read(files: Files, suite: str) -> tuple[list[Mark], list[str]]:
 
 
 def add(files: Files, suite: str, marks: Iterable[Mark]) -> int:
-    """Add marks to a suite's folder; those that it has already are left as they are. Returns how many are new."""
+    """Add marks to a suite's folder and return how many are new. Marks that the folder has already stay as they are."""
     there = _lines(files, suite)
     new = [line for line in dict.fromkeys(_line(m) for m in marks) if line not in set(there)]
     if new:
@@ -82,7 +82,7 @@ def add(files: Files, suite: str, marks: Iterable[Mark]) -> int:
 
 
 def about(store: Store, suite: str, marks: Iterable[Mark]) -> list[Mark]:
-    """Those of `marks` that are about a shard as it is now; one that was compacted is as it would be alone."""
+    """Those of `marks` that are about a shard as it is now. Compaction does not change a shard's digest."""
     wanted = {m.trial_id for m in marks if TRIAL_ID.fullmatch(m.trial_id)}
     if not wanted:
         return []
@@ -92,8 +92,8 @@ def about(store: Store, suite: str, marks: Iterable[Mark]) -> list[Mark]:
 
 
 def valid(store: Store, suites: Iterable[str] | None = None) -> dict[tuple[str, str], tuple[Mark, ...]]:
-    """The marks of each (suite, trial) that are about the shard as it is now, oldest first. Lines that hold none go to
-    `store.problems`.
+    """The marks of each (suite, trial) that are about the shard as it is now, oldest first. Lines that hold no mark go
+    to `store.problems`.
     """
     found: dict[tuple[str, str], list[Mark]] = {}
     for suite in store.suites() if suites is None else suites:
@@ -106,7 +106,7 @@ def valid(store: Store, suites: Iterable[str] | None = None) -> dict[tuple[str, 
 
 
 def level_of(marks: Iterable[Mark]) -> Level:
-    """What the best of the marks makes of a result."""
+    """The level of trust that the best of the marks gives a result."""
     return max((m.level for m in marks), key=lambda level: level.height, default=Level.SELF_REPORTED)
 
 

@@ -11,8 +11,8 @@ from normbench.store.store import SUITE, Store, shard_name
 
 
 def export(store: Store, target: Store, *, norms: Sequence[str] = (), suites: Sequence[str] = ()) -> list[str]:
-    """Copy the shards of the given methods (labels, or bare method names) and suites to another folder: what a pull
-    request adds.
+    """Copy the shards of the given methods (labels, or bare method names) and suites to another folder, for a pull
+    request.
 
     What a suite says of itself comes along. Returns the names of the shards. Raises `BenchError` when none fits.
     """

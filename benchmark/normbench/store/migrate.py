@@ -1,11 +1,12 @@
-"""Results of an older schema, brought to this one. What was measured is copied as it is.
+"""Bring results of an older schema to this one. What was measured is copied as it is.
 
-Version 2 added the columns `stage`, `measure_seconds` and `attempts`, and `Trial.stage`, so that ids are others.
+Version 2 added the columns `stage`, `measure_seconds` and `attempts`. It added `Trial.stage` too, so trials have other
+ids.
 
-Version 3 added the columns of `of_trial` and `of_identity`, seals a column, and another digest of source code, which no
-version of Python changes; modules got other names. A row of the code that was the last of version 2 has the identity of
-the same code as it was at the first of version 3: `before_3.json` holds the digests of both. A row of older code keeps
-its digests, and is stale as it was before.
+Version 3 added the columns of `of_trial` and `of_identity`, a digest of each column, and a digest of source code that
+is the same under every version of Python. Modules got other names. `before_3.json` holds both digests of the last code
+of version 2, which is the first of version 3. A row of that code gets the new digests. A row of older code keeps its
+own, and stays stale.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from normbench.store.store import Store, StoreError, compact_name, fingerprint_o
 
 #: What a row of version 1 says about the columns that came later.
 _SINCE_1 = {"stage": "final", "measure_seconds": "{}", "attempts": 1}
-#: Where files of versions 1 and 2 had the SHA-256 of their own bytes, computed with zeros in its place.
+#: The key under which files of versions 1 and 2 hold the SHA-256 of their own bytes, computed with zeros in its place.
 _SEAL_KEY = b"normbench.sha256"
 _NO_SEAL = b"0" * 64
 
@@ -49,8 +50,7 @@ class Migrated:
 
 
 def migrate(store: Store) -> Migrated:
-    """Bring every shard of an older schema to this one; what is of this one already stays untouched, so it can be
-    repeated.
+    """Bring every shard of an older schema to this one. Shards of this one stay untouched, so this can be repeated.
 
     A new shard is written and read back before the old one goes. A shard that is damaged, or that is not of the trial
     that it says, stays and is named. Raises `LeaseError` while a run works on a suite.
@@ -100,7 +100,7 @@ def _migrate_one(store: Store, suite: str, name: str, done: Migrated) -> None:
 
 
 def _replace(store: Store, suite: str, name: str, old: bytes, row: dict[str, Any], done: Migrated) -> None:
-    """Write a shard of one row, its marks, and then drop the old one; a later result of the same trial stays."""
+    """Write a shard of one row and its marks, then remove the old shard. A later result of the same trial stays."""
     new = shard_name(suite, row["trial_id"])
     there = store.read(new) if new != name and new in store.shards(suite) else None
     if there is not None and there.column("started")[0].as_py() >= row["started"]:
@@ -169,15 +169,15 @@ def _code_now(trial: Trial, code: Mapping[str, str]) -> dict[str, str]:
 
 @cache
 def _before_3() -> dict[str, Any]:
-    """`then`: digests of each module at the last of version 2, one a kind of interpreter; `now`: of the same code at
-    the first of version 3.
+    """Digests of one and the same code. `then`: those of version 2 for each module, one for each kind of interpreter.
+    `now`: those of version 3.
     """
     found: dict[str, Any] = json.loads(Path(__file__).with_name("before_3.json").read_text())
     return found
 
 
 def _is_sealed(content: bytes) -> bool:
-    """Does a file of version 1 or 2 still have the bytes that were written?"""
+    """Whether a file of version 1 or 2 still has the bytes that were written."""
     start = content.rfind(_SEAL_KEY) + len(_SEAL_KEY) + 2  # Thrift: the key, then a field header and a length
     end = start + len(_NO_SEAL)
     found = hashlib.sha256(content[:start] + _NO_SEAL + content[end:])

@@ -52,8 +52,8 @@ _READING = pa.struct(
     ]
 )
 
-#: One row a trial. Accuracies are shares in [0, 1], times seconds, sizes pixel space; JSON columns are canonical JSON
-#: text.
+#: One row a trial. Accuracies are shares in [0, 1], times are in seconds, sizes in pixel space. JSON columns hold
+#: canonical JSON text.
 SCHEMA = pa.schema(
     [
         ("suite", pa.string()),
@@ -107,7 +107,7 @@ SCHEMA = pa.schema(
     metadata={VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
 
-#: What planning and messages need: no column that grows with attacks, layers or epochs.
+#: The columns that planning and messages need. None of them grows with attacks, layers or epochs.
 BRIEF = tuple(
     n
     for n in SCHEMA.names
@@ -184,8 +184,8 @@ def of_trial(trial: Trial) -> dict[str, Any]:
 def of_identity(parts: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of an identity, from its parts as `normbench.plan.identity.Identity` has them.
 
-    content: the data's fingerprint; source: digest of code, protocol and versions, which all seeds of a number should
-    share.
+    content: the data's fingerprint. source: a digest of code, protocol and versions; seeds that are averaged should
+    share it.
     """
     parts = {k: v for k, v in parts.items() if k != "hash"}
     return {

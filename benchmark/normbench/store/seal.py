@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 #: Where a Parquet file keeps its seals: JSON, column to digest.
 KEY = b"normbench.seals"
-#: Hexadecimal digits of a column's digest. It is to find damage; who wants to forge a row can seal it as well.
+#: Hexadecimal digits of a column's digest. A digest finds damage, not forgery: whoever can write a row can seal it.
 _DIGITS = 16
 
 Seals = Mapping[str, str]
@@ -29,7 +29,7 @@ def seals(table: pa.Table) -> dict[str, str]:
 
 
 def seals_in(file: pq.ParquetFile) -> dict[str, str]:
-    """The digests that a file says; empty where it says none."""
+    """The digests that a file holds; empty where it holds none."""
     try:
         found = json.loads((file.metadata.metadata or {}).get(KEY, b"{}"))
     except ValueError:
@@ -49,7 +49,9 @@ def _digest(column: pa.ChunkedArray) -> str:
 
 
 def _update(found: Any, array: pa.Array) -> None:
-    """Add an array: its kind, which of its values are null, and the others; of lists and structs likewise within."""
+    """Add an array: its kind, which of its values are null, and the other values. Lists and structs are added by their
+    parts.
+    """
     kind = array.type
     found.update(f"{len(array)} ".encode())
     found.update(_bytes(array.is_valid().cast(pa.uint8())))

@@ -1,10 +1,10 @@
 """Results as Parquet: one atomic shard a trial, `results/<suite>/<trial_id>.parquet`, or many of them in one
 `compact-<digest>.parquet`.
 
-A shard holds one row with everything about a trial. It is written in one step, so that a reader meets a whole shard or
-none, and a trial that is run again replaces its row. Every file carries the schema's version and a checksum of its
-bytes. Where a trial has a shard of its own and a row in a compact file, the shard counts: compaction writes the compact
-file first and removes shards after.
+A shard holds one row with everything about a trial. It is written in one step, so a reader finds a whole shard or none.
+A trial that is run again replaces its row. Every file holds the schema's version and digests of its columns. Where a
+trial has both a shard of its own and a row in a compact file, the shard counts: compaction writes the compact file
+first and removes the shards after that.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from normbench.store.files import Entry, Files, open_files
 from normbench.store.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY, to_row
 from normbench.store.seal import KEY, fingerprint, seals, seals_in
 
-#: Names of suites, shards and compact files. Nothing else in a results folder is read, so that no text in a row becomes
-#: a path.
+#: Names of suites, shards and compact files. Nothing else in a results folder is read, so no text in a row becomes a
+#: path.
 SUITE = re.compile(r"[a-z0-9_-]{1,64}")
 TRIAL_ID = re.compile(r"[0-9a-f]{16}")
 COMPACT = re.compile(r"compact-[0-9a-f]{16}\.parquet")
@@ -40,7 +40,7 @@ COMPACT = re.compile(r"compact-[0-9a-f]{16}\.parquet")
 ASIDE = ".set-aside"
 #: Rows of a compact file that are compressed together.
 ROW_GROUP = 2000
-#: How often a folder is listed again because files went while it was read, as they do when it is compacted.
+#: A folder is listed again at most so often when files vanish while it is read, as they do in a compaction.
 _TRIES = 5
 _READERS = 8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -77,7 +77,7 @@ _BROKEN = (pa.ArrowException, StoreError, ValueError, OSError)
 class Store:
     """The results folder `root`: a path, or an address that pyarrow opens.
 
-    `problems` collects files that could not be read, by path, instead of hiding them; `versions` those of them that
+    `problems` holds the files that could not be read, by path, with the reason. `versions` holds those of them that
     another version of the schema wrote.
     """
 
@@ -180,7 +180,7 @@ class Store:
             }
 
     def extract(self, suite: str, trial_ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Each trial's shard as bytes: as it lies there, or cut out of a compact file."""
+        """Each trial's shard as bytes: the file itself, or one made from a row of a compact file."""
         loose = {n for n in self.shards(suite) if not is_compact(n)}
         compact: dict[str, int] = {}
         table: pa.Table | None = None
@@ -242,7 +242,7 @@ class Store:
         return table.select(wanted.names)
 
     def _read_placed(self, name: str, wanted: pa.Schema) -> tuple[pa.Table | None, bool]:
-        """The rows of a file if they belong where it lies, and whether the file went before it was read."""
+        """The rows of a file if they belong where it lies, and whether the file vanished before it was read."""
         try:
             table = self.read(name, wanted)
         except FileNotFoundError:
@@ -304,7 +304,7 @@ def _misplaced(name: str, table: pa.Table) -> str:
 
 
 def _latest(table: pa.Table, loose: Sequence[bool]) -> pa.Table:
-    """One row a trial, sorted by trial_id: its own shard's, else the latest of compact files."""
+    """One row a trial, sorted by trial_id: that of its own shard, or else the latest of the compact files."""
     started = table.column("started").cast(pa.int64()).to_pylist()
     best: dict[str, tuple[bool, int, int]] = {}
     for i, trial_id in enumerate(table.column("trial_id").to_pylist()):

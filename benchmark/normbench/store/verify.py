@@ -29,7 +29,7 @@ class Finding:
 
 
 def verify(store: Store) -> tuple[int, list[Finding]]:
-    """How many results hold together, and what is wrong with the others.
+    """How many results contradict neither themselves nor their file, and what is wrong with the others.
 
     Beyond what reading checks (Parquet, schema version, checksum of the bytes): the row is of the trial that its name,
     folder and identity say, its flat columns are those of its specification, and its accuracies are those of its stored
@@ -43,7 +43,7 @@ def verify(store: Store) -> tuple[int, list[Finding]]:
             try:
                 table = store.read(name)
             except FileNotFoundError:
-                continue  # compacted meanwhile
+                continue  # was compacted meanwhile
             if table is None:
                 findings.append(Finding(where, store.problems[where]))
                 continue
@@ -68,7 +68,7 @@ def verify(store: Store) -> tuple[int, list[Finding]]:
 
 
 def contradictions(row: dict[str, Any], name: str) -> Iterator[str]:
-    """In what a row contradicts itself or the file `name`, relative to the results folder, where it lies."""
+    """How a row contradicts itself, or the file `name` (relative to the results folder) where it lies."""
     suite, _, last = name.partition("/")
     try:
         trial = trial_of(row)

@@ -18,7 +18,7 @@ from normbench.suite._problems import Finding, Location, found
 from normbench.suite._types import axes as axes_in
 from normbench.suite._types import scalars
 
-#: Trials of one suite. The largest that this project runs has thousands; more is a mistake in an axis.
+#: Most trials that a suite may have. The largest suite of this project has thousands; more is a mistake in an axis.
 MAX_TRIALS = 100_000
 
 #: The singular keys of a rule, and the suite's key that lists them.
@@ -38,7 +38,7 @@ class GridError(ValueError):
 
 @dataclass(frozen=True)
 class _Block:
-    """A product of axes. Keys as in rules; the order of `axes` is the order of the trials, the last one fastest."""
+    """A product of axes. Keys are those of rules. Trials follow the order of `axes`; the last axis changes fastest."""
 
     axes: dict[str, Sequence[Any]]
     location: Location
@@ -49,7 +49,7 @@ class _Block:
 
 
 def _distinct(values: Sequence[Any]) -> Sequence[Any]:
-    """Without repetitions, in order; models and norms compare by what they resolve to."""
+    """The values without repetitions, in order. Models and norms count as equal where they resolve to the same."""
     if isinstance(values, range):
         return values
     return list({_key(v): v for v in reversed(values)}.values())[::-1]
@@ -122,7 +122,7 @@ def _fits(values: tuple[Any, ...], value: Any) -> bool:
 
 
 def trials_of(block: _Block, suite: Suite) -> Iterator[Trial]:
-    """The trials of a product, in order. Specifications that are equal are one object."""
+    """The trials of a product, in order. Trials share one object where their specifications are equal."""
 
     def specs(model: Any, section: Any) -> list[Any]:
         keys = axes_in(model)
@@ -229,7 +229,9 @@ def _without_effect(location: Location, rule: Any, products: list[_Block]) -> Fi
 
 
 def _ordered(trials: list[Trial]) -> list[Trial]:
-    """Without duplicates; seed by seed, so that all methods progress together, and within a seed shape by shape."""
+    """The trials without duplicates, seed by seed, so that all methods progress together. Within a seed, trials of one
+    shape stand together.
+    """
     texts = _Texts()
     distinct = {(texts.shape(t), t.seed, texts(t.train)): t for t in reversed(trials)}
     kept = list(distinct.items())[::-1]
@@ -239,7 +241,9 @@ def _ordered(trials: list[Trial]) -> list[Trial]:
 
 
 def check(suite: Suite, sound: set[str]) -> list[Finding]:
-    """What only the trials show. `sound`: the suite's keys that hold what the file says and not a stand-in."""
+    """The problems that only the trials show. `sound`: the suite's keys that hold what the file says and not a
+    stand-in.
+    """
     try:
         trials, unused = build(suite)
     except GridError as error:

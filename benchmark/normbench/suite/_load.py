@@ -111,12 +111,12 @@ def _check(suite: Suite, sound: set[str]) -> list[Finding]:
     search = _search.check(suite, sound)
     follows = {
         f.location[:length] for f in search for length in (1, 2)
-    }  # a rule that may not stand there needs no second message
+    }  # a rule that may not be there needs no second message
     return [f for f in _grid.check(suite, sound) if f.location not in follows] + search + _headline.check(suite, sound)
 
 
 def _findings(error: ValidationError, document: _yaml.Document) -> Iterator[Finding]:
-    """The errors of pydantic at places of the file; what it says of the members of a union is one finding."""
+    """The errors of pydantic, each with its place in the file. Errors of the members of a union become one finding."""
     for e in error.errors(include_url=False):
         location = tuple(e["loc"])
         place = document.known(location)
@@ -176,8 +176,8 @@ def _model_in(kind: Any) -> type[BaseModel] | None:
 
 
 def expand(suite: Suite) -> list[Trial]:
-    """The trials of a suite that are known before anything is run: seed by seed, within a seed those of one shape
-    together; no duplicates.
+    """The trials of a suite that are known before anything is run, without duplicates. They stand seed by seed; within
+    a seed, trials of one shape stand together.
 
     Of a suite with `tune` these are the candidates; `searches` also has the final trials that follow from them. Raises
     `SuiteError`.

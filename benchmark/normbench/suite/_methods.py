@@ -20,15 +20,15 @@ P = TypeVar("P", bound=Plugin)
 
 
 class NormChoice(Value):
-    """A norm as a trial has it: canonical label, and the methods behind it."""
+    """A norm as a trial has it: the canonical label, and the methods that it stands for."""
 
     label: str
     components: tuple[Component, ...]
 
 
 class NormPattern(Value):
-    """A norm in a rule. Without brackets it fits the methods with any parameters (`gn`: `gn[groups=8]` too, but not
-    `ws+gn`); with brackets, those alone.
+    """A norm in a rule. Written without brackets, it fits these methods with any parameters: `gn` fits `gn[groups=8]`,
+    but not `ws+gn`. Written with brackets, it fits these parameters alone.
     """
 
     text: str
@@ -124,7 +124,7 @@ def _misfit(cls: type[Plugin], key: str, value: Any, *, item: bool) -> str:
 
 
 def _adversary(value: Any) -> Component | None:
-    """Null, or a gradient attack at one size."""
+    """Read the attack of adversarial training: null, or a gradient attack at one size."""
     if value is None:
         return None
     component = _component(attacks.registry, value)

@@ -33,7 +33,7 @@ from normbench.suite._types import OneOrMore, made, refused
 
 NAME = re.compile(r"[a-z0-9_-]{1,64}")
 
-#: Models, norms, attacks, measures and rules: written one by one, so more are a mistake.
+#: Models, norms, attacks, measures and rules are written one by one; more than this many are a mistake.
 Several = OneOrMore(at_most=200)
 
 
@@ -47,14 +47,14 @@ class Override(Value):
     """Other settings for some of the trials."""
 
     when: When
-    """Which trials: each key's value is the trial's, or lists it."""
+    """Which trials: the value of each key is the trial's, or a list that holds it."""
     set: Change
     """What they get instead: train settings and batch_size."""
 
 
 class Suite(Value):
-    """A grid of trials: every list is an axis, and the trials are the product of the axes, shaped by exclude, include
-    and overrides.
+    """A grid of trials. Every list is an axis; the trials are the product of the axes, changed by exclude, include and
+    overrides.
     """
 
     name: Annotated[
@@ -95,8 +95,8 @@ class Suite(Value):
     overrides: Annotated[tuple[Override, ...], Several] = ()
     """Other settings for some trials, applied in order."""
     tune: TuneChoice = None
-    """Settings that are chosen for each method on held-out training images, and how; without it every trial is trained
-    as `train` says.
+    """Settings that are chosen for each method on held-out training images, and how. Without this section every trial
+    is trained as `train` says.
     """
     limits: SuiteLimits = Limits()
     """What a trial may use and how long it may take."""

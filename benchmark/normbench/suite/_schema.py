@@ -40,6 +40,7 @@ class _Plain(GenerateJsonSchema):
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a suite file, with the names and parameters of all registered plug-ins."""
     schema: dict[str, Any] = _replace_families(Suite.model_json_schema(by_alias=True, schema_generator=_Plain))
+    schema["description"] = " ".join(schema["description"].split())
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     definitions = schema["$defs"]
     for name, model in _DESCRIBED:
@@ -48,7 +49,7 @@ def json_schema() -> dict[str, Any]:
             key = model.model_fields[field].alias or field
             if key in properties:
                 properties[key]["description"] = text
-    for rule in ("When", "Include", "Change"):  # None stands for a key that is not given; null is no value of it
+    for rule in ("When", "Include", "Change"):  # None is the default; a file may not write null there
         for parameter in definitions[rule]["properties"].values():
             parameter.pop("default")
     for key in TUNABLE:

@@ -45,8 +45,8 @@ RESERVED_KWARGS = (
 #: Keys of `train` that tuning may choose. What makes the task or the budget (epochs, precision, drop_last, adversarial)
 #: is not among them.
 TUNABLE = ("lr", "weight_decay", "momentum", "warmup", "label_smoothing", "clip_grad", "optimizer", "schedule", "decay")
-#: What settings may be chosen apart for: axes of which a candidate sees something, but for the seed, over which a
-#: choice must hold.
+#: Axes for each value of which settings may be chosen separately. A candidate must see something of the axis. The seed
+#: is not among them, since a choice must hold over seeds.
 CELLS = (
     "norm",
     "model",
@@ -80,7 +80,7 @@ def _kwargs(value: Any) -> Any:
 
 
 class Model(Value):
-    """A network as a suite names it; the width is an axis of its own."""
+    """A network as a suite names it, without its width, which is an axis of its own."""
 
     name: Annotated[str, BeforeValidator(_architecture)]
     stem: Annotated[str, ReadAs(single(_model["stem"]))] = _model["stem"].default
@@ -133,7 +133,9 @@ def train_defaults() -> Value:
 
 
 class Rule(Value):
-    """Each key that is given must fit: the trial's value is the one written, or one of those listed."""
+    """A rule fits a trial if each key does that it gives: the trial's value is the one written, or one of those
+    listed.
+    """
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -213,13 +215,14 @@ class TuneOptions(Value):
     seeds: Sequence[int] = (0,)
     """Seeds of the candidates, a number or a list; a setting is judged by the mean over them."""
     per: tuple[str, ...] = ("norm",)
-    """What settings are chosen apart for: `norm`, which is always among them, and other axes."""
+    """The axes for each value of which settings are chosen separately: `norm`, which is always among them, and others.
+    """
     scheduler: Literal["asha", "none"] = "none"
     """`asha`: Ray Tune's ASHA stops weak candidates early; `none`: all of them run to their end."""
 
 
 class Tune(TuneOptions):
-    """What a suite tunes: the options, and beside them each setting with its values."""
+    """The section `tune`: the options, and beside them each setting with the values to choose from."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

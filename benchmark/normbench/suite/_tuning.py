@@ -44,7 +44,7 @@ def searches(tune: Tune, trials: list[Trial]) -> list[TuningSearch]:
 
 
 def _text(trial: Trial, key: str) -> str:
-    """What a trial has on an axis, so that equal texts are equal values."""
+    """A trial's value on an axis as text; equal texts stand for equal values."""
     if key == "norm":
         return trial.norm_label
     if key == "model":
@@ -59,8 +59,8 @@ def _text(trial: Trial, key: str) -> str:
 def candidates(tune: Tune, representative: Trial) -> tuple[Trial, ...]:
     """The candidates of a cell, which is represented by the first of its final trials.
 
-    They are trained on less data, neither attacked nor measured, and what they never see (the test split) does not
-    stand in them.
+    Candidates are trained on less data, and are neither attacked nor measured. They do not name the test split, which
+    they never see.
     """
     data = representative.data
     held_out = tune.validation or data.validation or VALIDATION
@@ -84,7 +84,7 @@ def candidates(tune: Tune, representative: Trial) -> tuple[Trial, ...]:
 
 
 def check(suite: Suite, sound: set[str]) -> list[Finding]:
-    """What contradicts `tune` in the rest of a suite. `sound`: the suite's keys that hold what the file says and not a
+    """The parts of a suite that contradict its `tune`. `sound`: the suite's keys that hold what the file says and not a
     stand-in.
     """
     if suite.tune is None or "tune" not in sound:
@@ -108,7 +108,7 @@ def check(suite: Suite, sound: set[str]) -> list[Finding]:
 
 
 def _rules(suite: Suite, tuned: dict[str, Any]) -> Iterator[Finding]:
-    """Rules that look at what is not known before tuning, or change what it chooses."""
+    """Find the rules that ask for a setting that tuning chooses, or change one."""
     for name in ("exclude", "include", "overrides"):
         for i, rule in enumerate(getattr(suite, name)):
             for part in ("when", "set") if name == "overrides" else ("",):

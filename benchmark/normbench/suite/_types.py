@@ -1,7 +1,7 @@
 """From one resolved value to an axis: types of a suite file, made from the fields of `normbench.spec.trial`.
 
-A field's constraints are stated once, on the resolved side; here a scalar becomes "one value or a list", and a value
-that does not fit is answered with what is allowed, read from the same constraints.
+A field's constraints are stated once, in the trial. Here a scalar becomes "one value or a list". The message about a
+value that does not fit is made from the same constraints.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def refused_within(problems: list[tuple[Location, str]]) -> PydanticCustomError:
 
 
 def short_text(value: Any, example: str) -> str:
-    """A text of a length that a name may have. example: what was expected, for the message."""
+    """Check that a value is a text, short enough for a name. example: what was expected, for the message."""
     if not isinstance(value, str) or len(value) > 1000:
         raise refused(f"expected {example}, found {found(value)}")
     return value
 
 
 def parts(kind: Any, metadata: tuple[Any, ...] = ()) -> list[tuple[Any, tuple[Any, ...]]]:
-    """The members of a type without `Annotated` and unions, each with its constraints."""
+    """The members of a type, taken out of `Annotated` and unions, each with its constraints."""
     if get_origin(kind) is Annotated:
         inner, *own = get_args(kind)
         flat = tuple(m for item in own for m in (item.metadata if isinstance(item, FieldInfo) else [item]))
@@ -98,8 +98,8 @@ def _allowed(kind: Any, metadata: tuple[Any, ...]) -> str:
 
 
 def scalar(kind: Any, metadata: tuple[Any, ...] = (), *, wanted: str = "", read: Callable[[Any], Any] = number) -> Any:
-    """`kind` as a file may write it: numbers also as `8/255`, true and false never as numbers; errors say what is
-    allowed.
+    """The type that reads a `kind` from a file. Numbers may be written as `8/255`; true and false are no numbers. The
+    error says what is allowed.
 
     read: turns text into a number, where a number is expected.
     """

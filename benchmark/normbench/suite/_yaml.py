@@ -1,8 +1,8 @@
 """YAML as a suite file uses it: mappings with text keys, lists, text, numbers, true, false and null, each with its
 line.
 
-Only PyYAML's event parser is used; values are built here, so that nothing in a file can name a Python object, and
-scalars are read by the core schema of YAML 1.2 (`5e-4` is a number; `no` and `1:30` are text).
+Only PyYAML's event parser is used. Values are built here, so nothing in a file can name a Python object. Scalars are
+read by the core schema of YAML 1.2: `5e-4` is a number; `no` and `1:30` are text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from normbench.suite._problems import Finding, Location, found, short
 MAX_BYTES = 1_000_000
 #: Levels of nesting; a suite needs five.
 MAX_DEPTH = 20
-#: Values, with those behind an alias counted each time: bounds what nested aliases can unfold to.
+#: Most values of a file. Those behind an alias count each time, so nested aliases cannot unfold to more.
 MAX_VALUES = 100_000
 
 _INT = re.compile(r"[-+]?[0-9]{1,300}|0o[0-7]{1,300}|0x[0-9a-fA-F]{1,300}")
@@ -35,7 +35,7 @@ _UNWANTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]"
 
 
 class UnreadableError(ValueError):
-    """Nothing can be read from here on: not text, not YAML, too large."""
+    """The file cannot be read: it is not text, not YAML, or too large."""
 
     def __init__(self, line: int | None, message: str) -> None:
         super().__init__(message)
@@ -54,8 +54,8 @@ class Document:
     spoiled: set[Location] = field(default_factory=set)
 
     def known(self, location: Location) -> Location:
-        """How far `location` leads in the file; positions in lists that the file writes as a single value are passed
-        over.
+        """The part of `location` that the file has. A position in a list is left out where the file writes a single
+        value instead of the list.
         """
         place: Location = ()
         for part in location:

@@ -35,7 +35,7 @@ def select(trials: Sequence[Trial], filters: Sequence[str]) -> list[Trial]:
             )
         if not any(
             _same(key, value_of(t, key), value) for t in trials
-        ):  # even where other values match: it would be left out without a word
+        ):  # a value that no trial has is an error even if others match: it would be ignored without a word
             have = _values(trials, key)
             known = norms.registry.known_as(value) if key == "norm" else []
             near = [v for v in have if v.partition("[")[0] in known]
@@ -51,8 +51,8 @@ def select(trials: Sequence[Trial], filters: Sequence[str]) -> list[Trial]:
 
 
 def select_searches(searches: Sequence[TuningSearch], filters: Sequence[str]) -> list[TuningSearch]:
-    """The searches with a final trial that matches, and of these trials the ones that do. All candidates of such a
-    search are needed.
+    """The searches with a final trial that matches, reduced to the final trials that match. Such a search keeps all its
+    candidates: the choice needs them.
     """
     for search in searches:
         for text in filters:
@@ -91,7 +91,7 @@ def value_of(trial: Trial, key: str) -> object:
 
 
 def _values(trials: Sequence[Trial], key: str) -> list[str]:
-    """What there is under a key as people write it, each once: numbers by size, then all else by the alphabet."""
+    """The values of a key as people write them, each once: numbers by size, then the others in alphabetical order."""
     values = {_written(v): v for t in trials for v in [value_of(t, key)]}
     return sorted(values, key=lambda text: (0, v, "") if isinstance(v := values[text], int | float) else (1, 0, text))
 

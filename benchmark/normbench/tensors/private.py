@@ -1,4 +1,5 @@
-"""What torch keeps to itself and we need, with the reason; the compiler's is in `normbench.lab.engine.compiling`.
+"""The private parts of torch that this package needs, with the reason. Those of its compiler are in
+`normbench.lab.engine.compiling`.
 
 `tests/tensors/test_private.py` fails where one of these changes.
 """
@@ -14,13 +15,13 @@ from torch.utils._pytree import tree_leaves as _tree_leaves
 #: Batch normalization for any number of axes: the public classes differ in nothing but the number that they accept.
 AnyBatchNorm = _BatchNorm
 
-#: What `torch.nn.utils.parametrizations.weight_norm` calls: a fused kernel, to be met by a `TorchFunctionMode`.
+#: The fused kernel that `torch.nn.utils.parametrizations.weight_norm` calls; a `TorchFunctionMode` looks for it.
 weight_norm = torch._weight_norm
 
 
 def writes(tensor: torch.Tensor) -> int:
     """How often `tensor`, or another view of its memory, was written to. Comparing values would not show a write that
-    changes none (ReLU on what is positive anyway).
+    changes none, such as ReLU on positive values.
     """
     return tensor._version
 

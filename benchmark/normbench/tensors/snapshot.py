@@ -1,6 +1,6 @@
 """Saves what a network holds and puts it back: into the same tensors, at the same places.
 
-Everything here goes by torch's public API. torch is imported when something is saved, so that measures can import this
+Everything here uses torch's public API. torch is imported when something is saved, so that measures can import this
 while a run is planned.
 """
 
@@ -78,7 +78,7 @@ class OptimizerState:
         self._state = {parameter: _kept(values) for parameter, values in optimizer.state.items()}
 
     def restore(self) -> None:
-        """What the optimizer has made since is forgotten."""
+        """Put the values back; what the optimizer has made since is forgotten."""
         for group, kept in zip(self._optimizer.param_groups, self._groups, strict=True):
             _put(group, kept)
         for parameter in list(self._optimizer.state):
@@ -88,8 +88,8 @@ class OptimizerState:
                 del self._optimizer.state[parameter]
 
     def rewind(self) -> None:
-        """The values of `restore`, but groups stay as they are, and tensors that were made since stay in place, as
-        zeros: that is where torch's SGD, Adam and AdamW start.
+        """Put the values back as `restore` does, but leave groups as they are. Tensors that were made since stay in
+        place as zeros, where torch's SGD, Adam and AdamW start.
         """
         for parameter, values in self._optimizer.state.items():
             kept = self._state.get(parameter, {})
@@ -115,7 +115,7 @@ class Snapshot:
         self._kept = (Values(model.parameters()), Buffers(model), Random(model))
 
     def restore(self) -> None:
-        """All is what it was."""
+        """Put everything back."""
         if self._optimizer:
             self._optimizer.restore()
         self._put_back()
@@ -150,8 +150,8 @@ def undisturbed(model: nn.Module, optimizer: torch.optim.Optimizer | None = None
 
 @contextmanager
 def same_buffers(module: nn.Module) -> Iterator[None]:
-    """Afterwards the buffers are what they were, so that no forward pass leans on the one before it. A backward pass
-    has to happen inside.
+    """Afterwards the buffers are what they were, so no forward pass depends on the one before it. A backward pass has
+    to happen inside.
     """
     before = Buffers(module)
     try:
@@ -162,7 +162,7 @@ def same_buffers(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def in_mode(modules: Iterable[nn.Module], *, training: bool) -> Iterator[None]:
-    """Each of `modules` alone, without its children, is in training or eval mode for a while."""
+    """Inside, each of `modules`, though not its children, is in training or in eval mode."""
     before = [(module, module.training) for module in modules]
     for module, _ in before:
         module.training = training
@@ -174,7 +174,7 @@ def in_mode(modules: Iterable[nn.Module], *, training: bool) -> Iterator[None]:
 
 @contextmanager
 def unchanging(model: nn.Module) -> Iterator[None]:
-    """Eval mode as the network itself enters it, and parameters that need no gradient, for a while."""
+    """Inside, the network is in eval mode, which it enters itself, and its parameters need no gradient."""
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
