@@ -16,12 +16,12 @@ from normbench.tensors.snapshot import unchanging, undisturbed
 class Adversary:
     """Perturbs training batches with the attack of `train.adversarial`, at its only size.
 
-    The network is attacked in eval mode: crafting must not move running statistics, power iterations or drop-out, and
-    the network that is attacked is the one that will be tested. The loss of the perturbed batch is then taken in
-    training mode as ever. Source: Madry et al. 2018, equation 2.1; with one step from a random start: Wong, Rice and
-    Kolter, "Fast is better than free", 2020.
+    The network is attacked in eval mode: the attack must not move running statistics, power iterations or drop-out, and
+    the tested network is in eval mode too. The loss of the perturbed batch is then taken in training mode. Source:
+    Madry et al. 2018, equation 2.1; with one step from a random start: Wong, Rice and Kolter, "Fast is better than
+    free", 2020.
 
-    search: what the attack climbs the gradients of, after `prepare`; None: the network itself.
+    search: after `prepare`, the model whose gradients the attack climbs; None: the network itself.
     """
 
     def __init__(self, component: Component) -> None:
@@ -30,12 +30,12 @@ class Adversary:
         self.search: CompiledGradients | None = None
 
     def prepare(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """Climb gradients of compiled code from now on, for batches like this one; an attack that climbs no gradient
+        """From now on, climb gradients of compiled code for batches like this one. An attack that climbs no gradient
         stays as it is.
 
-        Always in float32: nothing verifies the perturbed images, so that low precision would be another training. The
-        code is held against the network (see `normbench.lab.engine.gradients`) as it might be late in training: at the
-        start running statistics show nothing, and a head of zeros has no gradient.
+        The code always computes in float32: nothing verifies the perturbed images, so low precision would change the
+        training. It is compared with the network (see `normbench.lab.engine.gradients`) as that might be late in
+        training: at the start, running statistics show nothing, and a head of zeros has no gradient.
         """
         if not isinstance(self.attack, GradientAttack):
             return
@@ -53,9 +53,7 @@ class Adversary:
     def __call__(
         self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """Perturbed `images`, float (N, C, H, W) in [0, 1], no early exit. Seeds are drawn from `generator`, one an
-        image.
-        """
+        """Perturb `images`, float (N, C, H, W) in [0, 1], without early exit. `generator` draws a seed an image."""
         seeds = torch.randint(0, 2**62, (len(images),), generator=generator).tolist()
         with unchanging(model):
             climbed = _Climbed(model, self.search).eval() if self.search else model
@@ -65,7 +63,7 @@ class Adversary:
 
 
 class _Climbed(nn.Module):
-    """The network as attacks see it: where a gradient is asked for, the search answers."""
+    """The network as attacks see it: where they ask for a gradient, the search answers."""
 
     def __init__(self, model: nn.Module, search: CompiledGradients) -> None:
         super().__init__()

@@ -1,12 +1,12 @@
 """Checkpoints of a trial in training, from which it goes on with bit-identical results on a CPU.
 
-A checkpoint is one safetensors file: tensors (parameters, buffers, the optimizer's state, random states) as they are,
-everything else (epoch, curves, numbers of the optimizer, seconds) as JSON in the file's metadata. Nothing in it is
+A checkpoint is one safetensors file. It holds tensors as they are: parameters, buffers, the optimizer's state, random
+states. The file's metadata hold the rest as JSON: epoch, curves, numbers of the optimizer, seconds. Nothing in it is
 code, so a file from elsewhere can be read safely.
 
-It is taken where an epoch has ended and its measures are done, so that nothing is in progress: the order of images and
-the draws of the augmentation depend on the seed and the epoch alone. State that a layer keeps outside its parameters
-and buffers is not in it; `tests/lab/test_checkpoint.py` holds every registered norm, measure and optimizer to that.
+It is taken between epochs, after their measures, when nothing is in progress: the order of images and the draws of the
+augmentation depend on the seed and the epoch alone. State that a layer keeps outside its parameters and buffers is not
+in it; `tests/lab/test_checkpoint.py` checks that no registered norm, measure or optimizer has any.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from normbench.spec.outcome import Reading
 from normbench.spec.trial import digest
 from normbench.store.files import write_atomically
 
-#: Raised when what a checkpoint holds changes; older ones are ignored.
+#: Raised by hand when checkpoints hold something else. Those of older formats are ignored.
 FORMAT = 2
 _KEY = "normbench"
 _SCALARS = (bool, int, float, str, type(None))
@@ -52,10 +52,10 @@ class CheckpointError(ValueError):
 
 @dataclass
 class Checkpointer:
-    """Saves one trial's training every so often, and goes on from what an earlier process left.
+    """Saves one trial's training now and then, and resumes what an earlier process left.
 
-    owner: what the checkpoint belongs to (the trial's identity, device, precision, threads); one of another owner is
-    ignored. seconds: least time between two checkpoints.
+    owner: the trial's identity, device, precision and threads; a checkpoint of another owner is ignored. seconds: least
+    time between two checkpoints.
     """
 
     path: Path
@@ -64,7 +64,9 @@ class Checkpointer:
     spent: float = 0.0
     """Wall seconds of earlier processes that the checkpoint holds."""
     worked: float = 0.0
-    """Those of them that count towards the time limit: on a CPU no more than the processor time of each thread."""
+    """Those of these seconds that count towards the time limit: on a CPU, no more than the processor time of each
+    thread.
+    """
     resumed_at: list[int] = field(default_factory=list)
     """Epochs after which training went on in a new process."""
     problem: str = ""
@@ -80,7 +82,7 @@ class Checkpointer:
                 self.problem = f"the checkpoint {self.path.name} is ignored: {error}"
 
     def resume(self, training: Training) -> None:
-        """Bring `training` to where the checkpoint is; leaves it alone where there is none that fits."""
+        """Bring `training` to the state of the checkpoint. Without a checkpoint that fits, nothing changes."""
         if self.problem or not self.path.is_file():
             return
         try:
@@ -92,8 +94,8 @@ class Checkpointer:
         self.resumed_at = [*about["resumed_at"], training.record.epoch]
 
     def save_when_due(self, training: Training, *, last: bool) -> None:
-        """Save if `seconds` have passed; after the last epoch also where training took that long, since attacks may
-        take longer still.
+        """Save if `seconds` have passed since the last time. After the last epoch they count from the start of
+        training, since attacks may take longer than training did.
         """
         now = time.monotonic()
         if now - (self._began if last else self._saved) < self.seconds:
@@ -149,7 +151,7 @@ def capture(training: Training) -> tuple[dict[str, Any], dict[str, torch.Tensor]
 
 
 def restore(training: Training, about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put a captured state into `training`, all of it or (raising `CheckpointError`) nothing."""
+    """Put a captured state into `training`. Raises `CheckpointError`, and changes nothing, where it does not fit."""
     held = _named(training.model)
     found = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     if {n: (t.shape, t.dtype) for n, t in held.items()} != {n: (t.shape, t.dtype) for n, t in found.items()}:
@@ -162,7 +164,7 @@ def restore(training: Training, about: Mapping[str, Any], tensors: Mapping[str, 
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
             parameter = parameters[int(index)]
-            # in the memory layout of the parameter, as the optimizer would have made it
+            # in the parameter's memory layout, as the optimizer would have made it
             value = (
                 torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
                 if tensor.shape == parameter.shape

@@ -1,12 +1,12 @@
 """Evaluation: clean accuracy, noise and attacks over a trial's test images, in float32, one bit an image.
 
-An attack sees sizes in ascending order and only images that are still classified correctly: what falls at one size
-counts as fallen at every larger one, which the ball of the larger size contains. Whatever no ball contains (noise,
-corruptions) is applied to every image at every size. An image falls when the prediction on the perturbed image itself,
-made here and not by the attack, is wrong, and the perturbation is within its ball and [0, 1]. Attacks may climb the
-gradients of a faster model (`normbench.lab.engine.gradients`); images that have fallen for that model alone are
-attacked again without it. Random draws are seeded by trial and image, so that results do not depend on how images are
-batched (with a faster model: up to its rounding).
+An attack runs at its sizes in ascending order, on the images that are still classified correctly. An image that falls
+at one size counts as fallen at every larger one, whose ball contains the smaller ball. Noise and corruptions have no
+ball; they are applied to every image at every size. An image falls if its perturbed version is classified wrongly,
+which is asked here and not in the attack, and if the perturbation is within its ball and [0, 1]. Attacks may climb the
+gradients of a faster model (`normbench.lab.engine.gradients`). If only the faster model calls an image fooled, the
+image is attacked again without it. Random draws are seeded by trial and image, so results do not depend on how images
+are batched (with a faster model: up to its rounding).
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from normbench.tensors.snapshot import unchanging
 
 __all__ = ["Clean", "EvaluationError", "attack", "clean", "evaluating", "pack", "pixels", "predict", "unpack"]
 
-#: Rounding that a float32 step, projection and clip may add to a perturbation; for radii above 1 relative to the
-#: radius.
+#: Rounding that a step, a projection and a clip in float32 may add to a perturbation; relative to the radius where that
+#: is above 1.
 SIZE_TOLERANCE = 1e-6
 
 
 class EvaluationError(RuntimeError):
-    """The model or the attack broke the rules under which a number would mean something."""
+    """The model or the attack broke a rule without which its numbers mean nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def pack(correct: torch.Tensor) -> bytes:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode, parameters without gradients, full float32 precision for a while. Raises `EvaluationError` where a
-    buffer has moved meanwhile.
+    """Inside, the model is in eval mode, its parameters need no gradients, and float32 has its full precision. Raises
+    `EvaluationError` where a buffer has moved meanwhile.
     """
     before = {name: b.clone() for name, b in model.named_buffers()}
     matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
@@ -79,8 +79,8 @@ def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def _logits(model: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
-    # Libraries multiply a single row by another kernel, which rounds differently: alone or in company, an image must
-    # get the same bits.
+    # Libraries multiply a single row by another kernel, which rounds differently. An image must get the same bits alone
+    # as in a batch.
     logits: torch.Tensor = model(images) if len(images) > 1 else model(images.expand(2, *images.shape[1:]))[:1]
     if not torch.isfinite(logits).all():
         raise EvaluationError("the logits are not finite")
@@ -108,7 +108,7 @@ class Counted(nn.Module):
     """The model as attacks see it: counts the images that go through, and raises `EvaluationError` where logits are not
     finite.
 
-    search: what answers where a gradient is asked for; None: the model itself.
+    search: the model that answers where a gradient is asked for; None: the model itself.
     """
 
     def __init__(self, model: nn.Module, search: CompiledGradients | None = None) -> None:
@@ -165,7 +165,7 @@ def _report_part(report: Callable[[float], None], position: int, parts: int, don
 
 @dataclass
 class _Run:
-    """One method over the test set."""
+    """One method on the test images of a trial."""
 
     model: nn.Module
     method: Attack
@@ -211,10 +211,9 @@ class _Run:
         largest: torch.Tensor | None,
         report: Callable[[float], None],
     ) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """Attack `candidates` once and note in `survived` (N,) which of them stand.
+        """Attack `candidates` once and note in `survived` (N,) which of them are still classified correctly.
 
-        Returns the largest perturbation so far, and the candidates of which only the model that was searched thinks
-        that they have fallen.
+        Returns the largest perturbation so far, and the candidates that only the searched model calls fooled.
         """
         done, doubted = 0, []
         for index, perturbed in _together(
@@ -236,8 +235,8 @@ class _Run:
         return largest, torch.cat(doubted) if doubted else candidates[:0]
 
     def minimal(self) -> list[AttackResult]:
-        """One run; an image has fallen at every size that its perturbation is within. Seconds and model calls stand at
-        the smallest size.
+        """Run an attack once that seeks the smallest perturbation. An image has fallen at every size that is at least
+        its perturbation's. Seconds and model calls are those of the smallest size.
         """
         counted, started = Counted(self.model).eval(), time.perf_counter()
         candidates = self.correct.nonzero().flatten()
@@ -268,8 +267,8 @@ class _Run:
         return (predict(counted, perturbed).argmax(1) == labels).cpu()
 
     def _check(self, size: float | None, index: torch.Tensor, perturbed: torch.Tensor) -> torch.Tensor:
-        """The size of each perturbation, float64 on the CPU; empty where the threat is no ball. `size`: its limit, None
-        where there is none.
+        """The size of each perturbation, float64 on the CPU; empty where the threat is no ball. `size`: the limit, None
+        for no limit.
         """
         name = self.method.setting if size is None else f"{self.method.setting} at {size:g}"
         images, _ = self.pool.at(index)
@@ -312,7 +311,7 @@ def _larger(known: torch.Tensor | None, distances: torch.Tensor) -> torch.Tensor
 def _together(
     found: Iterable[tuple[torch.Tensor, torch.Tensor]], batch_size: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The same pairs of indices and images, gathered to batches worth a forward pass."""
+    """The same pairs of indices and images, gathered to batches that are worth a forward pass."""
     indices: list[torch.Tensor] = []
     images: list[torch.Tensor] = []
     for index, perturbed in found:

@@ -1,8 +1,8 @@
-"""Can the robustness numbers of a network be trusted? Checks that raise a flag where gradients are masked or the
-network is no plain function.
+"""Can the robustness numbers of a network be trusted? These checks raise a flag where gradients are masked, or where
+the network is not a function of one image.
 
-They look at the first images that are classified correctly, at the L-infinity size where the evaluation is most
-telling, and compare the evaluation's own worst case per image with attacks that masking does not stop. A flag is a
+They take the first images that are classified correctly, and the L-infinity size where the evaluation is most telling.
+There they compare the evaluation's own worst case of each image with attacks that masking does not stop. A flag is a
 finding with its evidence, not an error: it is stored and shown. The list follows Carlini et al. 2019, "On evaluating
 adversarial robustness", and Croce and Hein 2020.
 """
@@ -28,23 +28,23 @@ SAMPLE = 64
 #: Sizes that are tried where the evaluation has no L-infinity attack.
 SIZES = tuple(k / 255 for k in (1, 2, 4, 8, 16, 32))
 STEPS = 20
-#: Queries of the Square attack an image: enough to show masking, far from its full strength.
+#: Queries of the Square attack an image: enough to show masking, far from the attack's full strength.
 QUERIES = 100
-#: Grey images are within this distance of every image, so that nothing should stand.
+#: A grey image is within this distance of every image, so no image should survive.
 EVERYWHERE = 0.5
-#: Share of the sample that a black box may find beyond the evaluation, or a weaker attack beyond a stronger one, before
-#: the evaluation counts as weak. On 128 digits, eleven honest networks showed up to 2 % (images at the boundary),
-#: scaled logits and quantised inputs 6 to 7 %.
+#: The evaluation counts as weak if a black box fools more than this share of the sample beyond it, or a weaker attack
+#: beyond a stronger one. On 128 digits, eleven honest networks showed up to 2 % (images at the boundary), scaled logits
+#: and quantised inputs 6 to 7 %.
 SLACK = 0.04
-#: The same for DLR, which also finds what a few more steps of cross-entropy would: on 128 digits, eleven honest
-#: networks showed up to 5 %, scaled logits 18 %.
+#: The same for DLR, which also fools images that a few more steps of cross-entropy would fool. On 128 digits, eleven
+#: honest networks showed up to 5 %, scaled logits 18 %.
 DLR_SLACK = 0.08
-#: Share of the sample that may stand at `EVERYWHERE`.
+#: Share of the sample that may survive at `EVERYWHERE`.
 LEFT = 0.05
 #: Share of the sample whose gradient may be exactly zero.
 ZERO_GRADIENTS = 0.05
-#: Difference of logits between batches, relative to the largest logit: other kernels may round differently, other
-#: images may not matter.
+#: Largest difference of an image's logits between two batches, as a share of the largest logit. Other kernels may round
+#: differently; other images must not matter.
 BATCH_MATES = 1e-4
 
 
@@ -144,9 +144,7 @@ class _Attacks:
     batch_size: int
 
     def survivors(self, name: str, size: float, among: torch.Tensor, **params: object) -> torch.Tensor:
-        """Which images of the sample are classified correctly after an attack on those of `among`, bool (sample,); the
-        others count as fallen.
-        """
+        """Attack the images of `among`, bool (sample,), and return which of them are still classified correctly."""
         left, sample = among.clone(), self.sample
         places = among.nonzero().flatten()
         if not len(places):
@@ -209,8 +207,8 @@ def _beyond(check: str, more: torch.Tensor, less: torch.Tensor, text: str, share
 
 
 def _claim(results: Sequence[AttackResult], index: torch.Tensor) -> tuple[float, torch.Tensor] | None:
-    """The L-infinity size at which the worst case over the attacks is nearest to half of the sample (the largest of
-    several), and who stands there.
+    """The L-infinity size at which the share of survivors of all attacks is nearest to one half (the largest of several
+    such sizes), and the survivors there.
     """
     survivors: dict[float, torch.Tensor] = {}
     for result in results:

@@ -12,7 +12,7 @@ import torch
 
 from normbench.spec.text import said
 
-#: What torch says in a plain RuntimeError when a library of the GPU, or the host, has no memory left.
+#: Messages of plain RuntimeErrors by which torch says that a library of the GPU, or the host, has no memory left.
 _GPU_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 _HOST_MEMORY = ("can't allocate memory",)
 

@@ -35,8 +35,8 @@ def norm_layers(model: nn.Module, audit: Audit, prefix: str = "network") -> dict
 def constraints(
     model: nn.Module, audit: Audit, norm: Sequence[Component], examples: int, prefix: str = "network"
 ) -> dict[str, Constraints]:
-    """What the methods of `norm` claim about every place that the swap changed and the network reaches, in a batch of
-    `examples`; before a modifier.
+    """The constraints that the methods of `norm` claim for every place that the swap changed and the network reaches,
+    in a batch of `examples`. A modifier is not taken into account.
     """
     weight, activation, _ = split(tuple(norm))
     found = {}
@@ -70,7 +70,7 @@ class Watched:
     before: dict[str, torch.Tensor]
     gradient: dict[str, torch.Tensor]
     closes: list[StepMeasure]
-    """Those whose last step of this epoch it is."""
+    """The measures for which this is the last step of the epoch."""
 
 
 @dataclass
@@ -83,14 +83,14 @@ class Observer:
     also: Callable[[int, int], list[Reading]] = lambda step, epoch: []
     seconds: dict[str, float] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
-    """The first failure of each measure that raised, in a line; a measure that fails costs its own readings and nothing
+    """The first error of each measure that raised, on one line. A measure that fails loses its own readings and nothing
     else.
     """
     _sums: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
 
     def look(self, step: int, epoch: int) -> list[Reading]:
-        """The readings of every measure that is due: before training (epoch 0), every so many epochs, and after the
-        last.
+        """The readings of every measure that is due: before training (epoch 0), after every so many epochs, and after
+        the last.
         """
         readings = []
         for measure in self.measures:
@@ -102,7 +102,7 @@ class Observer:
         return readings + self.also(step, epoch)
 
     def follows(self, step: int, epoch: int, steps_an_epoch: int) -> list[StepMeasure]:
-        """Those who follow the step that comes. `step` counts from 0."""
+        """The measures that follow the coming step. `step` counts from 0."""
         within = step % steps_an_epoch
         return [
             m
@@ -111,8 +111,8 @@ class Observer:
         ]
 
     def before(self, step: int, epoch: int, steps_an_epoch: int) -> Watched | None:
-        """What must be kept of the step that comes, between its backward pass and its update; None where nobody follows
-        it. `step` counts from 0.
+        """Keep what measures need of the coming step, between its backward pass and its update; None where no measure
+        follows it. `step` counts from 0.
         """
         following = self.follows(step, epoch, steps_an_epoch)
         if not following:
@@ -130,7 +130,7 @@ class Observer:
         )
 
     def after(self, watched: Watched) -> list[Reading]:
-        """Show a step to those who follow it; the readings of those for whom it is the last of the epoch."""
+        """Show a step to the measures that follow it. Returns the readings of those that see their last step of the epoch."""
         weights = {
             layer: raw.detach().clone() for layer, _, raw in raw_weights(self.probe.model) if layer in watched.before
         }
@@ -166,11 +166,11 @@ class Observer:
 
     @contextmanager
     def _charged(self, measure: Measure, epoch: int) -> Iterator[None]:
-        """What happens inside is timed, and a failure noted."""
+        """Take the time of what happens inside, and note an error."""
         started = time.perf_counter()
         try:
             yield
-        except Exception as error:  # a measure is foreign code, and the trial's other results stand without it
+        except Exception as error:  # a measure is foreign code; the trial's other results are good without it
             self.errors.setdefault(
                 measure.name, f"epoch {epoch}: {type(error).__name__}: {' '.join(str(error).split())}"[:ERROR_LENGTH]
             )

@@ -26,8 +26,8 @@ from normbench.spec.trial import TrainSpec, Trial
 #: Names under which timm's factory has what the suite's names mean ("sgd" there is Nesterov's).
 _TIMM_NAME = {"sgd": "momentum"}
 _PROGRESS_SECONDS = 1.0
-#: Optimizer steps, from the first on, whose losses are kept one by one: what a re-run of these steps alone is held
-#: against (`normbench.trust`).
+#: The losses of so many first optimizer steps are kept one by one. A re-run of these steps alone is compared with them
+#: (`normbench.trust`).
 FIRST_STEPS = 10
 STEP_LOSS = "train.step-loss"
 
@@ -50,7 +50,7 @@ class Tensors:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a running trial is; loss and accuracy are those of the epoch so far."""
+    """How far a running trial is. Loss and accuracy are those of the epoch so far."""
 
     epoch: float
     epochs: int
@@ -59,11 +59,11 @@ class Progress:
     images_per_second: float
     phase: str = "train"
     validation_accuracy: float | None = None
-    """After an epoch of a tuning candidate: what its scheduler goes by. Then these come with it, so that something is
-    left of one that is stopped:
+    """What the scheduler of a tuning candidate judges it by, after an epoch. The fields below come with it, so that
+    something is left of a candidate that is stopped.
     """
     readings: tuple[dict[str, Any], ...] = ()
-    """The `Reading`s of this epoch."""
+    """The `Reading`s of this epoch, as plain values."""
     train_seconds: float = 0.0
     """Of all epochs so far."""
 
@@ -92,8 +92,8 @@ class Record:
 
 
 def parameter_groups(model: nn.Module, spec: TrainSpec) -> list[dict[str, object]]:
-    """Split parameters into decayed and not. With `decay: weights`, a tensor decays where it has more than one value an
-    output row.
+    """Split parameters into those that decay and the others. With `decay: weights`, a tensor decays if its output rows
+    have more than one value.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in trained if spec.decay == "all" or (p.ndim > 1 and p.numel() > p.shape[0])]
@@ -138,8 +138,8 @@ def batches(count: int, size: int, *, drop_last: bool, generator: torch.Generato
 
 
 def augment(images: torch.Tensor, kinds: tuple[str, ...], generator: torch.Generator) -> torch.Tensor:
-    """Random crop (after zero padding by an eighth of the side) and horizontal flip, drawn an image. images: (N, C, H,
-    W).
+    """Random crop (after zero padding by an eighth of the side) and horizontal flip, drawn for each image. images: (N,
+    C, H, W).
     """
     count, _, side, _ = images.shape
     device = images.device
@@ -162,7 +162,7 @@ def augment(images: torch.Tensor, kinds: tuple[str, ...], generator: torch.Gener
 
 @dataclass
 class _Epoch:
-    """An epoch so far. Sums stay on the device, so that the steps do not wait for them."""
+    """An epoch so far. The sums stay on the device, so that no step waits for them."""
 
     number: int
     loss: torch.Tensor
@@ -220,10 +220,10 @@ def train(
     """Train in place, filling `record` as it goes, so that what was measured before a failure is kept.
 
     `optimizer`: see `make_optimizer`. `observer` looks before the first step and after every epoch, and is shown the
-    steps that it asks for. `stop`: steps after which to leave off, in the middle of whatever epoch, with the losses of
-    the first steps alone. A `record` that has epochs is that of a training which was interrupted; it goes on after
-    them. `after_epoch` is called where nothing is in progress. `engine`: the one that is wanted; `record` says which it
-    was. Raises `Diverged`.
+    steps that it asks for. `stop`: leave off after so many steps, in the middle of an epoch, with nothing but the
+    losses of the first steps. If `record` has epochs, it is that of an interrupted training, which goes on after them.
+    `after_epoch` is called between epochs, when nothing is in progress. `engine`: the engine that is wanted; `record`
+    says which one computed. Raises `Diverged`.
     """
     spec, device = trial.train, data.images.device
     count = len(data.labels)
@@ -290,7 +290,7 @@ def _steps_an_epoch(count: int, trial: Trial) -> int:
 def _prepare(
     steps: Engine, adversary: Adversary | None, model: nn.Module, trial: Trial, data: Tensors, record: Record
 ) -> None:
-    """Compile what is to be compiled, on the first batch, which is not trained on here."""
+    """Compile what is to be compiled, for batches like the first one. Nothing is trained here."""
     images, labels = data.images[: trial.batch_size].float() / 255, data.labels[: trial.batch_size]
     steps.prepare(images, labels)
     record.compile_seconds += steps.compile_seconds
@@ -308,7 +308,7 @@ def _note_engines(record: Record, steps: Engine, adversary: Adversary | None) ->
 
 
 def _readings(step: int, epoch: int, loss: float, accuracy: float, rate: float) -> list[Reading]:
-    """What every epoch leaves. rate: of its last step."""
+    """The readings that every epoch leaves. rate: the learning rate of its last step."""
     finite = loss if math.isfinite(loss) else None
     return [
         Reading(step=step, epoch=epoch, measure="train.loss", value=finite),

@@ -32,19 +32,20 @@ from normbench.spec.outcome import LOG_BYTES, LOG_LINES, AttackResult, Outcome, 
 from normbench.spec.text import bounded, said
 from normbench.spec.trial import Trial
 
-#: Training images that measures look at; the first ones, which are balanced over the classes in the datasets that ship.
+#: Measures look at so many training images, the first ones. In the datasets that ship these are balanced over the
+#: classes.
 PROBE_IMAGES = 256
 #: Test images that measures may judge a changed network by.
 PROBE_TEST_IMAGES = 1000
 VALIDATION = "validation.accuracy"
-#: Images an evaluation step; robust accuracies do not depend on it, but for the rounding of a compiled search.
+#: Images of an evaluation step. Robust accuracies do not depend on it, but for the rounding of a compiled search.
 EVALUATION_BATCH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What a trial needs to know about the machine; nothing in it changes what is computed, but for the device and what
-    a re-run asks for.
+    """What a trial needs to know about the machine. Only the device, and what a re-run asks for, change what is
+    computed.
     """
 
     data_dir: str | None
@@ -52,8 +53,8 @@ class Context:
     device: str = "cpu"
     threads: int = 1
     engine: str = "auto"
-    """Of training and of what attacks search with, see `normbench.lab.engine.steps`; compiled code rounds otherwise, as
-    another number of threads does.
+    """The engine of training, and of the model that attacks search with; see `normbench.lab.engine.steps`. Compiled
+    code rounds differently, as another number of threads does.
     """
     provenance: dict[str, Any] = field(default_factory=dict)
     identity: str = ""
@@ -63,15 +64,16 @@ class Context:
     checkpoint_seconds: float = 120.0
     """Least time between two of them."""
     steps: int | None = None
-    """Optimizer steps after which a re-run leaves off, before anything is evaluated; None: the whole trial."""
+    """A re-run leaves off after so many optimizer steps, before anything is evaluated; None: it runs the whole trial.
+    """
     shake: float = 0.0
-    """Every starting weight is moved by about this share of itself, at random: how much rounding alone decides in this
+    """Move every starting weight by about this share of itself, at random, to see how much rounding alone decides in a
     trial.
     """
 
 
 def checkpointer(trial: Trial, context: Context) -> Checkpointer | None:
-    """What keeps the trial's checkpoints; None where the context has no place for them."""
+    """The keeper of the trial's checkpoints; None where the context has no place for them."""
     path = checkpoint_path(context.checkpoints, trial.trial_id)
     if path is None:
         return None
@@ -88,10 +90,9 @@ def checkpointer(trial: Trial, context: Context) -> Checkpointer | None:
 def run(
     trial: Trial, context: Context, report: Callable[[Progress], None], kept: Checkpointer | None = None
 ) -> Outcome:
-    """Run one trial to its end. Whatever happens inside it becomes the outcome's status and reason; only a
-    Ctrl-C passes through.
+    """Run one trial to its end. Any error becomes the outcome's status and reason; only a Ctrl-C passes through.
 
-    kept: see `checkpointer`; with it, training goes on from a checkpoint, and leaves some.
+    kept: see `checkpointer`. With it, training resumes from a checkpoint, and leaves checkpoints.
     """
     started, clock = time.time(), time.perf_counter()
     record = Record()
@@ -104,7 +105,7 @@ def run(
         status, reason = Status.DIVERGED, str(error)
     except BaseException as error:  # any failure of a trial is a result with its reason
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            raise  # somebody may have pressed Ctrl-C; where that is ignored, the trial's own code raised it
+            raise  # somebody may have pressed Ctrl-C; where the signal is ignored, the trial's own code raised this
         status, reason, log = Status.ERROR, f"{type(error).__name__}: {said(error)}", _tail()
         if memory := memory_of(error):
             status, reason, facts = Status.OUT_OF_MEMORY, said(error) or f"out of {memory}", {"out_of": memory}
@@ -188,7 +189,7 @@ def _run(
 
 
 def _dataset(trial: Trial, context: Context) -> datasets.Dataset:
-    """Of a candidate without test images."""
+    """The data of a trial; without test images for a candidate."""
     if (datasets.decoded(context.fingerprint, trial.data.image_size) / "done.json").is_file():
         return datasets.load(trial.data, None, context.fingerprint)
     folder = Path(context.data_dir) if context.data_dir else None
@@ -314,7 +315,7 @@ def _test(
 
 
 def _search(model: torch.nn.Module, test: Tensors, precision: str, context: Context) -> CompiledGradients | None:
-    """What attacks climb the gradients of, under engines other than `eager`."""
+    """The model whose gradients attacks climb, under engines other than `eager`."""
     if chosen(context.engine, context.device) == "eager":
         return None
     search = CompiledGradients(model, precision)
@@ -324,7 +325,7 @@ def _search(model: torch.nn.Module, test: Tensors, precision: str, context: Cont
 
 
 def _validated(trial: Trial, record: Record, reading: Reading) -> Progress:
-    """What is known after an epoch of a candidate. `reading`: of its validation accuracy, which `record` does not hold
+    """What is known after an epoch of a candidate. `reading`: its validation accuracy, which `record` does not hold
     yet.
     """
     readings = [r for r in record.curves if r.epoch > reading.epoch - 1] + [reading]

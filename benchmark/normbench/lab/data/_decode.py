@@ -22,7 +22,7 @@ from normbench.lab.data._source import DataError, Source
 from normbench.paths import cache_dir
 from normbench.spec.trial import DataSpec
 
-#: Raised when decoding changes, so that arrays cached by an older version are left alone.
+#: Raised by hand when decoding changes, so that arrays in the cache of an older version are not used.
 DECODING = 1
 
 
@@ -59,22 +59,22 @@ class Dataset:
 
 
 def decoded(content: str, image_size: int | None) -> Path:
-    """The folder of this machine's cache for a dataset with this fingerprint, decoded to this size; it is complete
-    where it has `done.json`.
+    """The folder of this machine's cache for a dataset with this fingerprint, decoded to this size. It is complete if
+    it has `done.json`.
     """
     return cache_dir() / "data" / f"{content[:32]}-v{DECODING}-{image_size or 'stored'}"
 
 
 @contextmanager
 def made_once(folder: Path) -> Iterator[Path | None]:
-    """For whoever fills a decoded folder: an empty folder to fill, which takes the name `folder` at the end; None where
-    it is there already.
+    """Yield an empty folder to fill, which takes the name `folder` at the end; None where that folder is complete
+    already.
 
-    Others on this machine wait meanwhile, so that a dataset is decoded or fetched once.
+    Other processes of this machine wait meanwhile, so a dataset is decoded or fetched once.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, or its process dies
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, or the process dies
         if (folder / "done.json").is_file():
             yield None
             return
@@ -128,7 +128,7 @@ def _first(split: Split, count: int | None, spec: DataSpec, part: str) -> Split:
 
 
 def _held_out(train: Split, spec: DataSpec) -> tuple[Split, Split]:
-    """The training images without their last ones, and those."""
+    """Split off the last training images: those that are trained on, and those held out."""
     count = max(1, round(len(train.labels) * spec.validation))
     if count >= len(train.labels):
         raise DataError(

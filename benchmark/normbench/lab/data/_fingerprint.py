@@ -20,14 +20,12 @@ from normbench.lab.data._source import DataError, Source
 def fingerprint(source: Source) -> str:
     """SHA-256 over the stored images and labels in order; independent of how Parquet groups and compresses them.
 
-    A number of classes that the files name and the labels do not show is part of it: it decides the size of the
+    If the files name more classes than the labels show, their number is part of it: it decides the size of the
     network's head.
     """
     total, highest = hashlib.sha256(), -1
     for files in filter(None, (source.train, source.test)):
-        parts = [
-            hashlib.sha256() for _ in range(3)
-        ]  # one a column, so that the batches in which it is read leave no trace
+        parts = [hashlib.sha256() for _ in range(3)]  # one a column, so that the size of the batches has no influence
         for images, labels in stored(source, files):
             parts[0].update(integers(pc.binary_length(images)).tobytes())
             wide = np.int64 if pa.types.is_large_binary(images.type) else np.int32
@@ -59,7 +57,7 @@ def stored(source: Source, files: tuple[Path, ...]) -> Iterator[tuple[pa.Array, 
 
 
 def integers(array: pa.Array) -> npt.NDArray[np.int64]:
-    """Without nulls. Unlike `to_numpy`, this does not import pandas, which takes a second."""
+    """The values of an array without nulls. Unlike `to_numpy`, this does not import pandas, which takes a second."""
     wide = array.cast(pa.int64())
     return (
         np.frombuffer(wide.buffers()[1], np.int64)[wide.offset : wide.offset + len(wide)]

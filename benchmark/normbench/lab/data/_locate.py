@@ -15,11 +15,11 @@ SHIPPED = ("digits",)
 
 
 def locate(spec: DataSpec, data_dir: Path | None, *, download: bool, test: bool = True) -> Source | None:
-    """Find a dataset's files: `data_dir`, what ships with the package, a path, then the hub (its local cache only
+    """Find a dataset's files: in `data_dir`, in the package, at a path, then on the hub (only in its local cache,
     unless `download`).
 
-    test: whether the test split belongs to it; without, it is neither looked for nor part of the fingerprint.
-    Returns None when only a download could bring it and `download` is off. Raises `DataError` when it cannot be found.
+    test: whether the test split is wanted. If not, nobody looks for it, and it is no part of the fingerprint. Returns
+    None when only a download could bring it and `download` is off. Raises `DataError` when it cannot be found.
     """
     name = spec.dataset
     for what, text in (("train_split", spec.train_split), ("test_split", spec.test_split)):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from normbench.errors import BenchError
 
-#: A name that stays within its folder and stands for itself in a pattern.
+#: A name that cannot lead out of its folder, and that matches only itself as a pattern.
 PLAIN = re.compile(r"\w[\w.@ +-]*")
 
 
@@ -28,7 +28,7 @@ class Hub:
 
 @dataclass(frozen=True)
 class Source:
-    """The Parquet files of a dataset on this machine; `test` is empty for those who must not see it."""
+    """The Parquet files of a dataset on this machine. `test` is empty for a candidate, which must not see it."""
 
     name: str
     train: tuple[Path, ...]

@@ -1,8 +1,9 @@
-"""torch.compile as this package uses it, and all that is used of the compiler's inside. Imported only where something
-is compiled: the compiler takes seconds to load.
+"""torch.compile as this package uses it, and the private parts of the compiler that it needs. Import this only where
+something is compiled: the compiler takes seconds to load.
 
-Inside, since nothing public does the same: where compiled code is kept by default (a user's own folder must stand), and
-a pass over inductor's graphs, `KeepReads`. `tests/lab/test_engine.py` fails where one of these changes.
+Two parts are private, since nothing public does the same: the folder where compiled code is kept by default (a folder
+that a user has chosen must stay), and a pass over inductor's graphs, `KeepReads`. `tests/lab/test_engine.py` fails
+where one of these changes.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class CompileAgainError(RuntimeError):
-    """Compiled code does not fit the call, and would have to be compiled again."""
+    """The compiled code does not fit the call: torch would compile again."""
 
 
 @contextmanager
 def compiler(*, beside: bool = False) -> Iterator[Callable[[F], F]]:
-    """What compiles a function, for one shape. It happens when the function is called first, which must be inside; the
-    compiler may raise anything then.
+    """Yield a function that compiles a function, for one shape. The first call compiles, and must happen inside; the
+    compiler may then raise anything.
 
-    beside: what was compiled before is kept. Else it is forgotten, since code of earlier models counts towards a limit
-    of this one.
+    beside: keep what was compiled before. Else it is forgotten: code of earlier models counts towards torch's limit for
+    this one.
     """
     _keep_code()
     if not beside:
@@ -42,12 +43,12 @@ def compiler(*, beside: bool = False) -> Iterator[Callable[[F], F]]:
         # Random numbers are drawn as the eager step draws them.
         "fallback_random": True,
         "joint_custom_post_pass": KeepReads(),
-        # No pool of compiling processes: a trial's process is one of many, and has to end by itself.
+        # No pool of compiling processes: a trial is one of many, and must leave no process behind.
         "compile_threads": 1,
     }
 
     def compiled(function: F) -> F:
-        # Whole or not at all, so that a failure comes before anything has run.
+        # The whole function or nothing, so that a failure comes before anything has run.
         made: Any = torch.compile(function, dynamic=False, fullgraph=True, options=options)
         return cast("F", made)
 
@@ -56,8 +57,8 @@ def compiler(*, beside: bool = False) -> Iterator[Callable[[F], F]]:
 
 @contextmanager
 def once() -> Iterator[None]:
-    """A call inside must not compile again: that would be paid for unseen, inside the time of other work. Raises
-    `CompileAgainError`.
+    """Inside, raise `CompileAgainError` where a call would compile again: its cost would hide in the time of other
+    work.
     """
     try:
         with torch.compiler.set_stance("fail_on_recompile"):
@@ -69,8 +70,8 @@ def once() -> Iterator[None]:
 
 
 def _keep_code() -> None:
-    """Compiled code is kept between runs in our cache: the second trial of a shape finds it there. A user's own
-    `TORCHINDUCTOR_CACHE_DIR` stands; torch sets the variable itself, to its default, while it is imported.
+    """Keep compiled code in our cache between runs: the second trial of a shape finds it there. A user's own
+    `TORCHINDUCTOR_CACHE_DIR` stays; torch sets the variable to its default while it is imported.
     """
     if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "inductor")
@@ -79,10 +80,10 @@ def _keep_code() -> None:
 class KeepReads(CustomGraphPass):
     """Keeps gradients right where a layer changes its buffers.
 
-    What the backward pass needs of the forward pass may be computed again instead of being kept. torch 2.15 does so
-    with what was read from a buffer that the forward pass has changed since, and then finds the changed buffer
-    (pytorch/pytorch#197039): the r of batch renormalization comes from statistics that are one batch too new. So what
-    is read from a changed buffer is marked to be kept; these are a few numbers a channel.
+    The compiler may compute again, in the backward pass, what the forward pass had computed. torch 2.15 does so also
+    with what was read from a buffer that the forward pass changes afterwards, and reads the changed buffer
+    (pytorch/pytorch#197039): the r of batch renormalization then comes from statistics that are one batch too new. So
+    this pass marks what is read from a changed buffer as to be kept; that is a few numbers a channel.
     """
 
     def __call__(self, graph: fx.Graph) -> None:

@@ -1,9 +1,9 @@
 """A whole training step as one CUDA graph: captured once, replayed for every batch of the same shape.
 
-A replay runs the kernels of the captured step on the addresses that they were captured with, and no Python. So
-everything that a step reads or writes (images, labels, learning rate, parameters, gradients, buffers, the optimizer's
-state) has to stay where it was. What other code puts elsewhere between two replays (measures restore copies of the
-optimizer's state; some layers replace a buffer's tensor) is brought back before the next one.
+A replay runs the captured kernels at the captured addresses, and no Python. So everything that a step reads or writes
+must stay where it was: images, labels, learning rate, parameters, gradients, buffers, the optimizer's state. Other code
+may move some of it between two replays: measures restore copies of the optimizer's state, and some layers replace a
+buffer's tensor. It is brought back before the next replay.
 
 Source: torch's notes on CUDA graphs: warm-up on a side stream, gradients None before the capture so that the backward
 pass allocates them inside it.
@@ -20,11 +20,12 @@ from torch import nn
 from normbench.spec.trial import TrainSpec
 from normbench.tensors.snapshot import Snapshot, buffer_places, in_mode
 
-#: Steps before the capture: libraries choose their kernels and the optimizer makes its state in the first ones.
+#: Steps before the capture. In the first ones libraries choose their kernels, and the optimizer makes its state.
 WARM_UP = 3
 #: Relative difference of losses up to which replayed steps agree with those outside the graph, in bfloat16.
 AGREEMENT = 1e-2
-#: Optimizers whose update reads everything from the device, with what makes them do so. Others stay outside the graph.
+#: Optimizers whose update reads everything from the device, with the option that makes them do so. The update of others
+#: stays outside the graph.
 CAPTURED: dict[type, dict[str, Any]] = {
     torch.optim.SGD: {"fused": True},
     torch.optim.Adam: {"capturable": True},
@@ -33,7 +34,7 @@ CAPTURED: dict[type, dict[str, Any]] = {
 
 
 class GraphError(RuntimeError):
-    """The captured step does not do what the step does."""
+    """The captured step computes something else than the step."""
 
 
 class Graph:
@@ -88,7 +89,7 @@ class Graph:
         return self._logits, self._loss.clone()
 
     def left(self) -> None:
-        """A step was made outside the graph: what it has put elsewhere must be brought back."""
+        """Note that a step was made outside the graph: what it has moved must be brought back."""
         self._stale = True
 
     def _capture(self, before: Snapshot) -> None:
@@ -119,8 +120,8 @@ class Graph:
         return logits.detach(), loss.detach()
 
     def _check(self, before: Snapshot) -> None:
-        """Two steps each way: their losses and gradients, of which the second tell whether the first has moved what it
-        should.
+        """Make two steps each way, and return their losses and gradients. Those of the second step show whether the
+        first has moved what it should.
         """
         found = []
         for replayed in (False, True):
@@ -153,7 +154,7 @@ class Graph:
                 values["step"] = values["step"].to(self._rate)
 
     def _attach(self) -> None:
-        """Bring what was put elsewhere back to where the graph reads it."""
+        """Bring what was moved back to where the graph reads it."""
         self._return_buffers()
         if self._updates:
             rate = self._optimizer.param_groups[0]["lr"]

@@ -1,10 +1,10 @@
-"""The model as attacks climb its loss: compiled, in low precision where the trial trains in it. In an evaluation what
-it finds is only a proposal.
+"""The model whose gradients attacks climb: compiled, and in low precision where the trial trains in it. In an
+evaluation, what an attack finds with it is only a proposal.
 
-An attack needs thousands of gradients and one verdict an image. Gradients may be computed as fast as the machine can;
-whether an image has fallen is asked of the model itself, eagerly and in float32 (`normbench.lab.evaluate`), and an
-image of which only this one thinks so is attacked again without it. An image that this one fails on is not: so its
-gradients have to be the model's own, up to `COARSE`.
+An attack needs thousands of gradients of an image and one verdict. The gradients may be computed as fast as the machine
+can. The verdict is the model's own, eagerly and in float32 (`normbench.lab.evaluate`). If only the compiled search
+calls an image fooled, the image is attacked again with the eager model. If the compiled search fails to fool an image,
+it is not attacked again; so the gradients must be the model's own, up to `COARSE`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch.nn import functional
 
 from normbench.lab.engine.steps import AGREEMENT, MARGIN, REASON_LENGTH, Kind, autocast, line
 
-#: From this share of a whole batch on, fewer images are filled up to one; below it they go through the model as it is,
-#: which is then less work.
+#: A part of a batch that is at least this share is filled up to a whole one. A smaller part goes through the eager
+#: model, which is then less work.
 WORTH_FILLING = 1 / 2
-#: How far gradients in low precision may be from those in float32, as a share of their norm, for attacks to climb them.
+#: Attacks climb gradients in low precision if these differ from those in float32 by at most this share of their norm.
 COARSE = 0.2
 
 
 class CompiledGradients:
-    """Logits `(N, classes)` of images `(N, C, H, W)` with a gradient to them, of a model in eval mode with frozen
+    """Computes logits `(N, classes)`, with a gradient to the images `(N, C, H, W)`, of a model in eval mode with frozen
     parameters.
 
     engine: what computes them: `compile` after a `prepare` that worked, else `eager`.
@@ -46,7 +46,7 @@ class CompiledGradients:
         self._compiled: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def prepare(self, images: torch.Tensor, labels: torch.Tensor, *, beside: bool = False) -> None:
-        """Compile for batches like this one, and hold all gradients against the model's own. What is no good is not
+        """Compile for batches like this one, and compare all gradients with the model's own. Code that fails is not
         used, and `reason` says why.
 
         images: float32 (N, C, H, W) in [0, 1]; labels: int64 (N,). beside: code that was compiled before is still in
@@ -83,12 +83,12 @@ class CompiledGradients:
         )  # overflow of low precision is not the model's
 
     def thinks_wrong(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Bool (N,): which images any of the code that may have searched classifies wrongly."""
+        """Bool (N,): which images are classified wrongly by any of the codes that may have computed gradients."""
         wrong = torch.zeros_like(labels, dtype=torch.bool)
         size = self._size or len(images)
         for start in range(0, len(images), size):
             part = slice(start, start + size)
-            with torch.enable_grad():  # as in a search: without, it would be other code
+            with torch.enable_grad():  # as in a search: without gradients, other code would run
                 x = images[part].detach().requires_grad_()
                 ways = [self._run(self._eager, x), *([self._filled(x)] if self._compiled else [])]
             for logits in ways:
@@ -96,7 +96,7 @@ class CompiledGradients:
         return wrong
 
     def _filled(self, images: torch.Tensor) -> torch.Tensor:
-        """By compiled code, which knows one size of batches."""
+        """Run the compiled code, which takes batches of one size."""
         from normbench.lab.engine.compiling import CompileAgainError, once
 
         assert self._compiled is not None  # noqa: S101
@@ -111,7 +111,7 @@ class CompiledGradients:
             return self._run(self._eager, images)
 
     def _settle_precision(self, exact: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """What low precision does to the gradients, as a share of their norm; where that is too much, it is not
+        """Compare gradients in low precision with those in float32; where they differ too much, low precision is not
         used.
         """
         if self.precision == "float32":
@@ -136,8 +136,8 @@ class CompiledGradients:
 
 
 def _apart(found: torch.Tensor, exact: torch.Tensor) -> float:
-    """Distance as a share of the norm of `exact`; infinite where either is not finite, so that nothing that cannot be
-    compared is used.
+    """Distance as a share of the norm of `exact`. It is infinite where either is not finite, so that code is not used
+    which cannot be compared.
     """
     apart, size = float((found - exact).norm()), float(exact.norm())
     return apart / size if math.isfinite(apart) and math.isfinite(size) and size else math.inf

@@ -1,17 +1,17 @@
 """How a training step is computed: eagerly, by compiled code, or by replaying a CUDA graph.
 
-All engines compute the step of `normbench.lab.train`: loss of a batch, its gradients, the largest norm that they may
-have, the optimizer's update.
+All engines compute the step of `normbench.lab.train`: the loss of a batch, its gradients, clipping, the optimizer's
+update.
 
     eager    op after op, as Python meets them; the arithmetic that the numeric protocol is recorded with
     compile  the model and its loss, forwards and backwards, through torch.compile; clipping and update eagerly
     graph    the whole step captured once and replayed (`normbench.lab.engine.cuda_graph`), on compiled code where the
              model compiles
 
-Compiled code agrees with the eager step up to rounding, and draws the same random numbers. What an engine cannot do
-falls to the next: graph, compile, eager, with the reason. Code is compiled for one shape of batches; others (the last,
-smaller batch of an epoch) run eagerly. A function around the model is compiled and the model left as it is, so
-parameters, hooks and `state_dict` keep their names.
+Compiled code agrees with the eager step up to rounding, and draws the same random numbers. If an engine cannot be had,
+the next takes its place, in the order graph, compile, eager, and the reason is noted. Code is compiled for one shape of
+batches; others, such as the last and smaller batch of an epoch, run eagerly. A function around the model is compiled.
+The model stays as it is, so parameters, hooks and `state_dict` keep their names.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Kind = Literal["graph", "compile", "eager"]
 Forward = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """Images `(N, C, H, W)` and labels `(N,)` to logits `(N, classes)` and the mean loss."""
 
-#: How far the gradients of compiled code may be from those of the eager step, as a share of their norm: this much (one
-#: activation that rounding puts on the other side of a kink moved them by 0.4 % in a small network), or `MARGIN` times
-#: what they move by when the weights are moved by `SHAKE` (some roundings), where that is more. `fine`: float32 on a
-#: CPU; `coarse`: bfloat16, and GPUs, whose float32 may be TF32.
+#: How far the gradients of compiled code may be from those of the eager step, as a share of their norm. In a small
+#: network, a single activation that rounding moved across a kink changed them by 0.4 %. Where moving the weights by
+#: `SHAKE` (some roundings) changes the gradients by more than a third of this, `MARGIN` times that change is allowed.
+#: `fine`: float32 on a CPU; `coarse`: bfloat16, and GPUs, whose float32 may be TF32.
 AGREEMENT = 1e-2
 SHAKE = {"fine": 1e-6, "coarse": 2.0**-9}
 MARGIN = 3.0
@@ -93,8 +93,8 @@ class Engine:
         self._graph: Graph | None = None
 
     def prepare(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """Compile and capture for batches like this one, as the wanted engine needs it. Model, optimizer and random
-        streams are afterwards what they were.
+        """Compile and capture for batches like this one, as the wanted engine needs it. Afterwards model, optimizer and
+        random streams are as before.
 
         images: float (N, C, H, W); labels: int64 (N,), on the device of the model.
         """
@@ -108,13 +108,13 @@ class Engine:
             failed.append(self._capture(images, labels))
         self.reason = "; ".join(filter(None, failed))[:REASON_LENGTH]
         if images.is_cuda:
-            torch.cuda.synchronize()  # what was asked for and has not been computed yet belongs here
+            torch.cuda.synchronize()  # the time of what is still being computed belongs to the preparation
         self.compile_seconds += time.perf_counter() - started
 
     def rate(self, value: float) -> None:
         """Set the learning rate of the step that comes."""
         for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], torch.Tensor):  # that of a captured update, which reads it where it lies
+            if isinstance(group["lr"], torch.Tensor):  # a captured update reads the rate at this address
                 group["lr"].fill_(value)
             else:
                 group["lr"] = value
@@ -128,8 +128,8 @@ class Engine:
         return found
 
     def gradients(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The first half of a step, for those who look at the gradients: logits and loss, with fresh gradients in the
-        parameters.
+        """The first half of a step: logits and loss. Afterwards the parameters have fresh gradients, which measures may
+        look at.
         """
         logits, loss = self._loss(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
@@ -149,7 +149,7 @@ class Engine:
             from normbench.lab.engine.compiling import CompileAgainError, once
 
             try:
-                with once():  # more than one compilation is a sign of state that the first has not seen
+                with once():  # more than one compilation is a sign of state that the first one has not seen
                     return self._run(self._compiled, images.contiguous(), labels)
             except CompileAgainError as error:
                 self._fall(f"compile: it would have to be compiled again: {line(error)}")
@@ -164,8 +164,8 @@ class Engine:
         return logits, self._criterion(logits.float(), labels)
 
     def _compile(self, images: torch.Tensor, labels: torch.Tensor) -> str:
-        """Compile, and hold the gradients against the eager ones. Returns why that is not possible; empty where it
-        is.
+        """Compile, and compare the gradients with the eager ones. Returns why the code cannot be used; empty where it
+        can.
         """
         try:
             from normbench.lab.engine.compiling import compiler
@@ -191,14 +191,14 @@ class Engine:
         size = float(eager.norm())
         rounding, apart = (float((other - eager).norm()) for other in (shaken, found))
         if not math.isfinite(size + rounding) or apart <= max(AGREEMENT * size, MARGIN * rounding):
-            return ""  # where the eager step itself overflows there is nothing to compare
+            return ""  # where the eager step itself overflows, nothing can be compared
         return f"compile: its gradients are off by {apart / size if size else math.inf:.1g} of their norm"
 
     def _gradient(
         self, forward: Forward, images: torch.Tensor, labels: torch.Tensor, shake: float = 0.0
     ) -> torch.Tensor:
-        """All gradients of a batch in one vector, at the weights as they are, but with buffers as they might be late in
-        training: what depends on running statistics or on the number of steps shows nothing at the start.
+        """All gradients of a batch in one vector. The weights are as they are; the buffers are as they might be late in
+        training, since what depends on running statistics or on the number of steps shows nothing at the start.
         """
         with undisturbed(self.model):
             self.model.train()
@@ -232,7 +232,7 @@ class Engine:
 @torch.no_grad()
 def age(model: nn.Module, shake: float = 0.0) -> None:
     """Move the buffers to where they might be late in training, and every parameter by about the share `shake` of
-    itself; in the same way each time.
+    itself. Each call draws the same numbers.
     """
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
@@ -245,5 +245,5 @@ def age(model: nn.Module, shake: float = 0.0) -> None:
 
 
 def line(error: Exception) -> str:
-    """Its message in one line."""
+    """The message of an error on one line."""
     return " ".join(str(error).split())

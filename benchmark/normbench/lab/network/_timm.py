@@ -1,4 +1,4 @@
-"""The one place that reaches into timm: a name of one of its modules, exchanged while a network is built.
+"""The one place that reaches into timm: it exchanges a name of timm's modules while a network is built.
 
 Many of timm's entry points fix constructor arguments (a patch size, a channel multiplier), and passing them again is
 an error. Each entry point ends in one call of `build_model_with_cfg(class, variant, ...)`. timm has no public way to

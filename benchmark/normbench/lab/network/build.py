@@ -1,6 +1,4 @@
-"""Builds the network of a trial: timm's architecture, its stem and width for small images, and the normalization asked
-for.
-"""
+"""Builds the network of a trial: timm's architecture, with the trial's stem, width and normalization."""
 
 from __future__ import annotations
 
@@ -43,9 +41,9 @@ def build(
 ) -> tuple[PixelModel, Audit]:
     """The network of `trial` for images of `channels` x `image_size` x `image_size`, and what the swap did.
 
-    Seeds torch with the trial's seed: the initial weights are the same for every method. `mean` and `std`: of the
-    pixels, a value a channel. Raises `ModelError`, `SwapError`, `FlowError` or `NormSiteError`, each naming the
-    architecture or the place.
+    Seeds torch with the trial's seed, so every method starts from the same weights. `mean` and `std` of the pixels: one
+    value a channel. Raises `ModelError`, `SwapError`, `FlowError` or `NormSiteError`, each naming the architecture or
+    the place.
     """
     torch.manual_seed(trial.seed)
     request = Request(

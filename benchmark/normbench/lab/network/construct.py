@@ -1,4 +1,4 @@
-"""Builds the network that is asked for, by the file of its family."""
+"""Builds the network that is asked for: finds the file of its family, whose builder makes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What flows into and out of the norms of a network, seen by running an example through it."""
+"""Finds what flows into and out of the norms of a network, by running an example through it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from normbench.tensors.layers import WEIGHTED
 from normbench.tensors.private import tensors_in, writes
 from normbench.tensors.snapshot import in_mode
 
-#: Modules that a norm with an activation of its own may take the place of, by class name along the inheritance.
+#: Modules whose place a norm with its own activation may take, by class name along the inheritance.
 ACTIVATIONS = frozenset(
     [
         "ReLU",
@@ -47,9 +47,9 @@ class FlowError(ValueError):
 
 @dataclass(frozen=True)
 class Flow:
-    """positions: of each norm, the values a channel and example that reach it. feeds: of each convolution or linear
-    layer, the norm that its output goes straight into. activations: of each norm, the activation module that its output
-    goes straight into and that nothing else goes into. branch_ends: the norms that end a residual branch.
+    """What flows where. positions: for each norm, how many values of a channel of an example reach it. feeds: for each
+    convolution or linear layer, the norm that takes its output directly. activations: for each norm, the activation
+    that takes its output directly and takes nothing else. branch_ends: the norms that end a residual branch.
     """
 
     positions: dict[str, int] = field(default_factory=dict)
@@ -59,7 +59,9 @@ class Flow:
 
 
 class _Origins:
-    """Which module an unwritten tensor came from, by address. Tensors are held, so that no address is used twice."""
+    """Which module a tensor came from, by address, as long as nobody writes to it. Tensors are held, so no address is
+    used twice.
+    """
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[str, torch.Tensor, int]] = {}
@@ -69,16 +71,17 @@ class _Origins:
             self._known[output.data_ptr()] = (name, output, writes(output))
 
     def of(self, x: torch.Tensor) -> str | None:
-        """The module whose whole output `x` shows, in whatever shape or order of axes; None where something was
-        computed in between.
+        """The module whose whole output `x` holds, in any shape or order of axes; None where something was computed in
+        between.
         """
         name, output, version = self._known.get(x.data_ptr(), ("", x, -1))
         return name if version == writes(output) == writes(x) and output.numel() == x.numel() else None
 
 
 class _Depths(TorchFunctionMode):
-    """Carries along with each tensor how many convolutions and products made it, and the last norm since then; adds of
-    two such tensors of different depth show where residual branches end. Parameters carry nothing.
+    """Marks each tensor with its depth, which is the number of convolutions and products that made it, and with the
+    last norm since then. Where two tensors of different depth are added, a residual branch ends. Parameters have no
+    mark.
     """
 
     def __init__(self, ends: set[str]) -> None:
@@ -100,7 +103,7 @@ class _Depths(TorchFunctionMode):
                 and inputs[0].shape == inputs[1].shape
             ):
                 self.ends.add(norm)
-            if name in _PRODUCTS:  # a gate (squeeze and excitation) is deeper than what it scales
+            if name in _PRODUCTS:  # a gate (squeeze and excitation) is deeper than the tensor that it scales
                 norm = norm or next((n for _, n in marks if n), "")
             if name.startswith(_MIXING):
                 depth, norm = depth + 1, ""
@@ -116,7 +119,7 @@ class _Hooks:
         self.flow = flow
         self.weighted, self.normed = _Origins(), _Origins()
         self.calls: dict[str, list[str | None]] = {}
-        """Of each activation: the norms whose output its calls took."""
+        """For each activation: the norms whose outputs its calls took."""
 
     def register(self, model: nn.Module, norms: Mapping[str, int]) -> list[RemovableHandle]:
         """Hooks on convolutions and products, activations, and `norms`."""
@@ -152,7 +155,9 @@ class _Hooks:
         self.calls.setdefault(name, []).append(self.normed.of(inputs[0]))
 
     def activations(self) -> dict[str, str]:
-        """The activation of each norm: of those whose every call takes a norm that feeds no other."""
+        """The activation of each norm. Each call of the activation must take the output of a norm, which feeds no other
+        call.
+        """
         sources = [s for origins in self.calls.values() for s in origins]
         return {
             s: activation
@@ -169,8 +174,9 @@ def trace(model: nn.Module, norms: Mapping[str, int], example: torch.Tensor) -> 
 
     Raises `FlowError` where the network cannot run the example.
 
-    A layer feeds a norm, and a norm an activation, when one's input shares memory with the other's output, unwritten in
-    between: views and transpositions do not count as steps, sums and pooling do.
+    A layer feeds a norm, and a norm an activation, if the input of the second shares memory with the output of the
+    first, and nobody has written to it in between. So views and transpositions may stand between them, sums and pooling
+    not.
     """
     flow = Flow()
     hooks = _Hooks(flow)

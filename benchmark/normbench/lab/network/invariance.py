@@ -14,8 +14,8 @@ from normbench.lab.network.swap import Audit, swap
 from normbench.norms import resolve
 from normbench.tensors.layers import WEIGHTED
 
-#: A weight whose cosine with its gradient is below this counts as scale-invariant: eps in the denominators leaves about
-#: 1e-5.
+#: A weight counts as scale-invariant if its cosine with its gradient is below this. eps in the denominators leaves
+#: about 1e-5.
 COSINE = 1e-4
 #: Examples that the cosines are measured on.
 EXAMPLES = 4
@@ -64,10 +64,10 @@ def weight_cosines(network: nn.Module, channels: int, image_size: int) -> dict[s
     """|cos(w, gradient)| of every weight of a convolution or linear layer (the raw one where it is reparametrized), by
     parameter name.
 
-    The largest of several, each with another random projection of the logits (in a large tensor any two directions may
-    be close to orthogonal once). Measured in training mode, on random images, on a copy whose zeros are undone (gammas,
-    heads and scalars that start at zero would hide what is behind them). None where the gradient is zero or not finite:
-    nothing can be said. Raises `ModelError` where the network gives no logits.
+    It is the largest over several random projections of the logits: in a large tensor any two directions may be nearly
+    orthogonal once. It is measured in training mode, on random images, on a copy of the network whose zeros are
+    replaced: gammas, heads and scalars that start at zero would hide what is behind them. None where the gradient is
+    zero or not finite. Raises `ModelError` where the network gives no logits.
     """
     twin = copy.deepcopy(network).train()
     cosines: dict[str, list[float | None]] = {}
@@ -99,7 +99,7 @@ def _cosine(weight: torch.Tensor, gradient: torch.Tensor | None) -> float | None
 
 
 def _weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Matrices and kernels of convolutions and linear layers, raw ones where they are reparametrized."""
+    """Weights of convolutions and linear layers; the raw ones where they are reparametrized."""
     found = {}
     for name, parameter in model.named_parameters():
         wrapped, _, _ = name.partition(".parametrizations.")

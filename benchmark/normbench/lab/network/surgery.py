@@ -14,12 +14,12 @@ def he_normal(weight: torch.Tensor) -> None:
 
 
 def restem(conv: nn.Conv2d, *, kernel: int, init: Callable[[torch.Tensor], object], stride: int = 1) -> None:
-    """Give `conv` another kernel size, initialized anew, and another stride, in place; what kind of convolution it is
+    """Give `conv` another kernel size and stride, in place, and new initial weights. The class of the convolution
     stays.
     """
     conv.kernel_size = (kernel, kernel)
     conv.stride = (stride, stride)
-    if conv.padding != (0, 0):  # convolutions that pad by the size of their input have none of their own
+    if conv.padding != (0, 0):  # a convolution that pads by the size of its input has no padding of its own
         conv.padding = (kernel // 2, kernel // 2)
     conv.weight = nn.Parameter(
         conv.weight.new_empty(conv.out_channels, conv.in_channels // conv.groups, kernel, kernel)

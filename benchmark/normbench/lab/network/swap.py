@@ -1,9 +1,9 @@
 """Replaces the normalization of a built network, module by module, and says what was done.
 
-The class of a layer decides which axis holds the channels. What stands around a norm stays: activations and drops that
-timm fuses into it, the affine values (residual branches that start at gamma = 0 still do), and, unless the method sets
-them, eps and momentum. Weight methods are registered on the convolutions and linear layers whose output goes straight
-into a norm, found by running an example through the network once.
+The class of a layer decides which axis holds the channels. Activations and drops that timm fuses into a norm stay. The
+affine values stay, so residual branches that start at gamma = 0 still do. eps and momentum stay unless the method sets
+them. Weight methods are registered on the convolutions and linear layers whose output goes directly into a norm; an
+example that runs through the network once shows which they are.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from normbench.norms import ActivationNorm, NormModifier, Site, WeightNorm, spli
 from normbench.spec.trial import Component, Value
 from normbench.tensors.layers import WEIGHTED
 
-#: Classes of torch and timm by the axis that holds the channels; a class is looked up by the names along its
-#: inheritance.
+#: Classes of torch and timm by the axis that holds the channels. A layer is known by the name of its class, or of a
+#: class that it inherits from.
 CHANNELS_FIRST = frozenset(
     [
         *("_BatchNorm", "FrozenBatchNormAct2d", "GroupNorm", "InplaceAbn", "_InstanceNorm"),
@@ -55,11 +55,11 @@ CHANNELS_LAST = frozenset(
     ]
 )
 
-#: Norms that are an activation too, and what stands in for it: max(y, tau) starts as ReLU, x sigmoid(v x) starts as
-#: SiLU.
+#: Norms that are an activation too, and the activation that takes over: max(y, tau) starts as ReLU, x sigmoid(v x)
+#: starts as SiLU.
 BUILT_IN_ACTIVATION: dict[str, type[nn.Module]] = {"FilterResponseNormTlu2d": nn.ReLU, "EvoNorm2d": nn.SiLU}
 
-#: Modules with "norm" or "affine" in their name that normalize no activations, with the reason why they stay.
+#: Modules with "norm" or "affine" in their name that stay, with the reason.
 NOT_NORMS = {
     "GlobalResponseNorm": "competition between channels, not a normalization layer",
     "Affine": "no statistics",
@@ -82,7 +82,7 @@ class Replaced(Value):
     axis: int
     """Of the channels: 1 or -1."""
     positions: int
-    """Values a channel and example at this image size (H*W or tokens); 0: not reached."""
+    """Values of a channel of an example at this image size (H*W or tokens); 0: the example does not reach it."""
     eps: float | None
     """Of the new layer; None where it has none."""
     momentum: float | None
@@ -91,7 +91,7 @@ class Replaced(Value):
     activation: str
     """Class of the activation that is fused into the layer; empty where none is."""
     absorbed: str
-    """Class of the activation whose place the method's own took; empty where none did."""
+    """Class of the activation whose place the method's own activation took; empty where it took none."""
     ends_branch: bool
     """The last norm of a residual branch."""
 
@@ -103,7 +103,7 @@ class Wrapped(Value):
     layer: str
     shape: tuple[int, ...]
     feeds: str
-    """The norm that the output went straight into; empty where none."""
+    """The norm that takes the output directly; empty where none does."""
 
 
 class LeftAlone(Value):
@@ -164,10 +164,10 @@ def kind(module: nn.Module) -> str | None:
 
 
 def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> Audit:
-    """Replace every norm of `model` in place by the activation method of `norm`, as its modifier changes it, and
+    """Replace every norm of `model` in place by the activation method of `norm`, which its modifier changes, and
     reparametrize weights by its weight method.
 
-    `example`: images `(N, C, H, W)` as the network takes them; they are run through it once, in eval mode, to see what
+    `example`: images `(N, C, H, W)` as the network takes them. They run through it once, in eval mode, to show what
     feeds what. Raises `SwapError` where nothing would be replaced, `FlowError` where the network cannot run the
     example, `NormSiteError` where a method is impossible at a place.
     """
@@ -216,8 +216,8 @@ def _replace(
     flow: Flow,
     new: dict[int, nn.Module],
 ) -> Replaced:
-    """Make what takes the place of the norm `old`. Note in `new`, by the id of the module that goes, what comes: the
-    layer, and an identity for an activation whose place the method's own takes.
+    """Build the layer for the place of the norm `old`. Note new modules in `new`, by the id of the module that they
+    replace: the layer, and an identity where the method brings its own activation.
     """
     fused = _fused(old)
     follower = flow.activations.get(name)
@@ -290,7 +290,7 @@ def _copy_affine(old: nn.Module, layer: nn.Module, *, one: bool) -> None:
 
 
 def _fused(old: nn.Module) -> nn.Module | None:
-    """The activation that is part of `old`, or what stands for it where it has no module of its own."""
+    """The activation that is part of `old`, or a module that takes over where it has none of its own."""
     act = getattr(old, "act", None)
     if isinstance(act, nn.Module):
         return None if isinstance(act, nn.Identity) else act
@@ -299,7 +299,7 @@ def _fused(old: nn.Module) -> nn.Module | None:
 
 
 def _dress(old: nn.Module, layer: nn.Module, act: nn.Module | None) -> nn.Module:
-    """The layer on the old one's axis, with the drop that is part of it and the activation."""
+    """The layer on the axis of the old one, with the old one's drop and the activation."""
     if _axis(old) == -1:
         layer = ChannelsLast(layer)
     drop = getattr(old, "drop", None)

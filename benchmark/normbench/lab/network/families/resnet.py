@@ -14,8 +14,8 @@ from normbench.lab.network.surgery import he_normal
 class ResNetFamily(Family):
     """`channels` times the width; a 3x3 stem of stride 1 without pooling.
 
-    timm builds 64 stem channels whatever the width, unless the stem is deep: so a deep stem of the right width is asked
-    for, and a single convolution put in its place.
+    timm builds 64 stem channels at any width, unless the stem is deep. So timm is asked for a deep stem of the right
+    width, and a single convolution takes its place.
     """
 
     def arguments(self, given: dict[str, Any], request: Request) -> dict[str, Any]:
