@@ -1,4 +1,4 @@
-"""What Linux alone can do for the processes of trials; elsewhere these calls do nothing, or find nothing."""
+"""Calls that only Linux has, for the processes of trials. On other systems they do nothing, or find nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-#: How much sooner than others a process is to be ended where memory runs out; children begin with their parent's.
+#: The score by which the kernel chooses what to end when memory runs out. Children begin with their parent's score.
 OOM_SCORE = Path("/proc/self/oom_score_adj")
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
 
@@ -20,17 +20,17 @@ def end_with_parent() -> None:
 
 
 def name_process(name: str) -> None:
-    """Give this process a name, of at most 15 characters, for those who look at `ps` and `top`."""
+    """Give this process a name of at most 15 characters, which `ps` and `top` show."""
     _prctl(_PR_SET_NAME, name.encode())
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every process below this one whose own parent ends, whatever session it is in."""
+    """Become the parent of every process below this one whose own parent ends, in any session."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def children(pid: int) -> set[int]:
-    """The processes whose parent is `pid`, ended ones that nobody has asked for among them."""
+    """The processes whose parent is `pid`, including those that have ended but that nobody has waited for."""
     found: set[int] = set()
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -40,7 +40,7 @@ def children(pid: int) -> set[int]:
 
 
 def working_in(folder: Path) -> set[int]:
-    """The other processes of this user whose working directory lies in a folder, be it removed or not."""
+    """The other processes of this user whose working directory lies in a folder, even if that was removed."""
     found: set[int] = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # another user's, or it has ended

@@ -1,5 +1,5 @@
-"""Does Ray still answer? Where its raylet or its head is lost, Ray itself ends the process after a minute without a
-word, so that a run has to notice first.
+"""Does Ray still answer? If its raylet or its head is lost, Ray ends this process after a minute without a message, so
+a run has to notice first.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 from normbench.errors import BenchError
 
-#: Seconds between two looks, and for an answer; and how many looks without one mean that nobody is there: a network
-#: may lose one. An address that refuses is none at once.
+#: Seconds between two looks, seconds to wait for an answer, and the number of looks without an answer after which an
+#: address counts as lost: a network may lose a few. An address that refuses counts at once.
 _LOOK, _ANSWER, _SILENT = 0.5, 5.0, 6
-#: Seconds for the main thread to come back from a call to what is lost; Ray's own take a minute.
+#: Seconds that the main thread has to return from a call to a lost part. Ray's own limit is a minute.
 _STUCK = 5.0
 
 
@@ -32,10 +32,10 @@ class RayLostError(BenchError):
 
 @contextlib.contextmanager
 def watched(parts: Mapping[str, tuple[str, int]], clear_up: Callable[[], None]) -> Iterator[None]:
-    """Raises `RayLostError` in the main thread when one of these addresses no longer answers; it interrupts there what
-    SIGINT interrupts. Where that thread is stuck in a call to Ray, this process ends in the same way without it.
+    """Raise `RayLostError` in the main thread when one of these addresses no longer answers; it interrupts whatever
+    SIGINT interrupts. If that thread is stuck in a call to Ray, another thread ends this process in the same way.
 
-    parts: what is there, and its host and port. clear_up: called before such an end.
+    parts: names of parts, with host and port. clear_up: called before another thread ends the process.
     """
     over, lost, main = threading.Event(), list[str](), threading.main_thread().ident
     assert main is not None  # noqa: S101 (it runs)
@@ -71,7 +71,7 @@ def watched(parts: Mapping[str, tuple[str, int]], clear_up: Callable[[], None]) 
 
 
 def _answers(address: tuple[str, int]) -> bool | None:
-    """False: nobody is there. None: no answer in time."""
+    """True: somebody answers. False: nobody is there. None: no answer in time."""
     try:
         socket.create_connection(address, timeout=_ANSWER).close()
     except ConnectionRefusedError:

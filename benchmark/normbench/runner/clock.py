@@ -1,11 +1,11 @@
-"""How long a trial has worked: what its time limit counts.
+"""How long a trial has worked, which its time limit counts.
 
-On a CPU a busy machine must not cost a trial its limit. So where a trial runs, or waits for a processor, the processor
-time that it has used counts, divided by its threads; where all of it sleeps (a lock, a disk, a network, `sleep`), the
-wall clock counts. On an idle machine both are the wall clock, or less where its threads have nothing to do. A trial
-that gets next to no processor is ended too, after many times its limit by the wall clock.
+A trial on a CPU must not reach its limit because the machine is busy. So while a trial runs, or waits for a processor,
+its processor time counts, divided by its threads. While all of it sleeps (a lock, a disk, a network, `sleep`), the wall
+clock counts. On an idle machine this is the wall clock, or less where threads have nothing to do. A trial that gets
+hardly any processor time is ended too, after many times its limit by the wall clock.
 
-On a GPU, and where the system does not tell (outside of Linux), the wall clock counts.
+On a GPU, and on systems other than Linux, which do not tell processor time, the wall clock counts.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from pathlib import Path
 
 from normbench.runner._linux import children
 
-#: A trial is ended after so many times its limit by the wall clock, and not before an hour.
+#: A trial is ended after so many times its limit by the wall clock, but not before an hour.
 PATIENCE, LEAST_PATIENCE = 24, 3600.0
 _ADVICE = "a longer `limits: time` and `bench run --retry` take it up again"
 
 
 class WorkClock:
-    """Counts the seconds that a trial has worked, from looks at its processes every now and then."""
+    """Counts the seconds that a trial has worked, by looking at its processes now and then."""
 
     def __init__(self, guard: int, limit: float, *, spent: float, worked: float, threads: int, by_wall: bool) -> None:
-        """guard: process below which all of the trial's are. spent, worked: wall and working seconds of its earlier
-        processes.
+        """guard: the process below which all processes of the trial are. spent, worked: wall and working seconds of its
+        earlier processes.
         """
         self.limit, self.wall, self.worked = limit, spent, worked
         self._guard, self._threads, self._by_wall = guard, threads, by_wall
@@ -35,7 +35,7 @@ class WorkClock:
 
     @property
     def over(self) -> str:
-        """Why the trial is to be ended; empty where it is not."""
+        """Why the trial is to be ended; empty where it may go on."""
         if self.worked >= self.limit:
             return f"it ran longer than its limit of {self.limit:g} s; {_ADVICE}"
         if self.wall >= max(PATIENCE * self.limit, LEAST_PATIENCE):
@@ -51,8 +51,8 @@ class WorkClock:
         self._last, self._used = now, used
 
     def advance(self, seconds: float, used: float, *, runs: bool) -> None:
-        """`seconds` went by in which the trial used `used` seconds of processors. runs: does it run, or wait for a
-        processor?
+        """Count `seconds` in which the trial used `used` seconds of processor time. runs: whether it runs, or waits for
+        a processor.
         """
         self.wall += seconds
         counts_used = runs and not self._by_wall
@@ -65,7 +65,7 @@ def processor_time(guard: int) -> tuple[float, bool]:
     """
     ticks, runs = 0, False
     with contextlib.suppress(OSError):
-        ticks = sum(_fields(Path(f"/proc/{guard}/stat"))[1][2:])  # of children that have ended
+        ticks = sum(_fields(Path(f"/proc/{guard}/stat"))[1][2:])  # time of children that have ended
     left = children(guard)
     while left:
         pid = left.pop()
@@ -77,6 +77,6 @@ def processor_time(guard: int) -> tuple[float, bool]:
 
 
 def _fields(stat: Path) -> tuple[str, list[int]]:
-    """State, and processor time: own in user and system mode, of ended children in both."""
+    """State, and processor time in user and system mode: its own, and that of ended children."""
     fields = stat.read_bytes().rpartition(b")")[2].split()
     return fields[0].decode(), [int(f) for f in fields[11:15]]

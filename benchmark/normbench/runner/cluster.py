@@ -1,8 +1,8 @@
-"""Ray: a closed one on this machine, or a cluster whose nodes are looked at before anything runs on them.
+"""Ray: on this machine, closed to others, or on a cluster, whose nodes are checked before anything runs on them.
 
-On this machine everything that Ray opens listens on loopback alone. On a cluster connections carry a token
-(`RAY_AUTH_MODE=token`). Either way usage statistics are off. The code of this package and of every plug-in package
-travels to the nodes; libraries do not, and a node whose versions differ is refused, since they decide numbers.
+On this machine, everything that Ray opens listens on loopback alone. On a cluster, connections carry a token
+(`RAY_AUTH_MODE=token`). Usage statistics are off. The code of this package and of every plug-in package travels to the
+nodes. Libraries do not: a node with other versions is refused, since versions decide numbers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from normbench.runner.retry import Need, fits
 from normbench.spec.trial import DataSpec, Limits
 
 #: Set before Ray is imported, and on the nodes of a cluster. `RAY_memory_monitor_refresh_ms`: Ray's own monitor would
-#: end the whole run, where the kernel ends one process.
+#: end the whole run, whereas the kernel ends one process.
 SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -53,34 +53,32 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
 }
-#: The first makes a local Ray listen on loopback only (and refuse further nodes). The second: of its own accord Ray
-#: starts a worker a core, none of which Tune uses, because Tune's have an environment of their own.
+#: The first makes a local Ray listen on loopback only, and refuse further nodes. The second: Ray would start a worker a
+#: core, which Tune does not use, because Tune's workers have their own environment.
 LOCAL_SETTINGS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_prestart_worker_first_driver": "0"}
-#: Even without usage statistics Ray asks the metadata services of three clouds, by HTTP, which of them it is in
-#: (`get_cloud_from_metadata_requests`, 2.60). Its own processes get a proxy that does not exist, so that the question
-#: stays on this machine.
+#: Even without usage statistics, Ray asks the metadata services of three clouds by HTTP whether it runs there
+#: (`get_cloud_from_metadata_requests`, 2.60). Ray's processes get a proxy that does not exist, so that no question
+#: leaves this machine.
 NOBODY_TO_ASK = {"HTTP_PROXY": "http://127.0.0.1:9"}
-#: `RAY_OVERRIDE_JOB_RUNTIME_ENV`: the code that is shipped stands even where `ray job submit` brought some of its own.
+#: `RAY_OVERRIDE_JOB_RUNTIME_ENV`: the code that is shipped counts even if `ray job submit` brought other code.
 CLUSTER_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"}
-#: Seconds for a cluster's address to answer at all; Ray itself would try for minutes.
+#: Seconds that a cluster's address has to answer; Ray itself would try for minutes.
 REACH_LIMIT = 10.0
 #: How often Ray is started on this machine before a run gives up.
 START_TRIES = 10
-#: The variable by which Ray's workers know the run's working directory. They start in another, an empty one: Ray puts
-#: the one that it was started in before everything else on their path, where a user's own `numpy.py` may lie.
+#: The variable by which Ray's workers know the run's working directory. They start in an empty one: Ray puts the
+#: directory that it was started in first on their path, and a user's own `numpy.py` may lie there.
 FOLDER = "NORMBENCH_FOLDER"
 Note = Callable[[str], None]
 _GROUPS = ("normbench.norms", "normbench.attacks", "normbench.measures")
 
 
 class ClusterError(BenchError):
-    """A cluster cannot be reached, or one of its nodes is not fit to run trials; the message says which and what to
-    do.
-    """
+    """A cluster cannot be reached, or one of its nodes cannot run trials; the message says which and what to do."""
 
 
 class ResourceError(BenchError):
-    """A trial asks for what no machine offers; the message says what was asked and what there is."""
+    """A trial asks for more than any machine offers; the message says what it asks for and what there is."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +89,20 @@ class Cluster:
 
     ray: Any
     nodes: tuple[Need, ...]
-    """What each living node offers in all."""
+    """The resources of each living node, used ones included."""
     client: bool
     """Connected through Ray's client (`ray://`): this process is no part of the cluster."""
     packs: dict[str, list[Any]] = field(default_factory=dict)
     parts: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    """What of Ray has to answer as long as trials run: its name, host and port. None through Ray's client, which
+    """The parts of Ray that must answer as long as trials run: name, host and port. None through Ray's client, which
     raises by itself where its server is lost.
     """
 
 
 class Connection(contextlib.AbstractContextManager["Connection"]):
-    """Ray for a whole run: it starts when the first trial needs it, and ends with the run.
+    """Ray for a whole run. It starts when the first trial needs it, and ends with the run.
 
-    folder: the run's. address, variables: see `connected`. note: told what takes longer than it should.
+    folder: the run's. address, variables: see `connected`. note: called with a message when a start takes too long.
     """
 
     def __init__(
@@ -169,13 +167,13 @@ def connected(folder: Path, address: str | None, variables: Mapping[str, str], n
             lost = True
             raise
         finally:
-            if not lost:  # else it would wait a minute for what is not there
+            if not lost:  # else it would wait a minute for the lost part
                 ray.shutdown()
 
 
 def start_here(ray: Any, options: dict[str, Any], place: Path, note: Note) -> None:
-    """Start Ray on this machine, its processes in `place`. Ray gives its raylet 30 s, which no setting changes and
-    which a busy machine may not keep: it is tried again before it counts. Raises `ClusterError`.
+    """Start Ray on this machine, its processes in `place`. Ray gives its raylet 30 s. No setting changes that, and a
+    busy machine may need longer, so the start is tried again. Raises `ClusterError`.
     """
     for attempt in range(1, START_TRIES + 1):
         try:
@@ -207,7 +205,7 @@ def _parts(ray: Any) -> dict[str, tuple[str, int]]:
 
 @contextlib.contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Whoever has asked to be told of SIGTERM is told: `ray.init` puts a handler of its own in the place."""
+    """Keep the handler of SIGTERM: `ray.init` replaces it by its own."""
     before, here = signal.getsignal(signal.SIGTERM), threading.current_thread() is threading.main_thread()
     try:
         yield
@@ -223,7 +221,7 @@ def _own_sigterm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """What this process starts meanwhile has these variables too."""
+    """Inside, what this process starts has these variables too."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -262,7 +260,7 @@ def _advice(error: Exception) -> str:
 
 
 def needed(nodes: Sequence[Need], limits: Limits) -> Need:
-    """The resources of one trial. Raises `ResourceError` where no node has them at once."""
+    """The resources of one trial. Raises `ResourceError` where no node has all of them."""
     gpu = (1.0 if any(n.get("GPU", 0) for n in nodes) else 0.0) if limits.gpu == "auto" else float(limits.gpu)
     need = {"CPU": float(limits.cpu), "GPU": gpu}
     if not any(fits(need, n) for n in nodes):
@@ -280,23 +278,19 @@ def slots(nodes: Sequence[Need], need: Need) -> int:
 
 
 def stage(folder: Path) -> None:
-    """Copy this package and the plug-in packages that are installed here into `folder`, as they are to be imported on
-    the nodes.
-    """
+    """Copy this package, and the plug-in packages that are installed here, into `folder`, from where nodes import them."""
     _copy(Path(normbench.__file__).parent, folder / "normbench")
     for entry in {e for group in _GROUPS for e in entry_points(group=group)}:
         top = entry.module.partition(".")[0]
         spec = find_spec(top)
         if spec is None or spec.origin is None or (folder / top).exists() or (folder / f"{top}.py").exists():
-            continue  # what cannot be imported is reported where it is asked for
+            continue  # a package that cannot be imported is reported by the trial that wants it
         origin = Path(spec.origin)
         _copy(
             origin.parent if spec.submodule_search_locations else origin,
             folder / (top if spec.submodule_search_locations else origin.name),
         )
-        if (
-            entry.dist is not None
-        ):  # under its own name, so that a copy that is installed on a node does not register it twice
+        if entry.dist is not None:  # under its own name, so that a copy that is installed on a node is not a second one
             about = folder / f"{entry.dist.name.replace('-', '_')}-{entry.dist.version}.dist-info"
             about.mkdir(exist_ok=True)
             for name in ("METADATA", "entry_points.txt"):
@@ -311,8 +305,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def prepare(cluster: Cluster, need: Need, items: Sequence[Item], data_dir: Path | None) -> Cluster:
-    """Look at every node that trials fit on, and put those datasets into the object store that one of them lacks.
-    Raises `ClusterError`.
+    """Check every node that trials fit on, and put datasets into the object store that one of them lacks. Raises
+    `ClusterError`.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -338,7 +332,7 @@ def prepare(cluster: Cluster, need: Need, items: Sequence[Item], data_dir: Path 
             raise ClusterError(f"node {node} cannot run this package: {' '.join(str(error).split())[-300:]}") from error
         except (
             ray.exceptions.RayError
-        ) as error:  # it is gone, and the cluster has not noticed yet: nothing will run there
+        ) as error:  # the node is gone, and the cluster has not noticed yet: nothing will run there
             gone += f"; {node}: {' '.join(str(error).split())[:200]}"
             if gone.count(";") == len(asked):
                 raise ClusterError(f"no node answers{gone}") from error
@@ -352,9 +346,9 @@ def prepare(cluster: Cluster, need: Need, items: Sequence[Item], data_dir: Path 
 
 
 def examine(specs: Mapping[str, tuple[str, str, bool]], data_dir: str | None) -> dict[str, Any]:
-    """On a node: versions of the libraries, and which of the datasets it can neither find nor has decoded.
+    """On a node: the versions of the libraries, and which of the datasets the node has neither as files nor decoded.
 
-    specs: JSON of the `DataSpec`, fingerprint, and whether the test split belongs to it.
+    specs: for each dataset the JSON of its `DataSpec`, its fingerprint, and whether the test split is wanted.
     """
     missing = []
     for name, (text, content, test) in specs.items():
@@ -378,7 +372,7 @@ def disagreement(there: Mapping[str, str], here: Mapping[str, str]) -> str:
 
 
 def pack(item: Item, data_dir: Path | None) -> dict[str, Any]:
-    """The decoded dataset of a trial as it travels: file names and what is in them."""
+    """The decoded dataset of a trial as it travels: names of files, and their content."""
     spec, content = item.trial.data, item.identity.data
     datasets.load(spec, datasets.locate(spec, data_dir, download=True, test=item.trial.stage == "final"), content)
     folder = datasets.decoded(content or "", spec.image_size)

@@ -1,7 +1,7 @@
-"""The folder of a run: what its processes write to disk for a while lies there, and goes when the run ends.
+"""The folder of a run. It holds the temporary files of all its processes, and is removed when the run ends.
 
-A run that is killed leaves its folder behind, and some of Ray's processes; the next run on the machine ends them and
-removes it.
+A run that is killed leaves its folder behind, and some of Ray's processes. The next run on the machine ends these
+processes and removes the folder.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from normbench.runner._linux import working_in
 #: The variable by which the processes of a run know its folder.
 RUN = "NORMBENCH_RUN"
 _PREFIX = "normbench-run-"
-#: Held by a run as long as it lives: a process id would not tell, it may be another process's by now.
+#: The lock that a run holds as long as it lives. A process id would not do: another process may have it by now.
 _LOCK = "lock"
-#: Where temporary files lie on every Unix.
+#: The folder of temporary files on every Unix.
 _SHORT = "/tmp"  # noqa: S108 (folders there are made by `mkdtemp`)
-#: The longest path of a socket in bytes (104 on macOS), and what Ray and this module add to the temporary folder's.
+#: The longest path of a socket in bytes (104 on macOS), and the bytes that Ray and this module add to the temporary
+#: folder's path.
 _SOCKET, _ADDED = (
     103,
     len("/normbench-run-1234567-12345678/session_2026-01-01_00-00-00_000000_1234567/sockets/raylet.1"),
 )
-#: Seconds for processes to go that have been killed.
+#: Seconds that killed processes have to vanish.
 _GO = 10.0
 
 
 @contextlib.contextmanager
 def run_folder() -> Iterator[Path]:
-    """Make this run's folder, which its user alone may enter, and remove it at the end with what still works in it.
-    Clears up after dead runs.
+    """Make this run's folder, which only its user may enter. At the end, end the processes that still work in it, and
+    remove it. Clears up after dead runs first.
     """
     places = {tempfile.gettempdir(), _SHORT}
     for dead in (folder for place in places for folder in Path(place).glob(f"{_PREFIX}*") if _is_dead(folder)):
@@ -59,7 +60,7 @@ def run_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch(prefix: str) -> Iterator[Path]:
-    """A folder for one purpose: in the run's folder, or, where this machine has none, among the temporary files."""
+    """A folder for one purpose. It lies in the run's folder or, where this machine has none, among the temporary files."""
     run = os.environ.get(RUN)
     place = run if run and Path(run).is_dir() else None
     with tempfile.TemporaryDirectory(prefix=prefix if place else f"normbench-{prefix}", dir=place) as folder:
@@ -67,7 +68,7 @@ def scratch(prefix: str) -> Iterator[Path]:
 
 
 def end_those_in(folder: Path) -> None:
-    """End the processes whose working directory lies in a folder: all of Ray's are started so."""
+    """End the processes whose working directory lies in a folder. All processes of Ray are started in one."""
     deadline = time.monotonic() + _GO
     while (left := working_in(folder)) and time.monotonic() < deadline:
         for pid in left:
@@ -77,18 +78,18 @@ def end_those_in(folder: Path) -> None:
 
 
 def clear(folder: Path) -> None:
-    """End what still works in the folder of a run, and remove it."""
+    """End the processes that still work in the folder of a run, and remove it."""
     end_those_in(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_dead(folder: Path) -> bool:
-    """Is it the folder of a run of this user that has ended without removing it?"""
+    """Whether this is the folder of a run of this user that ended without removing it."""
     try:
         if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
             return False
         with (folder / _LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # it is held, or not there yet
+    except OSError:  # the lock is held, or not there yet
         return False
     return True

@@ -1,8 +1,8 @@
-"""ASHA, as Ray Tune has it, search by search: a candidate is held against candidates of its own search, never against
-those of another method.
+"""ASHA of Ray Tune, search by search: a candidate is compared with candidates of its own search, never with those of
+another method.
 
-Its decisions follow the order in which reports arrive, so that two runs need not stop the same candidates; and it knows
-only the candidates of this run, not those that an interrupted one had finished.
+Its decisions depend on the order in which reports arrive, so two runs may stop different candidates. It knows only the
+candidates of this run, not those that an interrupted run had finished.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 from normbench.spec.outcome import Outcome, Reading, Status
 
-#: One candidate in so many goes on after a rung, and each rung has so many times the epochs of the one below.
+#: After a rung, one candidate in so many goes on. Each rung has so many times the epochs of the one below.
 REDUCTION = 2
-#: The first rung stands after this part of the epochs. Earlier is cheaper and unfair: a large learning rate that wins
-#: in the end looks bad while it is large.
+#: The first rung is after this part of the epochs. An earlier one is cheaper and unfair: a large learning rate that
+#: wins in the end looks bad while it is large.
 FIRST_RUNG = 3
 
 
 class Halving:
-    """Watches the candidates of searches with `scheduler: asha`, has Ray Tune stop the weak ones, and keeps what is
-    left of them.
+    """Watches the candidates of searches with `scheduler: asha`, has Ray Tune stop the weak ones, and keeps what they
+    reported.
     """
 
     def __init__(self, jobs: Sequence[Mapping[str, Any]]) -> None:
@@ -40,7 +40,7 @@ class Halving:
         self._stopped: set[int] = set()
 
     def scheduler(self) -> Any:
-        """What Ray Tune asks after every report; None where nothing is to be stopped."""
+        """The scheduler that Ray Tune asks after every report; None where no candidate may be stopped."""
         if not self._searches:
             return None
         from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
@@ -86,7 +86,7 @@ class Halving:
         return PerSearch()
 
     def outcome(self, index: int) -> Outcome | None:
-        """What is left of a candidate that was stopped: its curves up to then; None for any other."""
+        """The outcome of a candidate that was stopped, with its curves up to then; None for any other."""
         if index not in self._stopped:
             return None
         reports, label = self._reports[index], self._searches[index]
@@ -108,8 +108,8 @@ class Halving:
         )
 
     def _receive(self, index: int, result: dict[str, Any]) -> bool:
-        """Keep a report; whether it is one to decide on: of an epoch's end, but not of the last one's, when there is
-        nothing left to stop.
+        """Keep a report, and return whether it is one to decide on: it must be of an epoch's end, but not of the last
+        one's, when nothing is left to stop.
         """
         if result.get("event") == "started":
             self._began[index] = time.monotonic()

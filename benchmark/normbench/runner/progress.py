@@ -34,7 +34,7 @@ class Display(Protocol):
 
 
 def display(console: Console, total: int) -> Display:
-    """The display that suits where the output goes."""
+    """The display that fits where the output goes."""
     return LiveTable(console, total) if console.is_terminal else Lines(console, total)
 
 
@@ -64,7 +64,7 @@ def result_line(outcome: Outcome) -> str:
 
 
 class _Pace:
-    """How many are done, and when the rest will be."""
+    """How many trials are done, and when the rest will be."""
 
     def __init__(self, total: int) -> None:
         self.total, self.counts, self.began = total, Counter[Status](), time.monotonic()
@@ -82,7 +82,7 @@ class _Pace:
 
 
 class Lines:
-    """One line a finished trial."""
+    """Plain lines: one for each finished trial."""
 
     def __init__(self, console: Console, total: int) -> None:
         self._console, self._pace = console, _Pace(total)

@@ -1,8 +1,9 @@
-"""Which trials are tried again, and with what: decided on plain values.
+"""Which trials are tried again, and with what resources: decided on plain values.
 
-A retry must be able to help. A process that was killed from outside, or whose machine went, may well end differently
-the next time; an error, a divergence, a time limit and a crash of its own (segmentation fault, exit) would not: they
-count at once. Out of memory is the fault of the trial only if nobody else was there: it is tried once more alone.
+A retry must be able to help. A process that was killed from outside, or whose machine was lost, may end differently the
+next time, so it is started again. An error, a divergence, a time limit, and a crash of its own (segmentation fault,
+exit) would happen again, so they count at once. A trial that ran out of memory may not be at fault if others ran beside
+it: it is tried once more alone.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from collections.abc import Mapping, Sequence
 
 from normbench.spec.outcome import Outcome, Status
 
-#: Times that a trial which was killed from outside or lost is started again.
+#: A trial that was killed from outside, or lost, is started again so many times.
 RETRIES = 2
-#: Signals that come from outside: the kernel, a scheduler, a person.
+#: Signals that come from outside: from the kernel, a scheduler, a person.
 OUTSIDE = frozenset({"SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGXCPU", "SIGPWR"})
-#: Ends after which training may be taken up again, so that the checkpoint stays.
+#: Ends after which training may be resumed, so that the checkpoint is kept.
 GOES_ON = frozenset({Status.KILLED, Status.TIMED_OUT, Status.OUT_OF_MEMORY})
-#: `ended_by` (see `Outcome.provenance`) where the process that ran the trial went with its worker or machine.
+#: `ended_by` (see `Outcome.provenance`) where the trial's process was lost with its worker or machine.
 LOST = "lost"
 
 Need = Mapping[str, float]
@@ -39,7 +40,7 @@ def next_need(outcome: Outcome, past: Sequence[Outcome], need: Need, nodes: Sequ
 
 
 def alone(need: Need, nodes: Sequence[Need], what: str) -> Need:
-    """`need`, enlarged so that no other trial shares the memory that ran out (`GPU memory` or `host memory`).
+    """`need`, made so large that no other trial shares the memory that ran out (`GPU memory` or `host memory`).
 
     A share of a GPU becomes the whole GPU; for the host's memory, all CPUs of the largest machine that fits. Equal to
     `need` where it was alone already.
@@ -55,7 +56,7 @@ def fits(need: Need, node: Need) -> bool:
 
 
 def closed(outcome: Outcome, past: Sequence[Outcome]) -> Outcome:
-    """The outcome that is stored: with the number of tries, and how the earlier ones ended at the head of its log."""
+    """The outcome that is stored. It has the number of tries, and its log begins with how the earlier ones ended."""
     if not past:
         return outcome
     earlier = [f"try {n}: {o.status.value} in epoch {o.epoch + 1}: {o.reason}" for n, o in enumerate(past, 1)]

@@ -6,8 +6,8 @@ The guard ends the trial and everything that the trial has started as soon as th
 hangs up, or the server is gone. Only then does it tell the worker how the trial's process ended. The server is gone
 when its owner is, since it ends with the other end of its standard input.
 
-Nothing that the server loads may start a thread: a fork would not have it. So there is a forward pass on one thread,
-which sets up oneDNN, and no backward pass.
+Nothing that the server loads may start a thread: a fork would not have it. So the server makes a forward pass on one
+thread, which sets up oneDNN, and no backward pass.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 from normbench.runner import _linux
 from normbench.runner.spawn import END_IT, NUMBER, ready
 
-#: Seconds that a trial has to write down where it stands, once its guard was told to end it.
+#: Seconds that a trial has to write its stack to its log, once its guard was told to end it.
 GRACE = 30.0
 #: Seconds between two looks at processes that are being ended.
 _LOOK = 0.05
@@ -51,7 +51,7 @@ def serve(listener_fd: int | None) -> NoReturn:
         if wake in readable:
             _drain(wake)
             guards -= _reaped().keys()
-            _kill(_linux.children(os.getpid()) - guards)  # what a guard that was killed has left
+            _kill(_linux.children(os.getpid()) - guards)  # processes that a killed guard has left
         for source in sources:
             if source.fileno() not in readable:
                 continue
@@ -78,7 +78,7 @@ def serve(listener_fd: int | None) -> NoReturn:
 
 
 def _load() -> None:
-    """Import everything that a trial imports, and compute what is computed once a process."""
+    """Import everything that a trial imports, and compute what each process computes once."""
     import foolbox  # noqa: F401
     import torch
 
@@ -95,8 +95,8 @@ def _load() -> None:
     with contextlib.suppress(RuntimeError), torch.no_grad():
         torch.set_num_threads(1)
         torch.nn.functional.conv2d(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 3, 3))
-    # Whatever stands now stands in every child. A child's first look for garbage would go through all of it, and copy
-    # the memory that it lies in: 0.3 s a trial.
+    # All objects so far are in every child too. A child's first garbage collection would visit them, and copy the
+    # memory that they lie in: 0.3 s a trial.
     gc.collect()
     gc.freeze()
 
@@ -146,7 +146,7 @@ def _end_all(trial: int, wake: int) -> dict[int, int]:
     ended: dict[int, int] = {}
     while True:
         if sys.platform == "linux":
-            _kill(_linux.children(os.getpid()))  # orphans come to this process, so that the next look finds them
+            _kill(_linux.children(os.getpid()))  # orphans become children of this process, so the next look finds them
         else:
             with contextlib.suppress(OSError):
                 os.killpg(trial, signal.SIGKILL)
@@ -211,7 +211,7 @@ def _be_trial(request: dict[str, Any], log: int, reports: int, guard: int) -> No
             own = os.getpid()
 
             def report(message: Any) -> None:
-                if os.getpid() == own:  # a fork of the trial has nothing to say
+                if os.getpid() == own:  # a process that the trial forked must not report
                     out.write(json.dumps(message) + "\n")
                     out.flush()
 

@@ -1,4 +1,4 @@
-"""`bench run`: run what a plan has not cached, store each outcome as it comes."""
+"""The run of a plan: runs what is not cached, and stores each outcome as it comes."""
 
 from __future__ import annotations
 
@@ -28,16 +28,14 @@ from normbench.spec.outcome import Outcome, Status
 from normbench.spec.trial import Limits, digest
 from normbench.store.store import Store, StoreError
 
-#: Ends that make `bench run` exit non-zero: they say nothing about a method.
+#: Ends that say nothing about a method; they make `bench run` exit non-zero.
 BROKEN = {Status.ERROR, Status.KILLED}
 #: Least seconds between two checkpoints of a trial (`NORMBENCH_CHECKPOINT_SECONDS` sets another number).
 CHECKPOINT_SECONDS = 120.0
 
 
 class _CannotStoreError(BaseException):
-    """A result could not be written. No `Exception`, which Tune takes for a failure of the trial, and goes on
-    training.
-    """
+    """A result could not be written. This is no `Exception`: Tune would take one for a failure of the trial, and go on."""
 
     def __init__(self, error: StoreError) -> None:
         self.error = error
@@ -96,7 +94,7 @@ def run(
     ended: list[tuple[Item, Status, str]] = []
 
     def done(item: Item, outcome: Outcome, shown: Display) -> None:
-        if item.search:  # what a candidate was to decide, so that its row tells without the suite file
+        if item.search:  # the settings that a candidate decides on, so that its row tells them without the suite file
             outcome = outcome.model_copy(
                 update={"provenance": outcome.provenance | {"tuned": list(item.search.settings)}}
             )
@@ -143,8 +141,8 @@ def run(
 def both_phases(
     plan: Plan, run_all: Callable[[Plan], Summary], again: Callable[[Collection[str]], Plan]
 ) -> tuple[Plan, Summary]:
-    """Run a plan, and the final trials whose settings it has chosen: they are known once every candidate has ended, one
-    way or another. again: makes the plan anew, told which trials have just been run.
+    """Run a plan, then the final trials whose settings it has chosen. These are known once every candidate has ended in
+    some way. again: makes the plan anew, given the ids of the trials that have just been run.
     """
     summary = run_all(plan)
     if not plan.waiting:
@@ -154,7 +152,7 @@ def both_phases(
 
 
 def _forgo(items: Sequence[Item], console: Console, done: Callable[[Item, Outcome, Display], None]) -> None:
-    """Rows of trials that cannot be run, because no candidate of their search was left to choose."""
+    """Write the rows of trials that cannot be run, because no candidate of their search can be chosen."""
     if not items:
         return
     with display(console, len(items)) as shown:
@@ -174,7 +172,7 @@ def _forgo(items: Sequence[Item], console: Console, done: Callable[[Item, Outcom
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The folder of checkpoints beside the results: those of trials whose row is stored are taken away."""
+    """The folder of checkpoints beside the results. The checkpoint of a trial goes when the trial's row is stored."""
 
     folder: Path
 
@@ -194,12 +192,12 @@ class Checkpoints:
             (self.folder / f"{item.trial.trial_id}.safetensors").unlink(missing_ok=True)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # some are left
+        with contextlib.suppress(OSError):  # checkpoints are left
             self.folder.rmdir()
 
 
 def _checkpoint_folder(store: Store) -> Path:
-    """Beside the results where they lie on this machine."""
+    """The folder of checkpoints: beside results that lie on this machine, else in the cache."""
     if isinstance(store.root, Path):
         return store.root / ".checkpoints"
     return cache_dir() / "checkpoints" / digest(store.root)[:16]
@@ -214,8 +212,8 @@ class Interrupted(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """The first Ctrl-C, SIGTERM or SIGHUP raises `Interrupted`, and what runs is brought to its end; a second one ends
-    this process at once.
+    """The first Ctrl-C, SIGTERM or SIGHUP raises `Interrupted`, and running trials are ended. A second one ends this
+    process at once.
     """
 
     def first(number: int, frame: object) -> None:  # noqa: ARG001
@@ -231,7 +229,7 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if came:  # where it met a call to Ray, that has made a plain one of it
+        if came:  # during a call to Ray, which turned it into a plain one
             raise Interrupted(came[0]) from None
         raise
     finally:
@@ -240,7 +238,7 @@ def interruptible() -> Iterator[None]:
 
 
 def _prepare(items: Sequence[Item], data_dir: Path | None, console: Console) -> None:
-    """Decode each dataset once here, before trials that share it start side by side."""
+    """Decode each dataset once, before trials that share it start side by side."""
     from normbench.lab import data
 
     seen = set()

@@ -1,5 +1,5 @@
-"""Two runs on one results folder: each trial is run by one of them, and a run ends when all of its trials are stored,
-whoever ran them.
+"""Several runs on one results folder. Only one of them runs a trial. A run ends when all of its trials are stored, by
+itself or by others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from normbench.store.store import Store, StoreError
 def shares(
     store: Store, suite: str, items: Sequence[Item], note: Callable[[str], None]
 ) -> Generator[list[Item], None, None]:
-    """Yield the items that are this process's to run, until all are stored: first those that nobody else works on, then
+    """Yield the items that this process is to run, until all are stored: first those that nobody else works on, then
     those that others leave.
 
     Items that another run stores meanwhile are not yielded. Raises `LeaseError` where the results folder cannot be
@@ -42,7 +42,7 @@ def shares(
 
 
 class _Watch:
-    """Have all of these items been stored by others? Looks into files only when their folder has changed."""
+    """Whether others have stored all of these items. Reads files only when their folder has changed."""
 
     def __init__(self, store: Store, suite: str, items: Sequence[Item]) -> None:
         self._store, self._suite, self._items = store, suite, items
@@ -70,7 +70,7 @@ def elsewhere(store: Store, suite: str, items: Sequence[Item]) -> set[str]:
 
 
 def refuse_other_versions(store: Store) -> None:
-    """Raise `StoreError` where a run would meet results of another schema: it would run their trials again."""
+    """Raise `StoreError` where the store has results of another schema: a run would repeat their trials."""
     newer = [p for p, v in store.versions.items() if v > SCHEMA_VERSION]
     older = [p for p, v in store.versions.items() if 0 < v < SCHEMA_VERSION]
     if newer:

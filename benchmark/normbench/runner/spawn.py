@@ -4,7 +4,7 @@
 without that variable (on the nodes of a cluster, in a plain script), and one whose server is lost, starts a server of
 its own at its first trial.
 
-What the server does is in `normbench.runner.server`.
+`normbench.runner.server` is the server's side.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _COMMAND = (
     "sys.path[:] = [*path, *(p for p in sys.path if p not in path)]; "
     "from normbench.runner import server; server.serve(listener)"
 )
-#: Workers that may ask before the server has loaded everything.
+#: So many workers may ask before the server has loaded everything.
 _BACKLOG = 1024
 #: How process ids and exit codes are sent.
 NUMBER = struct.Struct("!i")
@@ -78,14 +78,14 @@ def running() -> Iterator[dict[str, str]]:
 
 
 class Process:
-    """A trial's process, as the worker that asked for it sees it. A context manager: nothing of it is left behind."""
+    """A trial's process, as the worker that asked for it sees it. As a context manager it leaves nothing behind."""
 
     def __init__(self, connection: socket.socket, reports: int, guard: int) -> None:
         self.guard = guard
-        """Its guard's process, below which everything is that the trial has started."""
+        """The process of its guard, below which are all processes that the trial has started."""
         self.ended = False
         self.exit_code: int | None = None
-        """Exit code, negative for a signal; None after the end: it was lost with its guard or server."""
+        """Exit code, negative for a signal. None after the end: the process was lost with its guard or server."""
         self._connection, self._reports, self._text = connection, reports, b""
         self._open = True
         os.set_blocking(reports, False)
@@ -102,8 +102,8 @@ class Process:
         os.close(self._reports)
 
     def receive(self, timeout: float) -> list[Any]:
-        """What the process has reported, after at most `timeout` seconds of waiting for it. Sets `ended` once nothing
-        more can come.
+        """Wait for at most `timeout` seconds, and return what the process has reported. Sets `ended` once nothing more
+        can come.
         """
         sources = [self._connection.fileno(), *([self._reports] if self._open else [])]
         if self._connection.fileno() in ready(sources, timeout):
@@ -114,7 +114,7 @@ class Process:
         return [json.loads(line) for line in lines]
 
     def stop(self) -> None:
-        """Have the process write its stack to its log, and end."""
+        """Have the process write its stack to its log and end."""
         with contextlib.suppress(OSError):
             self._connection.sendall(END_IT)
 
@@ -156,7 +156,7 @@ def start(target: str, argument: Any, log: BinaryIO) -> Process:
     }
     if address := os.environ.get(ADDRESS):
         connection = socket.socket(socket.AF_UNIX)
-        with contextlib.suppress(OSError):  # it is lost: from now on this process has its own
+        with contextlib.suppress(OSError):  # the run's server is lost: from now on this process has its own
             connection.connect(address)
             return _ask(connection, request, log)
         connection.close()
@@ -217,7 +217,7 @@ class _Server:
 
 
 def _search_path() -> list[str]:
-    """This process's `sys.path` without its working directory: a user's own `numpy.py` there is none of a trial's."""
+    """This process's `sys.path` without its working directory: trials must not import a user's own `numpy.py` there."""
     named = _python_path()
     return [p for p in sys.path if Path(p).is_absolute() and (p in named or Path(p) != Path.cwd())]
 
@@ -252,7 +252,7 @@ def _ask(connection: socket.socket, request: dict[str, Any], log: BinaryIO) -> P
 
 
 def ready(sources: Iterable[int], timeout: float | None = None) -> set[int]:
-    """Which of these have something to read, or have come to their end, after at most `timeout` seconds."""
+    """Wait for at most `timeout` seconds, and return which sources have something to read, or have ended."""
     poll = select.poll()
     for source in sources:
         poll.register(source, select.POLLIN)

@@ -1,9 +1,9 @@
-"""Ray Tune as the scheduler: it places trials on CPUs, GPUs and machines; what it reports is stored before anything
+"""Ray Tune as the scheduler: it places trials on CPUs, GPUs and machines. What it reports is stored before anything
 else happens.
 
-Ray's own resume, retries and result files are switched off: an interrupted `fit` reruns trials that had finished and
-ignores trials that are new. The results folder is the only state (see `normbench.plan.plan`), and trials that are to be
-tried again (see `normbench.runner.retry`) make another round.
+Ray's own resume, retries and result files are switched off: after an interruption, `fit` would rerun finished trials
+and ignore new ones. The results folder is the only state (see `normbench.plan.plan`). Trials that are to be tried again
+(see `normbench.runner.retry`) make another round.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from normbench.spec.outcome import Outcome, Status
 from normbench.spec.trial import Limits, Trial
 
 _LOG_LINES = 30
-#: Marks of Ray's in the output of its workers.
+#: Marks that Ray puts into the output of its workers.
 _RAYS_OWN = (":job_id:", ":actor_name:", ":task_name:")
-#: Seconds between two looks at what a driver inside the cluster has to tell.
+#: Seconds between two looks at the events of a driver inside the cluster.
 _POLL = 0.2
 
 
@@ -48,7 +48,7 @@ class Options:
     provenance: dict[str, Any]
     jobs: int | None = None
     ray: Connection | None = None
-    """The run's; None: one on this machine for these trials alone."""
+    """The run's Ray; None: one on this machine for these trials alone."""
     checkpoints: Path | None = None
     """Folder for checkpoints; nodes that do not have it use their own cache. None: none are kept."""
     checkpoint_seconds: float = 120.0
@@ -63,7 +63,7 @@ class Events:
     done: Callable[[Item, Outcome], None]
     placed: Callable[[str], None] = field(default=lambda _: None)
     again: Callable[[Item, str], None] = field(default=lambda item, why: None)
-    """A try has ended in a way that is not stored: the trial waits for another."""
+    """A try has ended in a way that is not stored: the trial waits for another try."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ class Work:
 
 
 Report = Callable[[int, dict[str, Any]], None]
-"""Told of everything that happens: the number of a job, and an event as a dictionary."""
+"""Called for everything that happens, with the number of a job and an event as a dictionary."""
 
 
 def execute(items: Sequence[Item], limits: Limits, options: Options, events: Events) -> None:
-    """Run every item to an outcome. Raises `ResourceError` or `ClusterError` before anything runs, `RayLostError`
-    where it goes meanwhile, `KeyboardInterrupt` when interrupted.
+    """Run every item to an outcome. Raises `ResourceError` or `ClusterError` before anything runs, `RayLostError` where
+    Ray is lost meanwhile, `KeyboardInterrupt` when interrupted.
     """
     with contextlib.ExitStack() as own:
         connection = options.ray or own.enter_context(Connection(own.enter_context(run_folder())))
@@ -123,7 +123,7 @@ def _round(works: Sequence[Work], limits: Limits, options: Options, events: Even
         run(cluster, jobs, options.jobs, driver.receive)
     except (
         Exception
-    ) as error:  # Ray's own failures end `fit` (its memory monitor does); what was running is tried again
+    ) as error:  # Ray's own failures end `fit`, such as its memory monitor; what was running is tried again
         if driver.failure:
             raise driver.failure from None
         driver.gave_up(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
@@ -132,7 +132,7 @@ def _round(works: Sequence[Work], limits: Limits, options: Options, events: Even
 
 
 def _asha_group(item: Item) -> str:
-    """The search within which weak candidates are stopped early; empty for all other trials."""
+    """The name of the search within which weak candidates are stopped early; empty for all other trials."""
     return item.search.label if item.search and item.search.scheduler == "asha" else ""
 
 
@@ -161,9 +161,7 @@ def _fit_here(cluster: Cluster, jobs: list[dict[str, Any]], at_once: int | None,
 
 
 def _fit_inside(cluster: Cluster, jobs: list[dict[str, Any]], at_once: int | None, report: Report) -> None:
-    """Through Ray's client, Tune and its callbacks would run at the other end: so they do, and what they tell is
-    fetched.
-    """
+    """Through Ray's client, Tune and its callbacks run inside the cluster. Their events are fetched from there."""
     ray = cluster.ray
     inside = ray.remote(num_cpus=0, max_concurrency=2)(_Inside).remote()
     running = inside.fit.remote(jobs, at_once, cluster.packs)
@@ -185,7 +183,7 @@ class _Inside:
         fit(jobs, at_once, packs, lambda index, event: self._events.put((index, event)))
 
     def take(self, wait: float) -> list[tuple[int, dict[str, Any]]]:
-        """Everything that is there; waits `wait` seconds for the first."""
+        """All events so far; waits at most `wait` seconds for the first."""
         found = []
         with contextlib.suppress(queue.Empty):
             found.append(self._events.get(timeout=wait) if wait else self._events.get_nowait())
@@ -195,14 +193,12 @@ class _Inside:
 
 
 def fit(jobs: list[dict[str, Any]], at_once: int | None, packs: dict[str, list[Any]], report: Report) -> None:
-    """Run jobs (`index`, `need`, `asha_group`, JSON of a `Job`) under Tune, telling `report` whatever happens as it
-    happens.
-    """
+    """Run jobs (`index`, `need`, `asha_group`, JSON of a `Job`) under Tune. `report` is called for every event at once."""
     from ray import tune
 
     logging.getLogger("ray.tune.tune").setLevel(
         logging.CRITICAL
-    )  # it would name trials whose worker was lost, of which the driver tells in its own words
+    )  # it would name trials whose worker was lost; the driver's own messages do
     halving = Halving(jobs)
     with scratch("tune-") as storage:
         tune.Tuner(
@@ -241,7 +237,7 @@ def _trainable(config: dict[str, Any], packs: dict[str, list[Any]]) -> None:
         unpack(name, reference)
     if differing := disagreement(
         library_versions(), job.context["provenance"].get("versions", {})
-    ):  # of a node that joined after the first look
+    ):  # on a node that joined after the first look
         outcome = Outcome(
             status=Status.ERROR,
             reason=f"its node has other versions: {differing}",
@@ -270,7 +266,7 @@ def _callback(report: Report, halving: Halving) -> Any:
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             index = trial.config["work"]["index"]
-            if outcome := halving.outcome(index):  # the report that raised in its worker ended its child too
+            if outcome := halving.outcome(index):  # the report that raised in its worker has ended its process too
                 report(index, {"event": "outcome", "outcome": outcome.model_dump_json()})
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -287,7 +283,7 @@ def _callback(report: Report, halving: Halving) -> Any:
 def _last_written(text: str) -> str:
     """The last lines on the standard error of a lost worker of this machine; empty where a cluster's was lost.
 
-    text: what Ray says of the loss; the number of the worker's process is in there.
+    text: Ray's message about the loss, which names the worker's process.
     """
     found = re.search(r"\bpid: (\d+)", text)
     logs = Path(os.environ.get(RUN, os.devnull)) / "session_latest" / "logs"
@@ -298,9 +294,7 @@ def _last_written(text: str) -> str:
 
 
 class Driver:
-    """Receives what happens in one round and sees to it that every trial ends in an outcome, or among those to be tried
-    `again`.
-    """
+    """Receives the events of one round. Every trial gets an outcome, or goes to those that are tried `again`."""
 
     def __init__(self, works: Sequence[Work], events: Events, nodes: Sequence[Need]) -> None:
         self._works, self._events, self._nodes = works, events, nodes
@@ -308,7 +302,7 @@ class Driver:
         self._epochs: dict[int, int] = {}
         self.again: list[Work] = []
         self.failure: BaseException | None = None
-        """What storing an outcome raised: not Ray's failure but the run's."""
+        """The error of storing an outcome, which is no failure of Ray."""
 
     def receive(self, index: int, event: dict[str, Any]) -> None:
         item = self._works[index].item
@@ -325,8 +319,8 @@ class Driver:
                 self._end(index, self._lost(index, event["text"], event["wrote"]))
 
     def gave_up(self, why: str) -> None:
-        """`fit` is over. What was running counts as lost; what had not started is for the next round. Raises
-        `BenchError` where nothing ran at all.
+        """Close the round when `fit` is over. Running trials count as lost; those that had not started go to the next
+        round. Raises `BenchError` where nothing ran at all.
         """
         if self._open and not self._running:
             raise BenchError(f"Ray Tune started none of {len(self._open)} trials: {why}")
@@ -338,7 +332,7 @@ class Driver:
         self._open.clear()
 
     def _lost(self, index: int, text: str, wrote: str = "") -> Outcome:
-        """The Ray worker itself went: it was killed, Ray's memory monitor ended it, or its machine is gone."""
+        """The Ray worker itself is gone: it was killed, Ray's memory monitor ended it, or its machine is lost."""
         log, epoch = "\n".join([*text.splitlines()[-_LOG_LINES:], *wrote.splitlines()]), self._epochs.get(index, 0)
         if "OutOfMemory" in text:
             facts = {"out_of": "host memory"}

@@ -1,6 +1,6 @@
 """One trial in a process of its own: a segfault, a hang or a kill costs that trial alone and becomes its outcome.
 
-The worker is Ray's, or any process. What it gets its trials' processes from is in `normbench.runner.spawn`.
+The worker is Ray's, or any process. `normbench.runner.spawn` gives it the processes of its trials.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from normbench.spec.trial import Trial
 
 #: Seconds between two looks at how long a trial has worked.
 _LOOK = 0.5
-#: Where the kernel counts the processes that it ended for want of memory: of this container, or of the machine.
+#: Files where the kernel counts the processes that it ended for lack of memory: in this container, or on the machine.
 OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
 
 
@@ -42,7 +42,8 @@ class Job:
 
 
 def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
-    """Run a job in a process of its own to its end, whatever that is. `report` gets its progress as dictionaries.
+    """Run a job in a process of its own until it ends in some way. `report` is called with its progress as
+    dictionaries.
 
     Nothing that the trial has started is alive afterwards (outside of Linux: nothing of its process group).
     """
@@ -61,7 +62,7 @@ def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
 
 
 class _Watch:
-    """A running trial: what it has reported, and how long it may go on."""
+    """A running trial: what it has reported, and how long it may run."""
 
     def __init__(self, job: Job, report: Callable[[dict[str, Any]], None]) -> None:
         self._job, self._report = job, report
@@ -70,10 +71,10 @@ class _Watch:
         self._epoch = 0
         self.outcome: Outcome | None = None
         self.over = ""
-        """Why it is ended before its time; empty where it is not."""
+        """Why the trial is ended early; empty where it is not."""
 
     def until_the_end(self, process: spawn.Process) -> None:
-        """Read what it reports until it has an outcome or is ended."""
+        """Read what the trial reports until it has an outcome or is ended."""
         while self.outcome is None and not process.ended:
             for kind, message in process.receive(_LOOK):
                 self._take(kind, message, process.guard)
@@ -131,7 +132,7 @@ def _verdict(exit_code: int | None, *, for_memory: bool) -> tuple[Status, str, d
 
 
 def _kernel_kills() -> int:
-    """How many processes the kernel has ended so far because memory ran out; 0 where it does not say."""
+    """How many processes the kernel has ended so far because memory ran out; 0 where that is not known."""
     for path in OOM_COUNTERS:
         with contextlib.suppress(OSError):
             for line in Path(path).read_text().splitlines():
@@ -143,7 +144,7 @@ def _kernel_kills() -> int:
 def run_here(job: dict[str, Any], report: Callable[[Any], None]) -> None:
     """Run a job in this process, which is the trial's alone, and report its start, its progress and its outcome."""
     faulthandler.enable()
-    # When its time is over: where every thread stands, even inside a call that lets no Python code run, then the end.
+    # When the time is over: write the stack of every thread, even inside a call that lets no Python code run, then end.
     faulthandler.register(signal.SIGXCPU, chain=True)
     from normbench.lab.trial_run import Context, checkpointer, run
 
@@ -155,7 +156,7 @@ def run_here(job: dict[str, Any], report: Callable[[Any], None]) -> None:
 
 
 def last_lines(log: BinaryIO) -> str:
-    """The last lines of a log, of which no more is read than is kept."""
+    """The last lines of a log. No more of it is read than is kept."""
     log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_BYTES))
     text = log.read().decode(errors="replace")
     return bounded("\n".join(text.splitlines()[-LOG_LINES:]), LOG_BYTES, end=True)
