@@ -65,7 +65,7 @@ class Paper(Question):
         "from 10,000 (Wilson; differences as of two "
         "independent proportions, Newcombe). Ours are means over seeds on the test images named, differences paired "
         "by seed. Each finding is tested for each "
-        "method, p-values Holm-corrected over all of a dataset. The answer is yes where all findings hold for all "
+        "method, all of a dataset at once. The answer is yes where all findings hold for all "
         "methods, no where the opposite of one holds."
     )
 

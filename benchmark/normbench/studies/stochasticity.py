@@ -70,7 +70,7 @@ class Stochasticity(Question):
         "is how unevenly the activations spread over "
         "directions; both at the end of training, mean over layers where they were recorded by layer. The claimed "
         "order (PCA, Cholesky, ZCA, batch norm) is "
-        "tested pair by pair with the same seeds and default groups, Holm-corrected. The effect of the group size "
+        "tested pair by pair with the same seeds and default groups, all steps at once. The effect of the group size "
         "is the slope of log2(disturbance) on "
         "log2(group size), with a 95 % bootstrap interval over seeds. The answer is yes where every pair stands in "
         "the claimed order, no where one is reversed."
