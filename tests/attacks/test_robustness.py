@@ -62,6 +62,10 @@ def test_area_and_median_of_straight_lines() -> None:
     assert median_size(sizes, [0.7] * 4) is None
     assert median_size(sizes, [0.4, 0.3, 0.2, 0.1]) == 0.0
     assert median_size(sizes, [0.9, 0.6, 0.2, 0.0]) == pytest.approx(0.125)
+    assert median_size(sizes, [0.8, 0.4, 0.2, 0.0]) == pytest.approx(0.075)
+    assert median_size(sizes, [0.9, 0.8, 0.7, 0.5]) == pytest.approx(0.4)
+    with pytest.raises(ValueError, match="zip"):
+        median_size(sizes, straight[1:])
 
 
 def test_the_worst_case_is_over_attacks_and_smaller_sizes() -> None:
@@ -80,6 +84,8 @@ def test_the_worst_case_is_over_attacks_and_smaller_sizes() -> None:
     assert list(worst.fell_at) == [3, 2, 4, 0]
     assert worst.area == pytest.approx(np.trapezoid([0.75, 0.75, 0.5, 0.25], [0, 0.1, 0.2, 0.3]) / 0.3)
     assert list(by_name["linf", "bim"].fell_at) == [2, 3, 3, 0]
+    assert worst.median_size == pytest.approx(0.2)
+    assert by_name["linf", "bim"].median_size == pytest.approx(0.3)
 
 
 @given(OUTCOMES)
