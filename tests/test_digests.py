@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import normbench
 import pytest
-from normbench.plan.digests import digest_of
+from normbench.plan import digests
+from normbench.plan.digests import canonical, digest_of
 
 PACKAGE = Path(normbench.__file__).parent
 #: Sources whose syntax trees or whose texts versions of Python write in different ways.
@@ -131,3 +133,57 @@ def test_docstrings_and_prose_do_not_count() -> None:
         return 2"""
     assert digest_of(bare) == digest_of(told)
     assert digest_of("summary = 1") != digest_of("summary = 2"), "prose is of classes alone"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("class A:\n    x = 1", "class A:\n    x = 2"),
+        ("class A:\n    x, y = 1, 2", "class A:\n    x, y = 2, 1"),
+        ("class A:\n    def f(self): return 1", "class A:\n    def f(self): return 2"),
+        ("class A:\n    if a: x = 1", "class A:\n    if a: x = 2"),
+        ("class A:\n    summary = x = 1", "class A:\n    summary = x = 2"),
+        ("class A:\n    b.summary = 1", "class A:\n    b.summary = 2"),
+        ("class A:\n    summary += 1", "class A:\n    summary += 2"),
+    ],
+)
+def test_what_a_class_holds_besides_prose_counts(one: str, other: str) -> None:
+    assert digest_of(one) != digest_of(other)
+
+
+def test_the_form_that_is_hashed() -> None:
+    """Stored results rest on it: with another form all of them are stale."""
+    source = "def f(a, *, b, c=1): return f'{a!r}\u00e9{b}', (b'\\xff', 0.5), [*a, {**b}]"
+    assert canonical(ast.parse(source)) == (
+        'Module(body=[FunctionDef(args=arguments(args=[arg(arg=str "a")],kw_defaults=[None,Constant(int 1)],'
+        'kwonlyargs=[arg(arg=str "b"),arg(arg=str "c")]),body=[Return(value=Tuple(elts=[JoinedStr('
+        'FormattedValue(conversion=int 114,value=Name(id=str "a")),Constant(str "\\u00e9"),'
+        "FormattedValue(conversion=int -1,value=Name(id=str \"b\"))),Tuple(elts=[Constant(bytes b'\\xff'),"
+        'Constant(float 0.5)]),List(elts=[Starred(value=Name(id=str "a")),Dict(keys=[None],values=[Name(id=str "b")])'
+        '])]))],name=str "f")])'
+    )
+    assert digest_of("x = 1") == "fa5e6b6476ea70d1"
+
+
+def test_where_a_version_cuts_the_text_of_an_f_string_does_not_count() -> None:
+    name = ast.FormattedValue(ast.Name("x"), -1)
+    cut = ast.JoinedStr([name, *map(ast.Constant, "ab"), name, *map(ast.Constant, ("c", "", "d", "e"))])
+    whole = ast.JoinedStr([name, ast.Constant("ab"), name, ast.Constant("cde")])
+    assert canonical(cut) == canonical(whole)
+    assert canonical(ast.JoinedStr([ast.Constant(""), name, ast.Constant("")])) == canonical(ast.JoinedStr([name]))
+
+
+def test_all_modules_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = {"package/__init__.py": "", "package/plan/digests.py": "x = 1", "package/a.py": "x = 2", "other.py": "1"}
+    for name, source in {**sources, "package/a.txt": "1"}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source)
+    monkeypatch.setattr(digests, "__file__", str(tmp_path / "package" / "plan" / "digests.py"))
+    digests.main()
+    assert capsys.readouterr().out.splitlines() == [
+        f"package {digest_of('')}",
+        f"package.a {digest_of('x = 2')}",
+        f"package.plan.digests {digest_of('x = 1')}",
+    ]

@@ -8,17 +8,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import normbench
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from normbench.plan import digests
 from normbench.plan import identity as identities
-from normbench.plan.identity import closure, identity, source_digest
+from normbench.plan.identity import Identity, closure, identity, modules_of, source_digest
 from normbench.spec.architectures import builder
 from normbench.spec.outcome import Outcome, Status
-from normbench.spec.trial import DataSpec, Trial, digest
+from normbench.spec.trial import Component, DataSpec, ModelSpec, Trial, digest
 
 from tests.conftest import MakeTrial
 
@@ -39,7 +42,18 @@ print(json.dumps({i.trial.norm_label: [i.state.value, list(i.reasons)] for i in 
 print([m for m in ("torch", "timm", "ray", "foolbox") if m in sys.modules])
 """
 
+IDENTITY = Identity(
+    spec="s", data="d" * 64, code={"a": "1", "b": "2"}, protocol=1, versions={"torch": "2.9", "timm": "1.0"}
+)
+
 Ask = Callable[[str], dict[str, tuple[str, list[str]]]]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known() -> None:
+    """What an earlier test asked for is not remembered."""
+    for known in (closure, source_digest, digests._file, identities.library_versions):
+        known.cache_clear()
 
 
 @pytest.fixture
@@ -173,6 +187,77 @@ def test_each_part_has_its_reason(make_trial: MakeTrial, monkeypatch: pytest.Mon
     assert now.changes_since(placed.parts()) == [], "a result of any device is good"
     monkeypatch.setattr(identities, "library_versions", lambda: stored["versions"] | {"torch": "9"})
     assert identity(make_trial(), None).hash != now.hash
+
+
+def test_the_parts_are_kept_under_their_names() -> None:
+    placed = replace(IDENTITY, device_class="cpu", precision="bf16")
+    parts = {
+        "spec": "s",
+        "data": "d" * 64,
+        "code": {"a": "1", "b": "2"},
+        "protocol": 1,
+        "versions": {"torch": "2.9", "timm": "1.0"},
+        "device_class": "cpu",
+        "precision": "bf16",
+    }
+    assert placed.parts() == parts
+    assert placed.to_dict() == {"hash": digest(parts)[:32], **parts}
+    assert replace(placed, no_choice="why").parts() == parts | {"no_choice": "why"}
+
+
+def test_what_is_new_or_gone_or_chosen_otherwise_has_its_reason() -> None:
+    other = replace(IDENTITY, code={"b": "3", "c": "4"}, versions={"torch": "2.10", "numpy": "2.0"})
+    code = ["a: source is gone", "b: source changed", "c: source is new"]
+    versions = ["numpy: version is new", "timm: version is gone", "torch: version changed (2.9 -> 2.10)"]
+    assert other.changes_since(IDENTITY.parts()) == code + versions
+    assert other.changes_since(IDENTITY.parts(), accept_versions=True) == code
+    assert IDENTITY.changes_since(IDENTITY.parts() | {"code": None, "versions": None}) == [
+        "a: source is new",
+        "b: source is new",
+        "timm: version is new",
+        "torch: version is new",
+    ]
+    none = replace(IDENTITY, no_choice="all diverged")
+    assert none.changes_since(none.parts()) == []
+    assert none.changes_since(IDENTITY.parts()) == ["tuning ended otherwise: all diverged"]
+    assert IDENTITY.changes_since(none.parts()) == ["tuning ended otherwise: now its settings are chosen"]
+
+
+def test_an_identity_is_of_the_trial_and_of_the_libraries_that_decide_its_numbers(make_trial: MakeTrial) -> None:
+    trial = make_trial()
+    now = identity(trial, "d" * 64)
+    assert (now.spec, now.data, now.protocol) == (trial.trial_id, "d" * 64, 1)
+    assert now.versions == {n: version(n).split("+")[0] for n in ("torch", "timm", "foolbox", "numpy", "pillow")}
+    assert now.code == {name: source_digest(name) for name in closure(modules_of(trial))}
+    strong = trial.model_copy(update={"attacks": (Component(name="autoattack-l2"),)})
+    assert identity(strong, None).versions == now.versions | {"pyautoattack": version("pyautoattack")}
+
+
+def test_a_build_tag_is_no_part_of_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "made_up-1.2.dist-info").mkdir()
+    (tmp_path / "made_up-1.2.dist-info" / "METADATA").write_text("Name: made-up\nVersion: 1.2+cpu\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(identities, "LIBRARIES", ("made-up", "not-installed"))
+    assert identities.library_versions() == {"made-up": "1.2", "not-installed": "absent"}
+    identities.library_versions.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("model", "builds"),
+    [
+        ({"name": "resnet18", "width": 0.5}, "normbench.lab.network.families.resnet"),
+        ({"name": "resnet18", "stem": "native"}, "normbench.lab.network.family"),
+        ({"name": "resnet18", "stem": "native", "width": 0.5}, "normbench.lab.network.families.resnet"),
+        ({"name": "not-known"}, None),
+    ],
+)
+def test_the_modules_of_a_trial_are_those_of_all_that_it_names(
+    make_trial: MakeTrial, model: dict[str, object], builds: str | None
+) -> None:
+    trial = make_trial("ws+gn", adversarial=Component(name="pgd"))
+    named = {"norms.ws", "norms.gn", "attacks.noise", "attacks.bim", "attacks.pgd", "measures.weight_norm"}
+    expected = {"normbench.lab.network.construct", *(f"normbench.{name}" for name in named), *filter(None, [builds])}
+    assert modules_of(trial.model_copy(update={"model": ModelSpec(**model)})) == expected
 
 
 @given(

@@ -98,9 +98,11 @@ def _differences(what: str, before: Mapping[str, str], now: Mapping[str, str]) -
     for name in sorted({*before, *now}):
         if before.get(name) == now.get(name):
             continue
-        how = "changed" if name in before and name in now else f"is {'new' if name in now else 'gone'}"
-        detail = f" ({before.get(name, 'none')} -> {now.get(name, 'none')})" if what == "version" else ""
-        lines.append(f"{name}: {what} {how}{detail if how == 'changed' else ''}")
+        if name in before and name in now:
+            how = f"changed ({before[name]} -> {now[name]})" if what == "version" else "changed"
+        else:
+            how = f"is {'new' if name in now else 'gone'}"
+        lines.append(f"{name}: {what} {how}")
     return lines
 
 
