@@ -143,6 +143,7 @@ def test_the_closure_holds_plugin_helpers_and_base_but_no_machinery() -> None:
     found = closure(frozenset({"normbench.norms.bw_zca"}))
     assert {"normbench.norms.bw_zca", "normbench.norms.base", "normbench.norms.layers.whitening"} <= found
     assert not any(name.startswith(("normbench.spec", "normbench.lab", "normbench.errors")) for name in found)
+    assert closure(frozenset({"normbench.errors", "normbench.spec", "normbench.spec.trial"})) == frozenset()
     network = closure(frozenset({builder("resnet18", "cifar", 1.0)}))
     assert {"normbench.lab.network.families.resnet", "normbench.lab.network.surgery"} <= network
     assert not any(name.startswith("normbench.lab.network.families.densenet") for name in network)
@@ -153,22 +154,19 @@ def test_relative_imports_are_followed(tmp_path: Path, monkeypatch: pytest.Monke
     (package / "deep").mkdir(parents=True)
     for name, code in {
         "__init__": "",
-        "method": "from .helper import f\nfrom .deep import inner\nimport json",
+        "method": "from .helper import f\nfrom .deep import inner\nfrom . import beside\nimport json",
         "helper": "def f(): ...",
-        "deep/__init__": "",
+        "deep/__init__": "from .leaf import h",
+        "deep/leaf": "h = 1",
+        "beside": "",
         "deep/inner": "from ..other import g",
         "other": "g = 1",
         "alone": "",
     }.items():
         (package / f"{name}.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    assert closure(frozenset({"thirdparty.method"})) >= {
-        "thirdparty.method",
-        "thirdparty.helper",
-        "thirdparty.deep.inner",
-        "thirdparty.other",
-    }
-    assert "thirdparty.alone" not in closure(frozenset({"thirdparty.method"}))
+    found = {"method", "helper", "beside", "deep", "deep.leaf", "deep.inner", "other"}
+    assert closure(frozenset({"thirdparty.method"})) == {"thirdparty", *(f"thirdparty.{name}" for name in found)}
     assert "thirdparty" not in sys.modules
 
 
