@@ -27,8 +27,13 @@ FORMS: dict[str, tuple[pa.DataType, list[Any], bytes]] = {
     "small integers": (pa.int32(), [7, 8], b"2 \1\1int32 " + np.array([7, 8], np.int32).tobytes()),
     "floats": (pa.float64(), [0.5, None], b"2 \1\0double " + np.array([0.5, 0]).tobytes()),
     "truths": (pa.bool_(), [True, None, False], b"3 \1\0\1bool \1\0\0"),
-    "times": (STAMP, [datetime(1970, 1, 1, 0, 0, 2, tzinfo=UTC)], b"1 \1timestamp[ms, tz=UTC] " + _ints(2000)),
+    "times": (
+        STAMP,
+        [datetime(1970, 1, 1, 0, 0, 2, tzinfo=UTC), None],
+        b"2 \1\0timestamp[ms, tz=UTC] " + _ints(2000, 0),
+    ),
     "texts": (pa.string(), ["ab", None, "", "é"], b"4 \1\0\1\1string " + _ints(2, 0, 0, 2) + b"ab\xc3\xa9"),
+    "words": (pa.string(), ["a", "bc"], b"2 \1\1string " + _ints(1, 2) + b"abc"),
     "bytes": (pa.binary(), [b"\0", None], b"2 \1\0binary " + _ints(1, 0) + b"\0"),
     "nothing": (pa.string(), [], b"0 string "),
     "no text": (pa.string(), ["", None], b"2 \1\0string " + _ints(0, 0)),
@@ -65,6 +70,19 @@ def test_how_rows_are_grouped_does_not_count(name: str) -> None:
         pa.chunked_array([padded.slice(len(values) + 1, len(values))]),
     ):
         assert seals(pa.table({"a": column})) == seals(pa.table({"a": whole}))
+
+
+def test_what_lies_in_memory_beneath_a_null_does_not_count() -> None:
+    first = pa.py_buffer(b"\1")  # a bitmap: the first value is there
+    starts = pa.py_buffer(np.array([0, 1, 3], np.int32))
+    dirty = {
+        "number": pa.Array.from_buffers(pa.int64(), 2, [first, pa.py_buffer(_ints(5, 9))]),
+        "text": pa.Array.from_buffers(pa.string(), 2, [first, starts, pa.py_buffer(b"abc")]),
+        "list": pa.Array.from_buffers(pa.list_(pa.int64()), 2, [first, starts], children=[pa.array([1, 2, 3])]),
+    }
+    clean = {"number": [5, None], "text": ["a", None], "list": [[1], None]}
+    assert pa.table(dirty).to_pydict() == clean
+    assert seals(pa.table(dirty)) == seals(pa.table(clean))
 
 
 @pytest.mark.parametrize(
