@@ -31,14 +31,6 @@ WITHOUT_COPIES = (
     "--deselect=tests/test_digests.py::test_another_python_computes_the_same",
     "--deselect=tests/test_digests.py::test_tricky_sources",
 )
-#: They train, start a process, or damage files hundreds of times.
-WITHOUT_RUNS = (
-    "--deselect=tests/store/test_faults.py::test_a_folder_that_cannot_be_written_to_stops_a_run",
-    "--deselect=tests/store/test_faults.py::test_any_damage_to_any_file",
-    "--deselect=tests/store/test_faults.py::test_a_full_disk",
-    "--deselect=tests/store/test_upkeep.py::test_cleaning_by_the_command",
-    "--deselect=tests/test_store.py::test_a_flipped_byte",
-)
 #: What decides the numbers that are reported, with the tests that are about it: arguments for pytest. Tests that take
 #: seconds and find nothing that others miss are deselected, as each mutant would wait for them.
 TARGETS: dict[str, tuple[str, ...]] = {
@@ -48,10 +40,9 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "plan/digests.py": ("tests/test_digests.py", "tests/test_identity.py", *WITHOUT_COPIES),
     "store/store.py": (
         "tests/test_store.py",
-        "tests/test_shards.py",
-        "tests/store/test_faults.py",
-        "tests/store/test_upkeep.py",
-        *WITHOUT_RUNS,
+        "tests/store/test_reading.py",
+        "tests/store/test_upkeep.py::test_a_reader_that_meets_a_compaction_loses_nothing",
+        "--deselect=tests/test_store.py::test_a_flipped_byte",
     ),
     "store/seal.py": ("tests/store/test_seal.py",),
     "lab/evaluate.py": (

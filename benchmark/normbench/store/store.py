@@ -308,7 +308,8 @@ def _latest(table: pa.Table, loose: Sequence[bool]) -> pa.Table:
     started = table.column("started").cast(pa.int64()).to_pylist()
     best: dict[str, tuple[bool, int, int]] = {}
     for i, trial_id in enumerate(table.column("trial_id").to_pylist()):
-        best[trial_id] = max(best.get(trial_id, (False, -(2**63), -1)), (loose[i], started[i] or 0, i))
+        mine = loose[i], started[i] or 0, i
+        best[trial_id] = max(best.get(trial_id, mine), mine)
     chosen = array("q", [best[t][2] for t in sorted(best)])
     return table.take(
         pa.Array.from_buffers(pa.int64(), len(chosen), [None, pa.py_buffer(chosen)])
