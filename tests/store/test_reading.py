@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from normbench.spec.outcome import Outcome, Status
 from normbench.store import store as stores
+from normbench.store.files import LocalFiles
 from normbench.store.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY
 from normbench.store.seal import KEY, seals
 from normbench.store.store import (
@@ -135,6 +136,31 @@ def test_of_two_compact_files_the_later_row_is_read(tmp_path: Path) -> None:
     assert [r["seed"] for r in Store(tmp_path).rows(columns=["seed"])] == [3, 2, 6]
 
 
+def test_a_shard_counts_beside_a_single_compact_file(tmp_path: Path) -> None:
+    _compact(tmp_path, _row(IDS[0], seed=1), _row(IDS[1], seed=2))
+    _shard(tmp_path, _row(IDS[0], seed=3))
+    assert [r["seed"] for r in Store(tmp_path).rows(columns=["seed"])] == [3, 2]
+
+
+def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _shard(tmp_path, _row(IDS[0]))
+    _put(tmp_path, f"s/{IDS[1]}.parquet", b"broken")
+    _put(tmp_path, f"s/{IDS[2]}.parquet", _misplaced("t", IDS[2]))
+    asked, read = [], LocalFiles.read
+    monkeypatch.setattr(LocalFiles, "read", lambda self, name: asked.append(name) or read(self, name))
+    store = Store(tmp_path)
+    assert store.table().num_rows == 1
+    assert sorted(asked) == store.shards("s")
+
+
+def test_only_the_columns_that_are_read_are_checked(tmp_path: Path) -> None:
+    table = _table(_row(IDS[0], seed=3))
+    _put(tmp_path, f"s/{IDS[0]}.parquet", _sealed(table, seals(table) | {"norm": "0"}))
+    store = Store(tmp_path)
+    assert list(store.rows(columns=["seed"])) == [{"seed": 3}]
+    assert list(store.rows(columns=["norm"])) == []
+
+
 def test_a_problem_is_forgotten_when_the_file_is_mended(tmp_path: Path) -> None:
     table = _table(_row(IDS[0]))
     newer = table.replace_schema_metadata({VERSION_KEY: b"99"})
@@ -240,6 +266,10 @@ def test_what_cannot_be_read_is_set_aside_under_a_free_name(tmp_path: Path, make
     assert [r["trial_id"] for r in store.rows(["s"])] == [trial.trial_id]
     told = "was set aside: it could not be read when its trial was run again"
     assert store.problems == {str(tmp_path / "s" / ASIDE / n): told for n in aside}
+    path.unlink()
+    alone = Store(tmp_path)
+    assert alone.table(["s"]).num_rows == 0
+    assert alone.problems == store.problems
 
 
 def test_what_the_system_refuses_is_one_message(tmp_path: Path, make_trial: MakeTrial) -> None:
