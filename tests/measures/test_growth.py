@@ -187,7 +187,7 @@ def _digits(norm: str, lr: float, *, branches_start_at_zero: bool = False) -> tu
     """
     label, components = resolve(norm)
     trial = Trial(
-        data=DataSpec(dataset="digits", image_size=16),
+        data=DataSpec(dataset="digits", image_size=16, train_examples=480, test_examples=100),
         model=ModelSpec(
             name="resnet18", width=0.25, kwargs={"layers": [1, 1, 1, 1], "zero_init_last": branches_start_at_zero}
         ),

@@ -34,14 +34,14 @@ def trained(norm: str) -> dict[str, float]:
     )  # behind them something has to hold the signal's scale for 32 steps to teach anything
     label, components = norms.resolve(f"{norm}+gn" if weighted else norm)
     trial = Trial(
-        data=DataSpec(dataset="digits", image_size=12, train_examples=512, test_examples=128),
+        data=DataSpec(dataset="digits", image_size=12, train_examples=512, test_examples=64),
         model=ModelSpec(name="resnet18", width=0.125, kwargs={"layers": [1, 1, 1, 1]}),
         norm=components,
         norm_label=label,
         batch_size=32,
         seed=0,
         train=TrainSpec(epochs=2, lr=0.02 if norm in SLOW else 0.1),
-        measures=(measures.registry.make("rescaling", {"images": 128, "steps": 3, "eps": 8 / 255}).component(),),
+        measures=(measures.registry.make("rescaling", {"images": 64, "steps": 2, "eps": 16 / 255}).component(),),
     )
     source = data.locate(trial.data, None, download=False)
     assert source is not None
