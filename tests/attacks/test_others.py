@@ -107,7 +107,7 @@ def test_autoattack_is_pyautoattack_image_by_image_and_never_above_pgd(
 ) -> None:
     import pyautoattack
 
-    model, data = trained("gn"), _first(test_images, 64)
+    model, data = trained("gn"), _first(test_images, 24)
     right = right_of(model, data)
     (ours,) = attack(model, registry.make(name, {"eps": [eps]}), data, right, seed=7, batch_size=16)
     chosen = right.nonzero().flatten()
@@ -115,9 +115,9 @@ def test_autoattack_is_pyautoattack_image_by_image_and_never_above_pgd(
     direct.apgd.n_restarts, direct.apgd_targeted.n_target_classes = 1, 9
     images, labels = pixels(data.images[chosen]), data.labels[chosen]
     adversarial, _ = direct.run_standard_evaluation(images, labels, batch_size=250)
-    stands = torch.zeros(64, dtype=torch.bool)
+    stands = torch.zeros(24, dtype=torch.bool)
     stands[chosen] = model(adversarial).argmax(1) == labels
-    assert unpack(ours.outcomes, 64).tolist() == stands.tolist()
+    assert unpack(ours.outcomes, 24).tolist() == stands.tolist()
     (pgd,) = attack(
         model,
         registry.make("pgd" if norm == "Linf" else "pgd-l2", {"eps": [eps], "steps": 20}),

