@@ -124,12 +124,13 @@ def test_perturbations_stay_inside_and_accuracy_never_rises(name: str, stored: s
 def test_results_do_not_depend_on_the_batch_size(name: str, stored: str) -> None:
     model, data = _learnt(1) if name != "cifar10-c" else _learnt()
     right = clean(model, data, 60).correct
+    right[24:] = False  # 20 images, of which batches of one take long enough
     method = registry.make(name, CHEAP.get(name))
     outcomes = [
         [r.outcomes for r in attack(model, method, data, right, seed=5, batch_size=size, data_dir=stored)]
-        for size in (1, 7, 64, 256)
+        for size in (1, 7, 64)
     ]
-    assert outcomes[0] == outcomes[1] == outcomes[2] == outcomes[3]
+    assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
 def test_noise_has_the_size_that_it_says_and_is_paired_over_sizes_and_models() -> None:
