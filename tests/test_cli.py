@@ -15,6 +15,8 @@ import psutil
 import pytest
 from normbench.store.store import Store
 
+from tests.command import bench
+
 BENCH = [sys.executable, "-m", "normbench.cli.main"]
 SABOTEUR = Path(__file__).parent / "runner" / "saboteur"
 
@@ -50,14 +52,7 @@ class Place:
         return path
 
     def bench(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*BENCH, *arguments],
-            cwd=self.root,
-            env=self.environment | settings,
-            capture_output=True,
-            text=True,
-            timeout=580,
-        )
+        return bench(*arguments, cwd=self.root, **self.environment | settings)
 
     def run_arguments(self) -> list[str]:
         return ["run", "small.yaml", "--results", "results", "--site", "site"]

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import normbench
 import pytest
 
-
-def _bench(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "normbench.cli.main", *arguments],
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
+from tests.command import bench
 
 
 def test_a_new_method_goes_from_its_template_to_its_check(tmp_path: Path) -> None:
@@ -33,18 +21,18 @@ def test_a_new_method_goes_from_its_template_to_its_check(tmp_path: Path) -> Non
     shutil.copytree(Path(normbench.__file__).parents[2] / "suites", tmp_path / "suites")
     (tmp_path / "pyproject.toml").write_text("")
     here = {"PYTHONPATH": str(tmp_path / "benchmark")}
-    made = _bench("new", "norm", "mynorm", cwd=tmp_path, **here)
+    made = bench("new", "norm", "mynorm", cwd=tmp_path, **here)
     assert made.returncode == 0, made.stderr
     assert (package / "norms" / "mynorm.py").is_file()
-    again = _bench("new", "norm", "mynorm", cwd=tmp_path, **here)
+    again = bench("new", "norm", "mynorm", cwd=tmp_path, **here)
     assert (again.returncode, "mynorm" in again.stderr) == (2, True)
-    good = _bench("check", "norm", "mynorm", "--json", cwd=tmp_path, **here)
+    good = bench("check", "norm", "mynorm", "--json", cwd=tmp_path, **here)
     assert good.returncode == 0, good.stderr + good.stdout
     assert json.loads(good.stdout)["smoke"]["status"] == "ok"
     text = (package / "norms" / "mynorm.py").read_text()
     assert "batch_dependent=False" in text
     (package / "norms" / "mynorm.py").write_text(text.replace("batch_dependent=False", "batch_dependent=True"))
-    bad = _bench("check", "norm", "mynorm", "--no-smoke", "--json", cwd=tmp_path, **here)
+    bad = bench("check", "norm", "mynorm", "--no-smoke", "--json", cwd=tmp_path, **here)
     assert bad.returncode == 1
     assert [c["claim"] for c in json.loads(bad.stdout)["claims"] if not c["ok"]] == ["batch_dependent"]
 
@@ -77,26 +65,26 @@ def test_results_of_a_new_method_go_from_a_run_to_their_mark(tmp_path: Path) -> 
     (tmp_path / "pyproject.toml").write_text("")
     (tmp_path / "suites" / "mine.yaml").write_text(SUITE)
     here = {"PYTHONPATH": str(tmp_path / "benchmark")}
-    assert _bench("new", "norm", "mynorm", cwd=tmp_path, **here).returncode == 0
-    run = _bench("run", "suites/mine.yaml", "--results", "mine", "--site", "built", cwd=tmp_path, **here)
+    assert bench("new", "norm", "mynorm", cwd=tmp_path, **here).returncode == 0
+    run = bench("run", "suites/mine.yaml", "--results", "mine", "--site", "built", cwd=tmp_path, **here)
     assert run.returncode == 0, run.stderr + run.stdout
     assert (
         "copied 1 shards"
-        in _bench("results", "export", "added", "--norm", "mynorm", "--results", "mine", cwd=tmp_path, **here).stdout
+        in bench("results", "export", "added", "--norm", "mynorm", "--results", "mine", cwd=tmp_path, **here).stdout
     )
-    checked = _bench("results", "check", "added", "--mark", "marks", cwd=tmp_path, **here)
+    checked = bench("results", "check", "added", "--mark", "marks", cwd=tmp_path, **here)
     assert checked.returncode == 0, checked.stderr + checked.stdout
     assert "first 10 steps, whole trial" in checked.stdout
     assert "1 holds, 0 not checked, 0 does not hold" in checked.stdout
-    assert "1 added" in _bench("results", "merge", "added", "results", cwd=tmp_path, **here).stdout
-    assert "1 marks" in _bench("results", "merge", "marks", "results", cwd=tmp_path, **here).stdout
-    board = _bench("board", "suites/mine.yaml", "--results", "results", "--json", cwd=tmp_path, **here)
+    assert "1 added" in bench("results", "merge", "added", "results", cwd=tmp_path, **here).stdout
+    assert "1 marks" in bench("results", "merge", "marks", "results", cwd=tmp_path, **here).stdout
+    board = bench("board", "suites/mine.yaml", "--results", "results", "--json", cwd=tmp_path, **here)
     assert board.returncode == 0, f"{board.returncode}: {board.stderr}"
     (entry,) = json.loads(board.stdout)[0]["entries"]
     assert entry["level"] == "smoke-reproduced"
     source = package / "norms" / "mynorm.py"
     source.write_text(source.read_text() + "\n\nANOTHER_RULE = 1\n")
-    refused = _bench("results", "check", "added", "--json", cwd=tmp_path, **here)
+    refused = bench("results", "check", "added", "--json", cwd=tmp_path, **here)
     assert refused.returncode == 1
     (told,) = json.loads(refused.stdout)
     assert (told["verdict"], told["reasons"]) == (
@@ -106,11 +94,11 @@ def test_results_of_a_new_method_go_from_a_run_to_their_mark(tmp_path: Path) -> 
 
 
 def test_an_audit_says_what_a_swap_does(tmp_path: Path) -> None:
-    answer = _bench("audit", "resnet18", "ws+gn", "--width", "0.125", "--image-size", "16", "--json", cwd=tmp_path)
+    answer = bench("audit", "resnet18", "ws+gn", "--width", "0.125", "--image-size", "16", "--json", cwd=tmp_path)
     audit = json.loads(answer.stdout)
     assert len(audit["replaced"]) == len(audit["wrapped"]) == 20
     assert len(audit["scale_invariant"]) == 20
-    shown = _bench("audit", "resnet18", "gn", "--width", "0.125", "--image-size", "16", cwd=tmp_path)
+    shown = bench("audit", "resnet18", "gn", "--width", "0.125", "--image-size", "16", cwd=tmp_path)
     assert "20 norms replaced" in shown.stdout
 
 
@@ -133,7 +121,7 @@ def test_an_audit_says_what_a_swap_does(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_input_is_one_message(tmp_path: Path, arguments: list[str], message: str) -> None:
-    answer = _bench(*arguments, cwd=tmp_path)
+    answer = bench(*arguments, cwd=tmp_path)
     assert answer.returncode == 2, answer.stdout
     assert message in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import normbench
 import pytest
 import yaml
 
+from tests.command import bench
+
 ROOT = Path(normbench.__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 COMMANDS = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines() if line.startswith("bench ")]
-
-
-def bench(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"BROWSER": "true", "PYTHONPATH": str(ROOT)}  # `true` is what opens the site, then
-    return subprocess.run(
-        [sys.executable, "-m", "normbench.cli.main", *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def test_the_readme_has_commands() -> None:
@@ -55,7 +42,7 @@ def test_every_command_works(command: str, tmp_path: Path) -> None:
         verb = "plan"
     if verb == "site":
         arguments += ["--out", str(tmp_path), "--only", "digits"]  # of all suites it takes half a minute
-    done = bench(verb, *arguments)
+    done = bench(verb, *arguments, cwd=ROOT, BROWSER="true")  # `true` is what opens the site, then
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip()
 

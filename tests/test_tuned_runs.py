@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from normbench.paths import shipped
 from normbench.store.schema import trial_of
 from normbench.store.verify import verify
 
-from tests.test_cli import BENCH, SABOTEUR
-from tests.test_cli import Place as _Place
+from tests.test_cli import SABOTEUR, Place
 
 pytestmark = pytest.mark.timeout(
     1200
@@ -23,18 +21,6 @@ pytestmark = pytest.mark.timeout(
 
 RATES = (0.03, 0.1, 0.3)
 METHODS = ("bn", "gn", "none")
-
-
-class Place(_Place):
-    def bench(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*BENCH, *arguments],
-            cwd=self.root,
-            env=self.environment | settings,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
 
 
 @pytest.fixture

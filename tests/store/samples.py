@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -53,14 +50,6 @@ def fill(
     for trial in trials:
         store.write(suite, trial, identity(trial, "f" * 64).to_dict(), outcome(started))
     return trials
-
-
-def bench(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command, in a process of its own."""
-    command = [sys.executable, "-m", "normbench.cli.main", *arguments]
-    return subprocess.run(
-        command, cwd=cwd, env=os.environ | {"COLUMNS": "200"} | environment, capture_output=True, text=True, timeout=280
-    )
 
 
 def contents(root: Path) -> dict[str, bytes]:

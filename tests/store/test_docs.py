@@ -12,7 +12,8 @@ from normbench.store.schema import SCHEMA, SCHEMA_VERSION
 from normbench.store.store import Store
 from normbench.store.verify import verify
 
-from tests.store.samples import FIRST_VERSION, bench
+from tests.command import bench
+from tests.store.samples import FIRST_VERSION
 
 DOCS = Path(normbench.__file__).parents[2] / "docs" / "results.md"
 BLOCK = re.compile(r"<!-- run -->\n```\n(.*?)```", re.DOTALL)

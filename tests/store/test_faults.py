@@ -18,8 +18,9 @@ from normbench.spec.trial import Trial
 from normbench.store.compact import compact
 from normbench.store.store import Store, StoreError
 
+from tests.command import bench
 from tests.conftest import MakeTrial
-from tests.store.samples import bench, contents, fill, outcome, rows
+from tests.store.samples import contents, fill, outcome, rows
 
 SUITE = """
 suite: s

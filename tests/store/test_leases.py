@@ -22,7 +22,7 @@ from normbench.store.leases import ALL, LeaseError, Leases, machine
 from normbench.store.store import Store
 from normbench.store.verify import verify
 
-from tests.store.samples import bench
+from tests.command import bench
 
 TRIALS = [f"{i:016x}" for i in range(40)]
 

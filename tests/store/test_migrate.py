@@ -19,7 +19,8 @@ from normbench.store.schema import SCHEMA, to_json, trial_of
 from normbench.store.store import Store, to_bytes
 from normbench.store.verify import verify
 
-from tests.store.samples import FIRST_VERSION, bench, contents
+from tests.command import bench
+from tests.store.samples import FIRST_VERSION, contents
 
 SECOND_VERSION = FIRST_VERSION.with_name("v2")
 

@@ -22,8 +22,9 @@ from normbench.store.merge import merge
 from normbench.store.store import Store
 from normbench.store.verify import verify
 
+from tests.command import bench
 from tests.conftest import MakeTrial
-from tests.store.samples import bench, contents, fill, rows
+from tests.store.samples import contents, fill, rows
 from tests.store.test_leases import TRIALS, take_at_once
 
 SUITE = """

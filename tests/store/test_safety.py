@@ -25,8 +25,9 @@ from normbench.store.store import SUITE, Store, StoreError, to_bytes
 from normbench.store.verify import verify
 from normbench.suite._models import NAME
 
+from tests.command import bench
 from tests.conftest import MakeTrial
-from tests.store.samples import bench, contents, fill, outcome, rows
+from tests.store.samples import contents, fill, outcome, rows
 
 PACKAGE = Path(normbench.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))

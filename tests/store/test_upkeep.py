@@ -18,8 +18,9 @@ from normbench.store.schema import SCHEMA
 from normbench.store.store import Store, compact_name, to_bytes
 from normbench.store.verify import verify
 
+from tests.command import bench
 from tests.conftest import MakeTrial
-from tests.store.samples import bench, contents, fill, outcome, rows
+from tests.store.samples import contents, fill, outcome, rows
 
 
 def _names(root: Path) -> list[str]:
