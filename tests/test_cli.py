@@ -149,9 +149,8 @@ def test_a_broken_trial_costs_itself_and_is_told(place: Place) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.faults), signal.SIGKILL], ids=lambda s: s.name
-)
+@pytest.mark.faults
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
 def test_an_interrupted_run_goes_on_where_it_was(place: Place, how: signal.Signals) -> None:
     place.suite(norms="bn, gn, ln", seeds=2, epochs=8)
     process = place.start()

@@ -86,7 +86,7 @@ def job(make_trial: MakeTrial, data_dir: Path) -> Callable[..., dict[str, Any]]:
     context = {"data_dir": str(data_dir), "fingerprint": data.fingerprint(source), "provenance": {}}
 
     def make(**breaks: str) -> dict[str, Any]:
-        trial = json.loads(make_trial("gn").model_dump_json())
+        trial = json.loads(make_trial("gn").model_dump_json()) | {"attacks": []}
         if breaks:
             trial["norm"] = [trial["norm"][0] | {"name": "saboteur", "params": breaks}]
         return {"trial": json.dumps(trial), "context": context, "time_limit": 120.0}
@@ -167,6 +167,7 @@ def _lines(path: Path) -> list[int]:
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
+@pytest.mark.faults
 def test_when_servers_are_lost_their_trials_are_and_others_start_from_new_ones(
     job: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:

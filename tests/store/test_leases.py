@@ -252,6 +252,7 @@ def _until(what: Callable[[], bool], seconds: float = 200) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.faults
 def test_two_runs_at_once_run_each_trial_once_and_both_end_with_all(tmp_path: Path, data_dir: Path) -> None:
     (tmp_path / "shared.yaml").write_text(SUITE)
     runs = [_start(tmp_path, data_dir, site) for site in ("one", "two")]
