@@ -278,7 +278,7 @@ def slots(nodes: Sequence[Need], need: Need) -> int:
 
 
 def stage(folder: Path) -> None:
-    """Copy this package, and the plug-in packages that are installed here, into `folder`, from where nodes import them."""
+    """Copy this package, and the plug-in packages installed here, into `folder`, from which nodes import them."""
     _copy(Path(normbench.__file__).parent, folder / "normbench")
     for entry in {e for group in _GROUPS for e in entry_points(group=group)}:
         top = entry.module.partition(".")[0]

@@ -60,7 +60,7 @@ def run_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch(prefix: str) -> Iterator[Path]:
-    """A folder for one purpose. It lies in the run's folder or, where this machine has none, among the temporary files."""
+    """A folder for one purpose, in the run's folder or, where this machine has none, among the temporary files."""
     run = os.environ.get(RUN)
     place = run if run and Path(run).is_dir() else None
     with tempfile.TemporaryDirectory(prefix=prefix if place else f"normbench-{prefix}", dir=place) as folder:

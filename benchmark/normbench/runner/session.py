@@ -35,7 +35,7 @@ CHECKPOINT_SECONDS = 120.0
 
 
 class _CannotStoreError(BaseException):
-    """A result could not be written. This is no `Exception`: Tune would take one for a failure of the trial, and go on."""
+    """A result could not be written. It is no `Exception`: Tune would take one for a failed trial, and go on."""
 
     def __init__(self, error: StoreError) -> None:
         self.error = error

@@ -193,7 +193,7 @@ class _Inside:
 
 
 def fit(jobs: list[dict[str, Any]], at_once: int | None, packs: dict[str, list[Any]], report: Report) -> None:
-    """Run jobs (`index`, `need`, `asha_group`, JSON of a `Job`) under Tune. `report` is called for every event at once."""
+    """Run jobs (`index`, `need`, `asha_group`, JSON of a `Job`) under Tune. `report` is called for every event."""
     from ray import tune
 
     logging.getLogger("ray.tune.tune").setLevel(
