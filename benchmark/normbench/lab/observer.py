@@ -130,7 +130,7 @@ class Observer:
         )
 
     def after(self, watched: Watched) -> list[Reading]:
-        """Show a step to the measures that follow it. Returns readings of those that see their last step of the epoch."""
+        """Show a step to the measures that follow it. Returns readings of those that saw the epoch's last step."""
         weights = {
             layer: raw.detach().clone() for layer, _, raw in raw_weights(self.probe.model) if layer in watched.before
         }
