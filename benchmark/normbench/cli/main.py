@@ -14,6 +14,7 @@ import typer
 from normbench.cli import planned
 from normbench.cli.methods import VERBS, Json, print_json
 from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, wanted, warn
+from normbench.cli.ranks import rank
 from normbench.cli.results import Results, data_folder, open_store
 from normbench.cli.results import app as results_app
 from normbench.errors import BenchError
@@ -202,7 +203,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     return show(found, new_console())
 
 
-for verb in VERBS:
+for verb in (*VERBS, rank):
     app.command()(verb)
 app.add_typer(results_app, name="results")
 

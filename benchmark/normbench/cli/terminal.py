@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
@@ -28,6 +29,14 @@ NOTE = (
 def render_all(boards: Iterable[Board], sweeps: Sequence[Sweep]) -> Group:
     """Boards, and what their tuning tried."""
     return Group(render(boards), *render_sweeps(sweeps))
+
+
+#: What stands under other people's tables.
+RANKS = (
+    "Methods are told apart where their intervals (from, to) do not overlap: seeds are paired; of boards on which no "
+    "methods differ, at most 1 in 20 tells any pair apart. Rank a–b: at best a, at worst b; with fewer than "
+    f"{MIN_SEEDS} seeds it is –."
+)
 
 
 def render(boards: Iterable[Board]) -> Group:
@@ -229,3 +238,22 @@ def _tried(tried: Tried | None, edge: str) -> str:
     if tried is None:
         return "–"
     return f"[{tried.display}]{edge}" if tried.chosen else tried.display
+
+
+def render_ranks(lines: Sequence[Mapping[str, Any]], value: str) -> Group:
+    """What `normbench.rank` found, a table for each board, the best first."""
+    parts: list[Table | Text] = []
+    for board in dict.fromkeys(line["board"] for line in lines):
+        own = [line for line in lines if line["board"] == board]
+        own.sort(key=lambda line: (line["best"] is None, line["best"] or 0, -(line["mean"] or 0.0)))
+        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+        for name in ("Rank", "Method", value, "from", "to", "Seeds"):
+            table.add_column(Text(name), justify="left" if name == "Method" else "right", no_wrap=True)
+        for line in own:
+            best, worst = line["best"], line["worst"]
+            rank = "–" if best is None else str(best) if best == worst else f"{best}–{worst}"
+            numbers = ("–" if line[k] is None else f"{line[k]:.5g}" for k in ("mean", "low", "high"))
+            table.add_row(rank, Text(line["method"]), *numbers, str(line["n"]))
+        parts += [Text(str(board), style="italic")] if board is not None else []
+        parts.append(table)
+    return Group(*parts, Text(RANKS, style="dim")) if parts else Group(Text("The table has no rows."))
