@@ -40,7 +40,7 @@ _AUDIT = pa.struct([("invariant", pa.string()), ("layers", pa.int64()), ("parame
 def audited(text: str | None) -> dict[str, Any]:
     """What boards read of a trial's audit (JSON). `invariant`: how many weight tensors are scale-invariant, `20 of 21`,
     empty where it was not measured; `layers`: convolutions and linear layers, None where they were not counted;
-    `parameters`: before and after the swap, None where the trial ended before it.
+    `parameters`: before and after the swap, None where they were not.
     """
     audit = json.loads(text or "{}")
     invariant, layers = audit.get("scale_invariant"), audit.get("weights") or None
