@@ -85,6 +85,8 @@ def row(
             {
                 "replaced": [{"channels": round(c * width)} for c in STAGES],
                 "scale_invariant": [f"{n}.weight" for n in invariant],
+                "parameters_before": 11_000_000,
+                "parameters_after": 11_000_000,
             }
         ),
     }
