@@ -1,6 +1,9 @@
 """How often boards are wrong, and what they find: the rule of `normbench.board.ranking` on simulated boards.
 
-    python perf/coverage.py [--boards N] [--smoke] [--json]
+    python perf/coverage.py [--boards N] [--only METHODS ...] [--keep FILE] [--smoke] [--json]
+
+The whole table takes more than an hour of one core; with `--keep` each line is written to a file as it ends, and the
+same command goes on where it was broken off.
 
 A board has k methods and n seeds. Values are normal around each method's mean, with a seed effect that all methods
 share, in units of the methods' standard deviation (the root of the mean variance). `error`: the share of boards, no
@@ -16,7 +19,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,7 +105,7 @@ def known(values: list[dict[int, float]], own: Array, draws: Array) -> Array:
 
 def cell(methods: int, seeds: int, kind: str, shared: float, other: str, boards: int) -> dict[str, Any]:
     """One line of the table."""
-    generator = np.random.default_rng([methods, seeds, VARIANCES.index(kind), int(shared), len(other)])
+    generator = np.random.default_rng([2026, methods, seeds, VARIANCES.index(kind), int(shared), len(other)])
     wrong = {"error": 0, "overlap error": 0, "error, 5 levels": 0}
     power: dict[str, list[float]] = {"power": [], "power, next": [], "overlap power": [], "known": []}
     for _ in range(boards):
@@ -135,6 +140,27 @@ def settings(*, smoke: bool) -> Iterator[tuple[int, int, str, float, str]]:
 
 
 COLUMNS = ("error", "error, 5 levels", "power", "power, next", "known", "overlap error", "overlap power")
+SETTING = ("methods", "seeds", "variances", "pairing", "other")
+
+
+def kept(file: Path | None, boards: int) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Lines of this many boards that an earlier call wrote, by setting; one that was broken off is left out."""
+    found = {}
+    for text in file.read_text("utf-8").splitlines() if file and file.exists() else ():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if line.pop("boards") == boards:
+            found[tuple(line[key] for key in SETTING)] = line
+    return found
+
+
+def shown(line: dict[str, Any]) -> str:
+    """A line of the table."""
+    numbers = ("–" if line[c] is None else f"{line[c]:.3f}" for c in COLUMNS)
+    setting = (*(line[key] for key in SETTING[:3]), f"{line['pairing']:g}", line["other"] or "–")
+    return f"| {' | '.join([*map(str, setting), *numbers])} |"
 
 
 def main() -> None:
@@ -143,19 +169,25 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a few lines of 60 boards")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", type=int, nargs="*", help="just these numbers of methods")
+    parser.add_argument("--keep", type=Path, help="file of lines, one JSON object each: read, and added to")
     arguments = parser.parse_args()
     boards = 60 if arguments.smoke else arguments.boards
-    lines = []
+    chosen = [s for s in settings(smoke=arguments.smoke) if not arguments.only or s[0] in arguments.only]
+    done, lines = kept(arguments.keep, boards), []
     if not arguments.json:
         print("| methods | seeds | variances | seed effect | else |", *(f"{c} |" for c in COLUMNS))
         print("| --- " * (5 + len(COLUMNS)) + "|")
-    for k, n, kind, shared, other in settings(smoke=arguments.smoke):
-        if arguments.only and k not in arguments.only:
-            continue
-        lines.append(line := cell(k, n, kind, shared, other, boards))
+    for place, setting in enumerate(chosen, 1):
+        line = done.get(setting)
+        if line is None:
+            print(f"{place} of {len(chosen)}: {', '.join(map(str, setting))}", file=sys.stderr)
+            line = cell(*setting, boards)
+            if arguments.keep:
+                with arguments.keep.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"boards": boards, **line}) + "\n")
+        lines.append(line)
         if not arguments.json:
-            shown = ("–" if line[c] is None else f"{line[c]:.3f}" for c in COLUMNS)
-            print(f"| {k} | {n} | {kind} | {shared:g} | {other or '–'} |", *(f"{s} |" for s in shown), flush=True)
+            print(shown(line), flush=True)
     if arguments.json:
         print(json.dumps({"boards": boards, "lines": lines}))
 

@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from normbench.board import differences, rank
-from normbench.board.ranking import DRAWS, _largest, cliques
+from normbench.board.ranking import DRAWS, _largest, _place, _share, cliques
 from normbench.board.variances import FREEDOMS, LEANING, two_way, variances
 
 
@@ -290,5 +290,10 @@ def test_cliques_hold_every_pair_that_overlaps_and_no_other(intervals):
     assert len({tuple(g) for g in found}) == len(found)
 
 
-def test_draws_are_enough_for_the_quantile():
-    assert DRAWS * 0.05 >= 100
+@pytest.mark.parametrize("of", [DRAWS, 20_000])
+def test_few_draws_do_not_make_a_board_bold(of):
+    """What is called a share of 5 % is one in five cases of six at most: a binomial count's chance."""
+    larger = of - 1 - _place(of)
+    assert 0.8 < scipy.stats.binom(of, 0.05).sf(larger) < 0.9
+    drawn = np.arange(of, dtype=np.float32)
+    assert _share(drawn, _place(of) + 0.5) <= 0.05 < _share(drawn, _place(of))

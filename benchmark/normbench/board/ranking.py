@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +28,8 @@ from normbench.board.variances import Array, TwoWay, Variances, two_way, varianc
 
 Drawn = npt.NDArray[np.float32]
 
-#: Boards drawn to find the factor. Its error moves the share of boards with a false difference by half a point.
-DRAWS = 2000
-_PLACE = math.ceil(CONFIDENCE * DRAWS) - 1
+#: Boards drawn to find the factor, at least, and the numbers drawn for smaller boards.
+DRAWS, _NUMBERS = 2000, 40_000
 #: Intervals that a further step may look at, over all sets of them that overlap. A board that needs more (hundreds of
 #: methods, few apart) keeps the factor it has, which is the larger one.
 _STEP = 20_000
@@ -126,7 +126,7 @@ def differences(values: Sequence[Sequence[float]]) -> list[Difference]:
     live = np.ones(len(tested), bool)
     while True:
         largest = np.sort(np.abs(drawn[:, live]).max(axis=1))
-        factor = float(largest[_PLACE])
+        factor = float(largest[_place(len(largest))])
         left = live & (sizes <= factor)
         if not left.any() or (left == live).all():
             break
@@ -141,12 +141,24 @@ def _around(middle: float, half: float) -> Interval:
 
 
 def _share(largest: Drawn, size: float) -> float:
-    """Of the drawn sizes that reach `size`."""
-    return (len(largest) - int(np.searchsorted(largest, size, side="left"))) / len(largest)
+    """Of the drawn sizes that reach `size`: see `_at_most`."""
+    return _at_most(len(largest) - int(np.searchsorted(largest, size, side="left")), len(largest))
+
+
+def _at_most(count: int, of: int) -> float:
+    """A share and its standard error, at most 1: that few are drawn must not make boards bold."""
+    share = count / of
+    return min(1.0, share + math.sqrt(share * (1 - share) / of))
+
+
+@cache
+def _place(of: int) -> int:
+    """Where the factor stands among drawn sizes in ascending order: what is larger has a share of at most 5 %."""
+    return next(place for place in range(of) if _at_most(of - 1 - place, of) <= 1 - CONFIDENCE)
 
 
 def _fit(table: Array, resolution: float) -> tuple[Array, Array, Drawn] | None:
-    """Means and standard errors (methods,), and errors that means may have (DRAWS, methods); None where nothing
+    """Means and standard errors (methods,), and errors that means may have (draws, methods); None where nothing
     varies.
     """
     # A value between two steps falls on either: its variance is at most a quarter of the step's square.
@@ -172,9 +184,10 @@ def _believed(fit: TwoWay, scale: float, floor: float) -> Variances | None:
 
 
 def _errors(believed: Variances, counts: Array, extra: Array) -> Drawn:
-    """(DRAWS, methods): errors that means may have; the same ones every time."""
+    """(draws, methods): errors that means may have; the same ones every time."""
     generator = np.random.default_rng(0)
-    spread = np.sqrt(believed.draw(DRAWS, generator) / counts.astype(np.float32) + extra.astype(np.float32))
+    draws = max(DRAWS, _NUMBERS // len(counts))
+    spread = np.sqrt(believed.draw(draws, generator) / counts.astype(np.float32) + extra.astype(np.float32))
     errors: Drawn = spread * generator.standard_normal(spread.shape, dtype=np.float32)
     return errors
 
@@ -187,7 +200,8 @@ def _factor(means: Array, errors: Array, drawn: Drawn) -> tuple[float, Drawn]:
         sizes = np.zeros(len(drawn), np.float32)
         for group in groups:
             np.maximum(sizes, _largest(drawn[:, group], errors[group].astype(np.float32)), out=sizes)
-        quantile = float(np.partition(sizes, _PLACE)[_PLACE])
+        place = _place(len(sizes))
+        quantile = float(np.partition(sizes, place)[place])
         if quantile >= factor:
             return factor, largest
         factor, largest = quantile, np.sort(sizes)
