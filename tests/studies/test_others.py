@@ -109,8 +109,8 @@ def test_methods_that_are_alike_do_not_change_places_but_cannot_be_told():
 
 def test_without_repeats_no_pair_is_compared():
     (found,) = sections("bim-worst-case", ranked(dict(METHODS), seeds=1))
-    assert found.verdict == "cannot be told"
-    assert "pairs are not tested, as that takes 3 seeds" in found.answer
+    assert found.verdict == "not tested"
+    assert "not tested: 1 seed, 3 needed" in found.answer
 
 
 def test_bim_alone_has_no_worst_case_to_compare_with():
@@ -284,7 +284,8 @@ def test_no_effect_of_weight_decay_cannot_be_told():
     (found,) = sections("paper", evidence(paper_rows(0.0)))
     assert found.verdict == "cannot be told"
     (found,) = sections("paper", evidence(paper_rows(0.05, seeds=2)))
-    assert found.verdict == "cannot be told"
+    assert found.verdict == "not tested"
+    assert "not tested for BN, GN, LN, WN (2 seeds in common, 3 needed)" in found.answer
 
 
 def test_printed_numbers_stand_beside_ours_with_what_they_can_tell():
@@ -346,6 +347,15 @@ def test_a_reversed_order_is_no_and_noise_cannot_be_told():
     assert "yes" not in verdicts
 
 
+def test_a_claimed_order_of_two_seeds_is_not_tested():
+    (found,) = sections("stochasticity", whitened(CLAIMED, seeds=2))
+    assert found.verdict == "not tested"
+    assert "the claimed order was not tested: 2 seeds in common, 3 needed" in found.answer
+    (found,) = sections("stochasticity", whitened(SIZED))
+    assert found.verdict == "not tested"
+    assert "the claimed order was not tested" in found.answer
+
+
 def test_questions_are_asked_where_the_shape_fits_and_nowhere_else():
     def names(found: Evidence) -> list[str]:
         return [q.name for q in asked(found)]
@@ -369,4 +379,4 @@ def test_a_suite_where_everything_failed_gives_an_honest_answer_or_none(name):
     question: Question = registry.make(name)
     found = evidence(rows)
     if question.fits(found):
-        assert all(s.verdict == "cannot be told" for s in question.sections(found))
+        assert all(s.verdict == "not tested" for s in question.sections(found))
