@@ -180,10 +180,10 @@ def main() -> None:
     parser.add_argument(
         "--repeats", type=int, default=1000, help="of a line; a quarter of them for batch against width"
     )
-    parser.add_argument("--smoke", action="store_true", help="a few lines of 100 repeats")
+    parser.add_argument("--smoke", action="store_true", help="a few lines of at most 100 repeats")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    repeats = 100 if arguments.smoke else arguments.repeats
+    repeats = min(arguments.repeats, 100) if arguments.smoke else arguments.repeats
     first = [contrast(*setting, repeats) for setting in contrasts(smoke=arguments.smoke)]
     some = max(repeats // 5, min(repeats, 100))
     second = [
