@@ -13,8 +13,10 @@ Batch against width, by `normbench.studies.batch_width`: accuracy falls with the
 `height` percentage points at an octave, with noise of .4 points a seed, on the grids of the suites. `spread by width`:
 noise of .2, .4 and .8 points in turn over the widths. Truth: the best batch is the same for all widths, goes as the
 square root of the width, is the width, twice or four times the width. `slope`: how often its interval holds the truth,
-an answer being given; `follows` and `equals`: how often each is answered with yes and with no; `wrong`: how often
-wrongly. With a height of 0 no batch is best, and every yes or no is wrong.
+where no best batch stands at an end of the grid; `follows` and `equals`: how often each is answered with yes and with
+no; `wrong`: how often wrongly. With a height of 0 no batch is best, and neither follows nor equals the width. The lines
+that are printed sum up three shapes and both spreads: means, the least coverage and the most that is wrong; `--json`
+has them one by one.
 """
 
 from __future__ import annotations
@@ -132,7 +134,7 @@ def study(
         answers = [answer(r) for r in found]
         shares = {a: answers.count(a) / repeats for a in ("yes", "no")}
         line |= {f"{name}: {a}": share for a, share in shares.items()}
-        line[f"{name}: wrong"] = sum(shares.values()) if not height else shares["no" if right else "yes"]
+        line[f"{name}: wrong"] = shares["no" if right else "yes"]
     return line
 
 
@@ -153,6 +155,22 @@ def studies(*, smoke: bool) -> Iterator[tuple[str, str, float, str, bool]]:
             # A curve without height has no shape and no truth.
             shapes, truths = (SHAPES, TRUTHS) if height else (["parabola"], ["none"])
             yield from ((grid, s, height, t, u) for s in shapes for u in (False, True) for t in truths)
+
+
+def summed_up(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The lines of the second table by grid, height and truth: see the head of this file."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for line in lines:
+        groups.setdefault((line["grid"], line["height"], line["truth"]), []).append(line)
+    found = []
+    for (grid, height, truth), own in groups.items():
+        made = {"grid": grid, "height": height, "truth": truth}
+        for name in list(own[0])[list(own[0]).index("slope") :]:
+            values = [line[name] for line in own if line[name] is not None]
+            take = min if name == "slope" else max if name.endswith("wrong") else np.mean
+            made[name] = float(take(values)) if values else None
+        found.append(made)
+    return found
 
 
 def show(title: str, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -194,7 +212,7 @@ def main() -> None:
         print(json.dumps({"repeats": repeats, "contrasts": first, "batch width": second}))
         return
     show(f"Contrasts, {repeats} repeats a line", first)
-    show(f"Batch against width, 3 seeds, {some} repeats a line", second)
+    show(f"Batch against width, 3 seeds, {some} repeats of each shape and spread", summed_up(second))
 
 
 if __name__ == "__main__":
