@@ -197,3 +197,16 @@ def test_a_cell_of_one_seed_is_as_unsure_as_its_group_and_its_column():
     alone = values.copy()
     alone[:, 1:, 0] = np.nan
     assert np.isnan(resample(alone).draws[:, :, 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "lies"), [(-1, 1, True), (0.2, 1, False), (-1, 0.4, False), (-math.inf, 1, True)]
+)
+def test_an_interval_lies_between_two_values_as_a_whole(low, high, lies):
+    assert Estimate(0.3, 0.1, 0.5).lies(low, high) is lies
+    assert not Estimate(0.3).lies(low, high)
+
+
+def test_an_interval_is_cut_to_what_is_possible():
+    assert Estimate(0.9, 0.2, 1.4).within(-1, 1) == Estimate(0.9, 0.2, 1)
+    assert Estimate(0.9).within(-1, 1) == Estimate(0.9)
