@@ -61,17 +61,17 @@ class BatchWidth(Question):
         "that match the other widths, in which whatever a batch size or a width does by itself cancels. The best batch "
         "of a width is where the parabola through the best cell and its two neighbours is highest, known to a quarter "
         "of a step of the grid at most. Slope: of log2(best batch) on log2(width); 1 if the best batch is a constant "
-        "times the width, 1/2 if it goes as its square root, 0 if it does not depend on it. Off by: log2(best batch / "
-        "width), mean over widths. "
+        "times the width, 1/2 if it goes as its square root, 0 if it does not depend on it. Ratio: best batch over "
+        "width, geometric mean over widths. "
         "Intervals are 95 % over seeds: means are drawn with each width's own spread and correlations, and the "
         "percentiles widened to Student's t by Satterthwaite's degrees of freedom. "
         "Two questions are answered. Does the best batch follow the width? Yes where the slope lies above 0, no where "
-        "it holds 0 and lies below 1/2 (or lies below 0). Does it equal the width? Yes only where the slope holds 1 "
-        "and lies above 1/2, the best batch is off by less than half an octave, and both contrasts are above zero; no "
-        "where the slope leaves out 1, the best batch is off by more than half an octave, or the neighbours are "
+        "it does not and lies below 1/2. Does it equal the width? Yes only where the slope holds 1 "
+        "and lies above 1/2, the ratio lies within half an octave of 1, and both contrasts are above zero; no "
+        "where the slope leaves out 1, the ratio lies more than half an octave from 1, or the neighbours are "
         "better. "
-        "The second is the verdict. A best batch at an end of the grid may lie beyond it: no question is then answered "
-        "with no, and none at all where that is so for half of the widths."
+        "The second is the verdict. A best batch at an end of the grid may lie beyond it: slope and ratio then answer "
+        "nothing with no, and nothing at all where that is so for half of the widths."
     )
 
     def fits(self, found: Evidence) -> bool:
@@ -186,7 +186,7 @@ def _answer(claims: Sequence[tuple[Grid, Readings, Verdict]], controls: Sequence
                 f"slope {readings.slope.text()}{' (best batch at an end of the grid)' if readings.censored else ''}"
             )
         if readings.offset:
-            parts.append(f"best batch off by {_times(readings.offset)}")
+            parts.append(f"best batch over width {_ratio(readings.offset)}")
         words = untestable(readings) or f"{FOLLOWS[follows(readings)]}, {EQUALS[equal]}"
         said.append(f"{grid.label}: {words} ({'; '.join(parts) or 'the grid holds no matching batch'})")
     if controls:
@@ -198,9 +198,9 @@ def _answer(claims: Sequence[tuple[Grid, Readings, Verdict]], controls: Sequence
     return ". ".join(said) + "."
 
 
-def _times(octaves: Estimate) -> str:
-    """A difference of logarithms as a factor: `×1.20 [0.91, 1.58]`."""
-    shown = f"×{2**octaves.value:.2f}"
+def _ratio(octaves: Estimate) -> str:
+    """A difference of binary logarithms as a ratio: `1.20 [0.91, 1.58]`."""
+    shown = f"{2**octaves.value:.2f}"
     if octaves.low is None or octaves.high is None:
         return f"{shown} (no interval)"
     return f"{shown} [{2**octaves.low:.2f}, {2**octaves.high:.2f}]"
@@ -216,7 +216,7 @@ def _answers(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> Table:
             points(r.neighbours),
             points(r.matched),
             r.slope.text() if r.slope else "–",
-            _times(r.offset) if r.offset else "–",
+            _ratio(r.offset) if r.offset else "–",
             _told(r, follows(r)),
             _told(r, v),
         )
