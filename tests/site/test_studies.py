@@ -51,7 +51,7 @@ def write(
 
 
 def grid(
-    norms: Sequence[str], widths: Sequence[float], batches: Sequence[int], **spec: str
+    norms: Sequence[str], widths: Sequence[float], batches: Sequence[int], seeds: int, **spec: str
 ) -> Iterator[tuple[Trial, float, bool]]:
     """Batch by width for each norm; the best batch is the width, and the first norm is lost in the narrowest network at
     the largest batch.
@@ -59,7 +59,7 @@ def grid(
     for norm in norms:
         for width in widths:
             for batch in batches:
-                for seed in range(2):
+                for seed in range(seeds):
                     clean = 0.93 - 0.01 * (math.log2(batch) - math.log2(16 * width)) ** 2
                     lost = (norm, width, batch) == (norms[0], widths[0], batches[-1])
                     yield synthetic.trial(norm, seed, width=width, batch_size=batch, **spec), clean, lost
@@ -67,7 +67,7 @@ def grid(
 
 def fill(root: Path) -> Store:
     store = Store(root)
-    for trial, clean, lost in grid(["bn", "gn"], (0.5, 1.0, 2.0), (4, 8, 16, 32, 64)):
+    for trial, clean, lost in grid(["bn", "gn"], (0.5, 1.0, 2.0), (4, 8, 16, 32, 64), seeds=3):
         write(store, trial, suite="batch_width", clean=clean, lost=lost)
     for trial in synthetic.grid(["bn", "gn", "ln", "wn", "in", "none"], dataset="cifar10", model="resnet50", epochs=5):
         write(store, trial, suite="paper", lost=trial.norm_label == "ln" and trial.seed == 1)
@@ -81,7 +81,7 @@ def fill(root: Path) -> Store:
 
 def fill_hostile(root: Path) -> Store:
     store = Store(root)
-    for trial, clean, lost in grid(HOSTILE, (0.5, 1.0), (8, 16, 32), model=HOSTILE[0], dataset=HOSTILE[1]):
+    for trial, clean, lost in grid(HOSTILE, (0.5, 1.0), (8, 16, 32), seeds=2, model=HOSTILE[0], dataset=HOSTILE[1]):
         write(store, trial, suite="hostile", clean=clean, lost=lost)
     return store
 
@@ -124,12 +124,20 @@ def test_without_an_answer_there_is_no_page_and_no_link(site, empty, lonely):
     assert [p.name for p in site.glob("study-*.html")] == ["study-weight-decay-demo.html"]
 
 
+def test_too_few_seeds_are_not_tested_and_the_page_says_why(hostile_studies):
+    (path,) = hostile_studies.glob("study-batch-width-*.html")
+    text = path.read_text()
+    assert '<p class="verdict">Not tested</p>' in text
+    assert "not tested: 2 seeds, 3 needed" in text
+    assert "<strong>Not tested</strong>" in (hostile_studies / "studies.html").read_text()
+
+
 def test_a_page_shows_verdict_numbers_charts_and_failures(studied):
     text = (studied / "study-batch-width-batch-width.html").read_text()
     assert re.search(r'<p class="verdict">(Yes|No|Cannot be told)</p>', text)
     assert re.search(r"slope \d\.\d+ \[", text)
     assert text.count('role="img"') == 3
-    assert "Trials without a number: 2" in text
+    assert "Trials without a number: 3" in text
     assert "<script>alert(1)</script>" not in text
     assert "&lt;script&gt;alert(1)" in text
     assert re.search(r'href="trials/[0-9a-f]{16}\.html"', text)

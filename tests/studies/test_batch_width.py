@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 from normbench.studies import evidence
-from normbench.studies._grid import grids, read
+from normbench.studies._grid import grids, peak, read
 from normbench.studies._stats import resample
 from normbench.studies.base import Cell
-from normbench.studies.batch_width import BatchWidth, verdict
+from normbench.studies.batch_width import BatchWidth, equals, follows
 
 from tests.studies.planted import grid_rows, hump, row
 
@@ -41,9 +41,41 @@ def test_a_best_batch_that_follows_the_width_is_found():
     assert found.neighbours.value == pytest.approx(0.01, abs=0.003)
     assert found.neighbours.above_zero
     assert found.matched.value == pytest.approx(0.01 * 40 / 12, abs=0.005)
+    assert found.offset.value == pytest.approx(0, abs=0.15)
     made = section(grid_rows(MATCHING))
     assert made.verdict == "yes"
+    assert "bn: the best batch grows with the width, it equals the width (" in made.answer
     assert "slope 1.0" in made.answer or "slope 0.9" in made.answer
+    assert [str(getattr(c, "text", c)) for c in made.tables[0].rows[0][-2:]] == ["yes", "yes"]
+
+
+#: The best batch as a function of the width, within the grid: whether it grows, and whether it is the width.
+TRUTHS = {
+    "none": (lambda channels: 45, "no", "no"),
+    "root": (lambda channels: 6 * channels**0.5, "yes", "no"),
+    "width": (lambda channels: channels, "yes", "yes"),
+    "double": (lambda channels: 2 * channels, "yes", "no"),
+    "a quarter": (lambda channels: channels / 4, "yes", "no"),
+}
+
+
+@pytest.mark.parametrize("truth", TRUTHS)
+def test_to_follow_is_not_to_equal(truth):
+    peak, grows, is_width = TRUTHS[truth]
+    rows = grid_rows(hump(peak, 0.01), noise=0.002, batches=[2**k for k in range(1, 10)])
+    (found,) = readings(rows)
+    assert (follows(found), equals(found)) == (grows, is_width)
+    assert section(rows).verdict == is_width
+
+
+def test_a_parabola_says_where_between_two_batches_the_best_one_is():
+    x = np.array([2.0, 3.0, 4.5, 5.0, 6.0])
+    y = np.array([[-((v - top) ** 2) for v in x] for top in (3.2, 4.0, 4.9, 1.0, 9.0)])
+    assert peak(x, y) == pytest.approx([3.2, 4.0, 4.9, 2.0, 6.0])
+    assert peak(x, np.zeros(5)) == 2.0
+    assert peak(x, np.array([0, 1.0, 1.0, 1.0, 0])) == pytest.approx(3.5, abs=0.51)
+    y[0, 4] = np.nan
+    assert np.isnan(peak(x, y)).tolist() == [True, False, False, False, False]
 
 
 def test_one_best_batch_for_all_widths_is_no_though_it_stands_out_against_its_neighbours():
@@ -72,9 +104,10 @@ def test_noise_is_called_a_match_no_more_often_than_promised():
         rate = np.mean([not getattr(m, contrast).holds(0) for m in made])
         assert 0.0 <= rate <= 0.11, (contrast, rate)
     assert np.mean([not m.slope.holds(0) for m in made]) <= 0.11
-    verdicts = [verdict(m) for m in made]
-    assert verdicts.count("yes") <= 0.03 * repeats
-    assert verdicts.count("cannot be told") > 0.5 * repeats
+    for answer in (follows, equals):
+        verdicts = [answer(m) for m in made]
+        assert verdicts.count("yes") <= 0.03 * repeats
+        assert verdicts.count("no") <= 0.09 * repeats
 
 
 def test_a_best_batch_at_the_end_of_the_grid_decides_nothing():
@@ -83,11 +116,31 @@ def test_a_best_batch_at_the_end_of_the_grid_decides_nothing():
     assert "at an end of the grid" in made.answer
 
 
-@pytest.mark.parametrize("kept", [{"seeds": 1}, {"widths": (0.5, 1.0)}])
-def test_too_little_data_cannot_be_told(kept):
+@pytest.mark.parametrize(
+    ("kept", "why"),
+    [({"seeds": 1}, "1 seed, 3 needed"), ({"seeds": 2}, "2 seeds, 3 needed"), ({"widths": (0.5, 1.0)}, "2 widths, 3")],
+)
+def test_what_is_too_little_is_not_tested_and_says_so(kept, why):
     made = section(grid_rows(MATCHING, **kept))
-    assert made.verdict == "cannot be told"
+    assert made.verdict == "not tested"
+    assert f"bn: not tested: {why}" in made.answer
+    assert f"not tested: {why}" in str(made.tables[0].rows[0][-1])
     assert ("no interval" in made.answer) == ("seeds" in kept)
+
+
+def test_a_lost_seed_takes_no_answer_away():
+    rows = grid_rows(MATCHING)
+    gone = {(0.5, 8): (1, 2), (1.0, 64): (1,)}
+    kept = [r for r in rows if r["seed"] not in gone.get(_place(r), ())]
+    assert len(kept) == len(rows) - 3
+    made = section(kept)
+    assert made.verdict == "yes"
+    assert any("Some cells have one seed" in n for n in made.notes)
+
+
+def _place(row):
+    spec = json.loads(row["spec"])
+    return spec["model"]["width"], spec["batch_size"]
 
 
 def test_while_the_spread_of_some_cells_is_unknown_nothing_is_refuted():
@@ -95,7 +148,7 @@ def test_while_the_spread_of_some_cells_is_unknown_nothing_is_refuted():
     assert section(fixed).verdict == "no"
     (found,) = readings([r for r in fixed if r["seed"] == 0 or json.loads(r["spec"])["batch_size"] == 8])
     assert found.slope.low is None
-    assert verdict(found) == "cannot be told"
+    assert {follows(found), equals(found)} == {"cannot be told"}
 
 
 def test_a_grid_without_a_matching_batch_says_so():

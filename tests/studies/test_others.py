@@ -6,13 +6,18 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
+from normbench.board import compare
+from normbench.board.comparison import UNDECIDED
+from normbench.spec.robustness import WORST_CASE
 from normbench.studies import asked, evidence, registry
 from normbench.studies._sun2020 import SLIPS, TABLES, TITLES
 from normbench.studies.base import Cell, Evidence, Question, Section
+from normbench.studies.bim_worst_case import pairs
 from normbench.studies.paper import printed_interval
 
 from tests.studies.planted import TOTAL, row
@@ -67,7 +72,16 @@ def test_every_question_is_whole():
 METHODS = {"bn": 0.50, "gn": 0.45, "ln": 0.40, "in": 0.35, "none": 0.30}
 
 
-def ranked(worst: dict[str, float], *, seeds: int = 3, noise: float = 0.003, draw: int = 0) -> Evidence:
+SIGNS = {"higher": 1, "lower": -1, UNDECIDED: 0}
+
+
+def ranked(worst: dict[str, float], **how: Any) -> Evidence:
+    return evidence(ranked_rows(worst, **how))
+
+
+def ranked_rows(
+    worst: dict[str, float], *, seeds: int = 3, noise: float = 0.003, draw: int = 0
+) -> list[dict[str, Any]]:
     rng = np.random.default_rng(draw)
     made = []
     for norm, bim in METHODS.items():
@@ -76,7 +90,7 @@ def ranked(worst: dict[str, float], *, seeds: int = 3, noise: float = 0.003, dra
             made.append(
                 attacked(norm, seed, 0.9, bim=bim + moved, square=worst[norm] + moved + noise * float(rng.normal()))
             )
-    return evidence(made)
+    return made
 
 
 def test_a_ranking_that_turns_over_is_found():
@@ -107,10 +121,30 @@ def test_methods_that_are_alike_do_not_change_places_but_cannot_be_told():
     assert verdicts.count("yes") <= 3
 
 
+def test_pairs_are_those_that_the_board_tells_apart():
+    """So that page and board agree, pair by pair; a method of two seeds is in no pair that was tested."""
+    worst = dict(zip(METHODS, (0.30, 0.29, 0.20, 0.25, 0.10), strict=True))
+    rows = ranked_rows(worst, noise=0.01)
+    found = evidence([r for r in rows if not (json.loads(r["spec"])["norm_label"] == "none" and r["seed"] == 2)])
+    (board,) = found.boards
+    bim, other = (next(m for m in board.of("robust") if m.attack == a) for a in ("bim", WORST_CASE))
+    made = pairs(board.entries, bim, other)
+    counts = {1: 0, -1: 0, 0: 0, None: 0}
+    for a, b in combinations(board.entries, 2):
+        said = [SIGNS.get(compare(board, a, b, m).verdict) for m in (bim, other)]
+        counts[None if None in said else said[0] * said[1]] += 1
+    assert (made.kept, made.changed, made.open, made.untested) == (counts[1], counts[-1], counts[0], counts[None])
+    assert made.untested == 4
+    assert made.kept
+    assert made.open
+    (section,) = sections("bim-worst-case", found)
+    assert f"{made.open} cannot be told, 4 not tested" in section.answer
+
+
 def test_without_repeats_no_pair_is_compared():
     (found,) = sections("bim-worst-case", ranked(dict(METHODS), seeds=1))
-    assert found.verdict == "cannot be told"
-    assert "pairs are not tested, as that takes 3 seeds" in found.answer
+    assert found.verdict == "not tested"
+    assert "not tested: 1 seed, 3 needed" in found.answer
 
 
 def test_bim_alone_has_no_worst_case_to_compare_with():
@@ -284,7 +318,8 @@ def test_no_effect_of_weight_decay_cannot_be_told():
     (found,) = sections("paper", evidence(paper_rows(0.0)))
     assert found.verdict == "cannot be told"
     (found,) = sections("paper", evidence(paper_rows(0.05, seeds=2)))
-    assert found.verdict == "cannot be told"
+    assert found.verdict == "not tested"
+    assert "not tested for BN, GN, LN, WN (2 seeds in common, 3 needed)" in found.answer
 
 
 def test_printed_numbers_stand_beside_ours_with_what_they_can_tell():
@@ -346,6 +381,15 @@ def test_a_reversed_order_is_no_and_noise_cannot_be_told():
     assert "yes" not in verdicts
 
 
+def test_a_claimed_order_of_two_seeds_is_not_tested():
+    (found,) = sections("stochasticity", whitened(CLAIMED, seeds=2))
+    assert found.verdict == "not tested"
+    assert "the claimed order was not tested: 2 seeds in common, 3 needed" in found.answer
+    (found,) = sections("stochasticity", whitened(SIZED))
+    assert found.verdict == "not tested"
+    assert "the claimed order was not tested" in found.answer
+
+
 def test_questions_are_asked_where_the_shape_fits_and_nowhere_else():
     def names(found: Evidence) -> list[str]:
         return [q.name for q in asked(found)]
@@ -369,4 +413,4 @@ def test_a_suite_where_everything_failed_gives_an_honest_answer_or_none(name):
     question: Question = registry.make(name)
     found = evidence(rows)
     if question.fits(found):
-        assert all(s.verdict == "cannot be told" for s in question.sections(found))
+        assert all(s.verdict == "not tested" for s in question.sections(found))

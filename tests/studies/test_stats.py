@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from normbench.studies._stats import Estimate, Resampled, correlation, kendall, resample, slope
+from normbench.studies._stats import Estimate, correlation, kendall, resample, slope
 from scipy import stats
 
 #: Synthetic draws for rates: a 95 % interval then misses 5 % with a standard error of 1.1 points.
@@ -154,8 +154,59 @@ def test_kendall_and_slope_are_those_of_scipy_and_numpy():
 
 
 def test_an_estimate_never_leaves_its_interval():
-    made = Resampled(np.zeros((1, 1)), np.ones((2000, 1, 1)) + np.arange(2000).reshape(-1, 1, 1) / 2000, 5)
-    found = made.estimate(lambda m: m[..., 0, 0])
+    """Also where the statistic is a bound of its draws."""
+    values = np.random.default_rng(9).normal(size=(2, 5, 2))
+    made = resample(values)
+    for statistic in (lambda m: np.abs(m - made.means).sum((-1, -2)), lambda m: -np.abs(m - made.means).sum((-1, -2))):
+        found = made.estimate(statistic)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low <= found.value == 0 <= found.high
+        assert found.low < found.high
+
+
+@pytest.mark.parametrize("spreads", [(1, 1, 1), (0.2, 1, 3)])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_one_group_alone_has_students_interval_whatever_the_others_do(spreads, seeds):
+    """Of a difference of two columns: the paired t-interval."""
+    values = np.random.default_rng(seeds).normal(size=(3, seeds, 2)) * np.array(spreads)[:, None, None]
+    found = resample(values).estimate(lambda m: m[..., 2, 0] - m[..., 2, 1])
+    difference = values[2, :, 0] - values[2, :, 1]
+    low, high = stats.t.interval(0.95, seeds - 1, difference.mean(), stats.sem(difference))
     assert found is not None
-    assert found.low is not None
-    assert found.low <= found.value
+    assert found.low == pytest.approx(low, abs=0.08 * (high - low))
+    assert found.high == pytest.approx(high, abs=0.08 * (high - low))
+
+
+def test_groups_that_spread_alike_share_their_degrees_of_freedom():
+    values = np.tile(np.array([[-1.0, 0.0, 1.0]]).T, (6, 1, 1)).reshape(6, 3, 1)
+    made = resample(values)
+    for count in (1, 2, 6):
+        moved = made.draws[:, :count, 0].mean(1)
+        assert made.freedom(moved - moved.mean()) == pytest.approx(2 * count, rel=0.15)
+
+
+def test_a_cell_of_one_seed_is_as_unsure_as_its_group_and_its_column():
+    rng = np.random.default_rng(6)
+    values = rng.normal(size=(3, 6, 3)) * np.array([1, 1, 20])[:, None, None]
+    values[2, 1:, 0] = np.nan
+    made = resample(values)
+    spread = (made.draws[:, 2, 0] - made.means[2, 0]).std()
+    assert spread > 10
+    alone = values.copy()
+    alone[:, 1:, 0] = np.nan
+    assert np.isnan(resample(alone).draws[:, :, 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "lies"), [(-1, 1, True), (0.2, 1, False), (-1, 0.4, False), (-math.inf, 1, True)]
+)
+def test_an_interval_lies_between_two_values_as_a_whole(low, high, lies):
+    assert Estimate(0.3, 0.1, 0.5).lies(low, high) is lies
+    assert not Estimate(0.3).lies(low, high)
+
+
+def test_an_interval_is_cut_to_what_is_possible():
+    assert Estimate(0.9, 0.2, 1.4).within(-1, 1) == Estimate(0.9, 0.2, 1)
+    assert Estimate(0.9).within(-1, 1) == Estimate(0.9)

@@ -17,8 +17,8 @@ MIN_SEEDS = 3
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval. `covers` names what it is about: the mean over `seeds`, the share over `test images`, or the
-    `comparison` with others (see `normbench.board.ranking`).
+    """A 95 % interval. `covers` names what it is about: the mean over `seeds`, the share over `test images`, the
+    estimate from `random vectors`, or the `comparison` with others (see `normbench.board.ranking`).
     """
 
     low: float
@@ -76,8 +76,15 @@ def t_interval(values: Sequence[float]) -> Interval | None:
     spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
     if spread <= 1e-12 * max(1.0, abs(mean)):  # equal up to rounding: the spread cannot be estimated
         return None
-    half = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * spread / math.sqrt(n)
-    return Interval(mean - half, mean + half, "seeds")
+    return student(mean, spread / math.sqrt(n), n - 1, "seeds")
+
+
+def student(mean: float, error: float, freedom: int, covers: str) -> Interval:
+    """Student's t-interval of a mean from its standard error, which has so many degrees of freedom: one less than the
+    values that it is of.
+    """
+    half = float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * error
+    return Interval(mean - half, mean + half, covers)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

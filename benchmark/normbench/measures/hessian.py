@@ -27,7 +27,9 @@ class Hessian(Measure):
     reorthogonalization:
     `eigenvalue.1`, `.2`, ... the largest eigenvalues (the `top` of them), `eigenvalue.min` the smallest; `residual` is
     how far `eigenvalue.1` is from an eigenvalue at most but for rounding, as a share of it; `trace` is Hutchinson's
-    estimate, the mean of v' H v, and `trace.error` its standard error (none of one vector); `quantile@q` is the
+    estimate, the mean of v' H v, and `trace.error` its standard error (none of one vector), which from few vectors is
+    no interval: 95 % are `trace` +- t x `trace.error`, with Student's t of `vectors` - 1 degrees of freedom, 3.18 for 4
+    vectors; `quantile@q` is the
     eigenvalue that a share q of all lies at or below, of the spectral density by the quadrature that belongs to the
     process, averaged over the vectors.
 

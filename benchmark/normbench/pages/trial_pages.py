@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from normbench.board import CLEAN, Board, Entry, wilson
 from normbench.pages.context import Context, trial_slug
 from normbench.pages.figures import trial_curves
+from normbench.pages.measured import measured
 from normbench.pages.methods import key_of
 from normbench.pages.tables import Strip, board_table
 from normbench.spec.text import show
@@ -61,6 +62,7 @@ def _page(context: Context, board: Board, entry: Entry, trial_id: str, strip: St
         charts=[chart] if chart else [],
         attacks=[_attack(a) for a in row["attacks"] or []],
         health=row["health"] or [],
+        measured=measured(row),
         command=_command(row, context.varying(row["suite"])),
         run=_run(row),
         level=next(r.level for r in entry.runs if r.trial_id == trial_id),

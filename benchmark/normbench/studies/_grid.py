@@ -18,6 +18,11 @@ Design = Literal["sgd", "norm"]
 NEAR = 0.5
 #: Batch sizes and widths below which there is no grid to speak of.
 BATCHES, WIDTHS = 3, 2
+#: Widths that a slope needs.
+SLOPE = 3
+#: A parabola's vertex is no nearer to the best batch than this share of a step of the grid, so the draws move it within
+#: that: humps are no parabolas.
+VERTEX = 0.25
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,20 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Best:
+    """The best batch of a width."""
+
+    width: int
+    """In channels."""
+    batch: int
+    """Of the grid."""
+    peak: float
+    """Of the parabola through its outcome and those of its two neighbours."""
+    end: bool
+    """Whether it stands at an end of the grid."""
+
+
+@dataclass(frozen=True)
 class Readings:
     """What a grid says about one outcome. None where the grid does not allow it."""
 
@@ -98,15 +117,19 @@ class Readings:
     """
     slope: Estimate | None
     """Of log2(best batch) on log2(width)."""
-    best: tuple[tuple[int, int, bool], ...]
-    """Width in channels, best batch, whether it stands at an end of the grid."""
+    offset: Estimate | None
+    """log2 of the best batch less log2 of the width, mean over widths."""
+    best: tuple[Best, ...]
+
+    @property
+    def ends(self) -> int:
+        """Widths whose best batch stands at an end of the grid: the best may lie outside."""
+        return sum(b.end for b in self.best)
 
     @property
     def censored(self) -> bool:
-        """Whether the best batch stands at an end of the grid for half of the widths or more: the best may lie
-        outside.
-        """
-        return sum(edge for *_, edge in self.best) * 2 >= len(self.best)
+        """Whether that is so for half of the widths or more."""
+        return self.ends * 2 >= len(self.best)
 
 
 def read(grid: Grid, resampled: Resampled, sense: str) -> Readings:
@@ -158,45 +181,49 @@ def _matched(resampled: Resampled, matching: Mapping[int, int]) -> Estimate | No
     return resampled.estimate(statistic)
 
 
-def _best(grid: Grid, resampled: Resampled, sense: str) -> tuple[Estimate | None, tuple[tuple[int, int, bool], ...]]:
-    """Slope of the best batch on the width, and the best batches.
-
-    A best batch is known to half a step of the grid at most, so the draws move it within that.
-    """
+def _best(grid: Grid, resampled: Resampled, sense: str) -> tuple[Estimate | None, Estimate | None, tuple[Best, ...]]:
+    """Slope of the best batch on the width, how far it is from the width, and the best batches."""
     batches = np.log2(np.array(grid.batches, float))
+    there = np.isfinite(resampled.means)
     rows = [
         (i, n)
         for i, w in enumerate(grid.widths)
-        if (n := grid.width(w, sense)) is not None and np.isfinite(resampled.means[i]).sum() >= BATCHES
+        if (n := grid.width(w, sense)) is not None and there[i].sum() >= BATCHES
     ]
     if not rows:
-        return None, ()
+        return None, None, ()
     index = [i for i, _ in rows]
     widths = np.log2(np.array([n for _, n in rows], float))
-    best = np.nanargmax(resampled.means[index], axis=-1)
-    present = [np.flatnonzero(np.isfinite(resampled.means[i])) for i in index]
-    shown = tuple(
-        (n, grid.batches[b], bool(b in (p[0], p[-1]))) for (_, n), b, p in zip(rows, best, present, strict=True)
-    )
-    if len(rows) < 3:
-        return None, shown
-    gaps = np.diff(batches)
-    step = np.array([(gaps[max(i - 1, 0)] + gaps[min(i, len(gaps) - 1)]) / 2 for i in range(len(batches))])
-    jitter = np.random.default_rng(1).uniform(-0.5, 0.5, (DRAWS, len(rows)))
+    columns = [np.flatnonzero(there[i]) for i in index]
+    jitter = np.random.default_rng(1).uniform(-VERTEX, VERTEX, (DRAWS, len(rows)))
 
-    there = np.isfinite(resampled.means[index])
+    def where(means: Array) -> Array:
+        """(..., rows): log2 of the best batch of each width."""
+        found = np.stack([peak(batches[c], means[..., i, c]) for i, c in zip(index, columns, strict=True)], axis=-1)
+        return found + jitter * np.diff(batches).mean() if found.ndim == 2 else found  # draws
 
-    def statistic(means: Array) -> Array:
-        own = means[..., index, :]
-        where = batches[np.argmax(np.where(np.isnan(own), -np.inf, own), axis=-1)]
-        if where.ndim == 2:  # draws
-            where = where + jitter[: len(where)] * step[np.searchsorted(batches, where)]
-        # A cell whose spread is unknown might be the best in any draw.
-        unknown = (np.isnan(own) & there).any(axis=(-1, -2))
-        found: Array = np.where(unknown, np.nan, slope(widths, where))
-        return found
+    shown = []
+    for (i, n), c, vertex in zip(rows, columns, where(resampled.means), strict=True):
+        best = c[np.argmax(resampled.means[i, c])]
+        shown.append(Best(n, grid.batches[best], float(2**vertex), bool(best in (c[0], c[-1]))))
+    offset = resampled.estimate(lambda means: (where(means) - widths).mean(-1))
+    steep = resampled.estimate(lambda means: slope(widths, where(means))) if len(rows) >= SLOPE else None
+    return steep, offset, tuple(shown)
 
-    return resampled.estimate(statistic), shown
+
+def peak(x: Array, y: Array) -> Array:
+    """(...): where the parabola through the largest of y (..., n) and its two neighbours is largest; x (n,) ascends.
+    The end itself where an end is largest, NaN where a value is.
+    """
+    best = np.argmax(y, axis=-1)  # the first NaN, where there is one
+    middle = np.clip(best, 1, len(x) - 2)
+    low, mid, high = (np.take_along_axis(y, (middle + k)[..., None], -1)[..., 0] for k in (-1, 0, 1))
+    rise, fall = (mid - low) / (x[middle] - x[middle - 1]), (high - mid) / (x[middle + 1] - x[middle])
+    bend = (fall - rise) / (x[middle + 1] - x[middle - 1])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        vertex = np.where(bend < 0, (x[middle - 1] + x[middle]) / 2 - rise / (2 * bend), x[middle])
+    found: Array = np.where(best == middle, vertex, x[best])
+    return np.where(np.isnan(y).any(axis=-1), np.nan, found)
 
 
 def grids(records: Sequence[Record]) -> list[Grid]:

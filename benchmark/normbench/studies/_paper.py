@@ -178,6 +178,8 @@ def verdict(claims: Sequence[Claim]) -> Verdict:
     said = [c.here.verdict for c in claims]
     if "lower" in said:
         return "no"
+    if all(c.here.why for c in claims):
+        return "not tested"
     return "yes" if said and set(said) == {"higher"} else "cannot be told"
 
 

@@ -14,13 +14,12 @@ from scipy import stats
 
 from normbench.board import Comparison, Metric, Pair, differences, untested
 from normbench.board.stats import CONFIDENCE, Interval
+from normbench.board.variances import variances
 
 Array = npt.NDArray[np.float64]
 
-#: Times that seeds are drawn again. The ends of a 95 % interval then move by about 3 % of its length with other draws.
+#: Times that means are drawn. The ends of a 95 % interval then move by about 3 % of its length with other draws.
 DRAWS = 2000
-#: Degrees of freedom below which there is no interval: those of three seeds.
-LEAST = 2
 TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 Z = float(stats.norm.ppf(TAILS[1]))
 
@@ -49,6 +48,16 @@ class Estimate:
         """Whether the interval holds `value`; without an interval everything is possible."""
         return self.low is None or self.high is None or self.low <= value <= self.high
 
+    def lies(self, low: float, high: float) -> bool:
+        """Whether the whole interval lies between `low` and `high`."""
+        return self.low is not None and self.high is not None and low < self.low and self.high < high
+
+    def within(self, low: float, high: float) -> Estimate:
+        """The same with what of its interval lies between `low` and `high`."""
+        if self.low is None or self.high is None:
+            return self
+        return Estimate(self.value, max(self.low, low), min(self.high, high))
+
     def text(self, factor: float = 1.0, digits: int = 2, *, sign: bool = False) -> str:
         """`1.20 [0.31, 2.09]`, or `1.20 (no interval)`."""
         plus = "+" if sign else ""
@@ -71,80 +80,111 @@ def together(metric: Metric, families: Sequence[Sequence[Pair]]) -> list[Compari
 
 @dataclass(frozen=True)
 class Resampled:
-    """Means of groups by column, and the same after drawing the seeds again.
-
-    means: (groups, columns), NaN where a cell has no value; draws: (DRAWS, groups, columns); freedom: degrees of
-    freedom of the spread between seeds.
-    """
+    """Means of groups by column, and the means that other seeds might have given."""
 
     means: Array
+    """(groups, columns), NaN where a cell has no value."""
     draws: Array
-    freedom: int
+    """(DRAWS, groups, columns). What a cell's spread cannot be known of is NaN."""
+    counts: npt.NDArray[np.int_]
+    """(groups, columns): seeds of each cell."""
+    weights: Array
+    """(DRAWS, groups, seeds): how much of each seed's deviations is in a draw."""
+
+    @property
+    def why(self) -> str:
+        """Why nothing has an interval: `not tested: 2 seeds, 3 needed`. Empty where there are enough seeds."""
+        return untested(int(self.counts.max(initial=0)))
 
     def estimate(self, statistic: Callable[[Array], Array]) -> Estimate | None:
         """A statistic of the means with its interval; None where it is not defined. `statistic` maps (..., groups,
         columns) to (...).
 
-        The ends are the percentiles of the statistic over the draws; their distances from the value are widened from
-        the normal to Student's t quantile, since the spread is estimated from few seeds.
+        The ends are the percentiles of the statistic over the draws. Their distances from the value are widened from
+        the normal to Student's t quantile, since spreads are estimated from few seeds: see `freedom`.
         """
         value = float(statistic(self.means))
         if not math.isfinite(value):
             return None
-        if self.freedom < LEAST:
+        if self.why:
             return Estimate(value)
         drawn = statistic(self.draws)
-        drawn = drawn[np.isfinite(drawn)]
-        if len(drawn) < DRAWS // 2 or np.ptp(drawn) <= 1e-12 * max(
-            1.0, abs(value)
-        ):  # the seeds do not vary: the spread cannot be estimated
+        there = np.isfinite(drawn)
+        known = drawn[there]
+        # Where no draw moves, the seeds do not vary, and the spread cannot be estimated.
+        if len(known) < DRAWS // 2 or np.ptp(known) <= 1e-12 * max(1.0, abs(value)):
             return Estimate(value)
-        low, high = np.quantile(drawn, TAILS)
+        low, high = np.quantile(known, TAILS)
+        wider = float(stats.t.ppf(TAILS[1], self.freedom(np.where(there, drawn - known.mean(), 0.0)))) / Z
         return Estimate(
-            value,
-            value - self.widening * max(0.0, value - float(low)),
-            value + self.widening * max(0.0, float(high) - value),
+            value, value - wider * max(0.0, value - float(low)), value + wider * max(0.0, float(high) - value)
         )
 
-    @property
-    def widening(self) -> float:
-        """Student's t quantile over the normal one: what an interval from a spread of so few degrees of freedom is too
-        short by.
+    def freedom(self, moved: Array) -> float:
+        """Degrees of freedom of the spread of a statistic, by Satterthwaite (1946, doi:10.2307/3002019).
+
+        moved: (DRAWS,), the statistic less its mean. It has those of a single group where one group alone moves it, and
+        those of all groups together where all move it alike. How much each does is read off the draws.
         """
-        return float(stats.t.ppf(TAILS[1], self.freedom)) / Z
+        count, groups, seeds = self.weights.shape
+        loads = np.einsum("d,dgs->gs", moved, self.weights) / count
+        # A square of a load that is 0 comes out as 1 / DRAWS of the whole variance.
+        parts = np.maximum((loads**2).sum(1) - seeds * float(np.mean(moved**2)) / count, 0.0)
+        freedoms = np.array([self._freedom(g, moved) for g in range(groups)])
+        if not parts.any():  # the statistic does not follow the means on average, as a best cell of equal ones
+            return float(freedoms.min())
+        return float(parts.sum() ** 2 / (parts**2 / freedoms).sum())
+
+    def _freedom(self, group: int, moved: Array) -> float:
+        """Of one group: its seeds less one; where its cells differ in that, a mean over the cells that matter."""
+        freedoms = self.counts[group] - 1.0
+        if not (freedoms > 0).any():
+            return math.inf
+        if np.ptp(freedoms[freedoms > 0]) == 0:
+            return float(freedoms.max())
+        own = self.draws[:, group, freedoms > 0] - self.means[group, freedoms > 0]
+        ties = np.square(moved @ own) / np.maximum((own**2).sum(0), np.finfo(float).tiny)
+        return float(ties.sum() / (ties / freedoms[freedoms > 0]).sum()) if ties.any() else 1.0
 
 
 def resample(values: Array, seed: int = 0) -> Resampled:
-    """Draw the seeds of every group again.
+    """Draw means that other seeds might have given.
 
-    values: (groups, seeds, columns), NaN where missing. A seed's deviations from its group's means are kept together
-    over the columns, since its numbers share a cause, and pooled over the groups; those of a group of n seeds are
-    scaled by sqrt(n / (n - 1)). Where a drawn seed lacks a column, another deviation of that column stands in; a column
-    without any deviation has no draws, and nothing that rests on it has an interval.
+    values: (groups, seeds, columns), NaN where missing. A draw adds to a group's means its own seeds' deviations, each
+    times a normal number that all columns share, since a seed's numbers share a cause. So the draws have the group's
+    own variances and correlations, whatever those of the other groups are. A cell of one seed says nothing of its
+    spread: its deviation is drawn from what the spreads of its group or those of its column say, whichever is more
+    (`normbench.board.variances`). Where one of the two says nothing, neither has the cell draws, and nothing that rests
+    on it has an interval.
     """
-    counts = np.isfinite(values).sum(axis=1)
+    there = np.isfinite(values)
+    counts = there.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.nansum(values, axis=1) / np.where(counts, counts, np.nan)
-        scale = np.sqrt(counts / (counts - 1.0))
-        deviations = (values - means[:, None]) * np.where(counts > 1, scale, np.nan)[:, None]
-    pool = deviations.reshape(-1, values.shape[2])
-    pool = pool[np.isfinite(pool).any(axis=1)]
-    freedom = np.maximum(counts - 1, 0).sum(axis=0)
-    if not len(pool):
-        return Resampled(means, means[None], 0)
+        means = np.where(counts, np.where(there, values, 0.0).sum(axis=1) / counts, np.nan)
+    left = np.where(there, values - means[:, None], 0.0)
     generator = np.random.default_rng(seed)
-    draws = np.empty((DRAWS, *means.shape))
-    for g in range(len(means)):
-        seeds = max(int(counts[g].max()), 1)
-        picked = pool[generator.integers(len(pool), size=(DRAWS, seeds))]
-        for column in np.flatnonzero(np.isnan(pool).any(axis=0) & (freedom > 0)):
-            missing = np.isnan(picked[..., column])
-            picked[..., column][missing] = generator.choice(
-                pool[np.isfinite(pool[:, column]), column], int(missing.sum())
-            )
-        used = np.arange(seeds)[:, None] < counts[g]
-        draws[:, g] = means[g] + np.where(used, picked, 0.0).sum(axis=1) / np.maximum(counts[g], 1)
-    return Resampled(means, draws, int(freedom[freedom > 0].min()))
+    half = generator.standard_normal((DRAWS // 2, *values.shape[:2]))
+    weights = np.concatenate([half, -half])
+    draws = means + np.einsum("dgs,gsc->dgc", weights, left / np.sqrt(np.maximum(counts * (counts - 1), 1))[:, None])
+    for group, column in np.argwhere(counts == 1):
+        squares, freedoms = (left**2).sum(axis=1), np.maximum(counts - 1.0, 0.0)
+        spread = np.maximum(
+            _borrowed(squares[group], freedoms[group], column, generator),
+            _borrowed(squares[:, column], freedoms[:, column], group, generator),
+        )
+        draws[:, group, column] += spread * generator.standard_normal(DRAWS)
+    return Resampled(means, draws, counts, weights)
+
+
+def _borrowed(squares: Array, freedoms: Array, place: int, generator: np.random.Generator) -> Array:
+    """(DRAWS,): standard deviations that a cell of one seed may have, by the cells of its row or column; NaN where none
+    of them varies. squares, freedoms: (cells,), that one's at `place`.
+    """
+    believed = variances(squares, freedoms) if freedoms.any() else None
+    if believed is None:
+        return np.full(DRAWS, np.nan)
+    found: Array = np.sqrt(believed.draw(DRAWS, generator)[:, place].astype(float))
+    return found
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 A `Question` looks at the `Evidence` of one suite: `fits` says by the shape of its trials whether there is anything to
 ask, and `study` answers. Neither reads a file or draws a random number without a fixed seed, so that the same results
 give the same page. Every number carries an interval or says that it has none, and an answer never says more than the
-interval that it quotes: where that holds both readings, the verdict is `cannot be told`.
+interval that it quotes: where that holds both readings, the verdict is `cannot be told`. Where the trials are too few
+for any interval it is `not tested`, and the answer says what is missing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from normbench.studies._stats import Estimate
 #: Failed trials that a section lists, and sections of a page.
 FAILURES, SECTIONS = 40, 20
 
-Verdict = Literal["yes", "no", "cannot be told"]
+Verdict = Literal["yes", "no", "cannot be told", "not tested"]
 Curve = tuple[tuple[float, float], ...]
 K = TypeVar("K", bound=Hashable)
 

@@ -19,7 +19,7 @@ import numpy as np
 from normbench.board import Metric
 from normbench.pages.charts import Axis, Mark, fit, forest
 from normbench.studies._charts import Series, Tile, around, beside, curves, heat
-from normbench.studies._grid import Grid, Readings, grids, norm_batch, read
+from normbench.studies._grid import NEAR, SLOPE, Grid, Readings, grids, norm_batch, read
 from normbench.studies._stats import Estimate, resample
 from normbench.studies.base import (
     Cell,
@@ -37,6 +37,8 @@ from normbench.studies.base import (
 
 #: How a width is counted. The first decides; the second shows whether the answer hangs on it.
 SENSES = {"first": "channels of the first stage", "widest": "channels of the widest stage"}
+#: The slope where the best batch goes as the square root of the width.
+ROOT = 0.5
 #: Methods that get a heat map and a panel of curves; the others are in the tables.
 DRAWN = 6
 #: Recorded quantities that stand beside accuracy and robustness.
@@ -52,15 +54,24 @@ class BatchWidth(Question):
     method: ClassVar[str] = (
         "A width is the number of channels of the network's first stage; the matching batch is the one of the grid "
         "nearest to it, within half an octave. "
-        "Three numbers are read off each method's grid. Next to neighbours: accuracy at the matching batch less the "
+        "Four numbers are read off each method's grid. Next to neighbours: accuracy at the matching batch less the "
         "mean at the next smaller and the next "
         "larger batch, which is above zero on every curve that has a hump there. Matched: accuracy at a width's own "
         "matching batch less that at the batches "
-        "that match the other widths, in which whatever a batch size or a width does by itself cancels. Slope: of "
-        "log2(best batch) on log2(width), 1 if the "
-        "best batch follows the width, 0 if it does not. Intervals are 95 % bootstrap intervals over seeds, drawn "
-        "within cells. The answer is yes only where "
-        "all three say so, and no where the slope's interval leaves out 1 or the neighbours are better."
+        "that match the other widths, in which whatever a batch size or a width does by itself cancels. The best batch "
+        "of a width is where the parabola through the best cell and its two neighbours is highest, known to a quarter "
+        "of a step of the grid at most. Slope: of log2(best batch) on log2(width); 1 if the best batch is a constant "
+        "times the width, 1/2 if it goes as its square root, 0 if it does not depend on it. Ratio: best batch over "
+        "width, geometric mean over widths. "
+        "Intervals are 95 % over seeds: means are drawn with each width's own spread and correlations, and the "
+        "percentiles widened to Student's t by Satterthwaite's degrees of freedom. "
+        "Two questions are answered. Does the best batch follow the width? Yes where the slope lies above 0, no where "
+        "it does not and lies below 1/2. Does it equal the width? Yes only where the slope holds 1 "
+        "and lies above 1/2, the ratio lies within half an octave of 1, and both contrasts are above zero; no "
+        "where the slope leaves out 1, the ratio lies more than half an octave from 1, or the neighbours are "
+        "better. "
+        "The second is the verdict. A best batch at an end of the grid may lie beyond it: slope and ratio then answer "
+        "nothing with no, and nothing at all where that is so for half of the widths."
     )
 
     def fits(self, found: Evidence) -> bool:
@@ -83,25 +94,48 @@ def _clean(record: Record) -> float | None:
     return record.run.values.get("clean")
 
 
-def verdict(readings: Readings) -> Verdict:
-    """Yes, no, or neither: see `BatchWidth.method`."""
-    slope, neighbours, matched = readings.slope, readings.neighbours, readings.matched
-    follows = (
-        slope is not None and slope.low is not None and slope.holds(1) and not slope.holds(0) and not readings.censored
-    )
-    if follows and neighbours is not None and neighbours.above_zero and matched is not None and matched.above_zero:
+def untestable(readings: Readings) -> str:
+    """Why nothing can be said: `not tested: 2 seeds, 3 needed`; empty where it can."""
+    if readings.resampled.why:
+        return readings.resampled.why
+    return f"not tested: {len(readings.best)} widths, {SLOPE} needed" if len(readings.best) < SLOPE else ""
+
+
+def follows(readings: Readings) -> Verdict:
+    """Whether the best batch grows with the width, at whatever rate: see `BatchWidth.method`."""
+    slope = readings.slope
+    if untestable(readings):
+        return "not tested"
+    if slope is None or slope.low is None or slope.high is None or readings.censored:
+        return "cannot be told"
+    if slope.above_zero:
         return "yes"
-    refuted = slope is not None and not slope.holds(1) and not readings.censored
-    return "no" if refuted or (neighbours is not None and neighbours.below_zero) else "cannot be told"
+    return "no" if slope.high < ROOT and not readings.ends else "cannot be told"
+
+
+def equals(readings: Readings) -> Verdict:
+    """Whether the best batch is the width, and not another multiple or power of it: see `BatchWidth.method`."""
+    slope, offset, neighbours, matched = readings.slope, readings.offset, readings.neighbours, readings.matched
+    if untestable(readings):
+        return "not tested"
+    if neighbours is not None and neighbours.below_zero:
+        return "no"
+    if readings.censored or slope is None or slope.low is None or offset is None:
+        return "cannot be told"
+    humps = neighbours is not None and neighbours.above_zero and matched is not None and matched.above_zero
+    if slope.holds(1) and slope.low > ROOT and offset.lies(-NEAR, NEAR) and humps:
+        return "yes"
+    far = offset.lies(-math.inf, -NEAR) or offset.lies(NEAR, math.inf)
+    return "no" if (far or not slope.holds(1)) and not readings.ends else "cannot be told"
 
 
 def _section(found: Evidence, heading: str, records: Sequence[Record], made: Sequence[Grid]) -> Section:
     robust = found.robust(records)
     resampled = [resample(g.values(_clean)) for g in made]
     clean = {sense: [read(g, r, sense) for g, r in zip(made, resampled, strict=True)] for sense in SENSES}
-    decided = [(g, r, verdict(r)) for g, r in zip(made, clean["first"], strict=True)]
+    decided = [(g, r, equals(r)) for g, r in zip(made, clean["first"], strict=True)]
     claims = [d for d in decided if not d[0].control] or decided
-    controls = [g.label for g, _, v in decided if v == "yes" and g.control]
+    controls = [g.label for g, r, _ in decided if follows(r) == "yes" and g.control]
     drawn = sorted(zip(made, clean["first"], strict=True), key=lambda pair: (pair[0].control, pair[0].design))[:DRAWN]
     tables = [_answers(decided), *_best_batches(decided)]
     tables += [t for t in (_others(found, made, robust), _widest(made, clean["widest"]), _rates(made)) if t]
@@ -119,13 +153,29 @@ def _section(found: Evidence, heading: str, records: Sequence[Record], made: Seq
 
 
 def _overall(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of several methods: what all say, or that it cannot be told."""
-    return verdicts[0] if len(set(verdicts)) == 1 else "cannot be told"
+    """Of several methods: what all that were tested say, or that it cannot be told."""
+    tested = {v for v in verdicts if v != "not tested"}
+    if not tested:
+        return "not tested"
+    return tested.pop() if len(tested) == 1 else "cannot be told"
+
+
+#: The two answers in words, by whether the best batch follows the width and whether it equals it.
+FOLLOWS: dict[Verdict, str] = {
+    "yes": "the best batch grows with the width",
+    "no": "the best batch does not grow with the width",
+    "cannot be told": "whether the best batch grows with the width cannot be told",
+}
+EQUALS: dict[Verdict, str] = {
+    "yes": "it equals the width",
+    "no": "it does not equal the width",
+    "cannot be told": "whether it equals the width cannot be told",
+}
 
 
 def _answer(claims: Sequence[tuple[Grid, Readings, Verdict]], controls: Sequence[str]) -> str:
     said = []
-    for grid, readings, decided in claims:
+    for grid, readings, equal in claims:
         parts = []
         if readings.neighbours:
             parts.append(f"matching batch against its neighbours {points(readings.neighbours)} points")
@@ -135,7 +185,10 @@ def _answer(claims: Sequence[tuple[Grid, Readings, Verdict]], controls: Sequence
             parts.append(
                 f"slope {readings.slope.text()}{' (best batch at an end of the grid)' if readings.censored else ''}"
             )
-        said.append(f"{grid.label}: {decided} ({'; '.join(parts) or 'the grid holds no matching batch'})")
+        if readings.offset:
+            parts.append(f"best batch over width {_ratio(readings.offset)}")
+        words = untestable(readings) or f"{FOLLOWS[follows(readings)]}, {EQUALS[equal]}"
+        said.append(f"{grid.label}: {words} ({'; '.join(parts) or 'the grid holds no matching batch'})")
     if controls:
         named = ", ".join(controls)
         said.append(
@@ -143,6 +196,14 @@ def _answer(claims: Sequence[tuple[Grid, Readings, Verdict]], controls: Sequence
             "norm's doing"
         )
     return ". ".join(said) + "."
+
+
+def _ratio(octaves: Estimate) -> str:
+    """A difference of binary logarithms as a ratio: `1.20 [0.91, 1.58]`."""
+    shown = f"{2**octaves.value:.2f}"
+    if octaves.low is None or octaves.high is None:
+        return f"{shown} (no interval)"
+    return f"{shown} [{2**octaves.low:.2f}, {2**octaves.high:.2f}]"
 
 
 def _answers(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> Table:
@@ -155,29 +216,40 @@ def _answers(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> Table:
             points(r.neighbours),
             points(r.matched),
             r.slope.text() if r.slope else "–",
-            Cell(v, "best batch at an end of the grid" if r.censored and r.slope else ""),
+            _ratio(r.offset) if r.offset else "–",
+            _told(r, follows(r)),
+            _told(r, v),
         )
         for g, r, v in decided
     ]
     return Table(
         "The answer in numbers: clean accuracy",
         "Differences in percentage points. – : the grid does not hold what is needed (three widths for a slope, "
-        "both neighbours of a matching batch).",
-        ("Method", "Next to neighbours", "Matched", "Slope", "Verdict"),
+        "both neighbours of a matching batch). Follows: the best batch grows with the width. Equals: it is the width.",
+        ("Method", "Next to neighbours", "Matched", "Slope", "Best batch / width", "Follows", "Equals"),
         tuple(rows),
-        frozenset({1, 2, 3}),
+        frozenset({1, 2, 3, 4}),
     )
 
 
+def _told(readings: Readings, said: Verdict) -> Cell:
+    if why := untestable(readings):
+        return Cell(why)
+    return Cell(said, "best batch at an end of the grid" if readings.censored and readings.slope else "")
+
+
 def _best_batches(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> list[Table]:
-    widths = sorted({n for _, r, _ in decided for n, *_ in r.best})
+    widths = sorted({b.width for _, r, _ in decided for b in r.best})
     if not widths:
         return []
     rows: list[Row] = []
     for g, r, _ in decided:
-        best = {n: f"{b}{' (end)' if edge else ''}" for n, b, edge in r.best}
+        best = {b.width: f"{b.batch} (end)" if b.end else f"{b.batch} ({b.peak:.0f})" for b in r.best}
         rows.append((Cell(g.label), *(best.get(n, "–") for n in widths)))
-    caption = "Batch with the best mean clean accuracy. (end): at an end of the grid, the best may lie beyond it."
+    caption = (
+        "Batch with the best mean clean accuracy, and in brackets where the parabola through it and its neighbours is "
+        "highest. (end): at an end of the grid, the best may lie beyond it."
+    )
     return [
         Table(
             "Best batch at each width",
@@ -224,7 +296,7 @@ def _signed(estimate: Estimate | None, factor: float) -> str:
 
 def _widest(made: Sequence[Grid], readings: Sequence[Readings]) -> Table | None:
     rows: list[Row] = [
-        (Cell(g.label), points(r.neighbours), points(r.matched), verdict(r))
+        (Cell(g.label), points(r.neighbours), points(r.matched), _told(r, equals(r)))
         for g, r in zip(made, readings, strict=True)
         if r.neighbours or r.matched
     ]
@@ -232,7 +304,7 @@ def _widest(made: Sequence[Grid], readings: Sequence[Readings]) -> Table | None:
         "Clean accuracy, where the width is the number of channels of the widest stage. The slope is the same "
         "where all stages grow together."
     )
-    head = ("Method", "Next to neighbours", "Matched", "Verdict")
+    head = ("Method", "Next to neighbours", "Matched", "Equals")
     return Table("Another sense of width", caption, head, tuple(rows), frozenset({1, 2})) if rows else None
 
 
@@ -286,9 +358,7 @@ def _figures(
     ]
     if marks:
         ends = [0.0, *(v for m in marks for v in (m.x, m.x_low, m.x_high) if v is not None)]
-        caption = (
-            "The two contrasts of every method with 95 % bootstrap intervals; 0: the matching batch is nothing special."
-        )
+        caption = "Both contrasts of every method with 95 % intervals over seeds; 0: the matching batch is not special."
         yield Figure(
             "forest",
             "Matching batch less others",
@@ -351,8 +421,6 @@ def _curves(grid: Grid) -> dict[str, object] | None:
 
 
 def _notes(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> Iterable[str]:
-    if any(len(g.widths) < 3 for g, *_ in decided):
-        yield "A slope needs three widths."
     constant = [
         g.label
         for g, *_ in decided
@@ -371,8 +439,11 @@ def _notes(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> Iterable[str]:
             "The batch of a control's norm does not vary, or it has none: what batch and width do to it is the "
             "optimizer's doing and nothing of the norm's."
         )
-    if any(len({r.run.seed for r in g.records}) < 3 for g, *_ in decided):
-        yield "Fewer than three seeds a cell: intervals rest on the spread over all cells of a method."
+    if any(not r.resampled.why and (r.resampled.counts == 1).any() for _, r, _ in decided):
+        yield (
+            "Some cells have one seed: how far that may be off is drawn from the spreads of the other cells of its "
+            "width and of its batch."
+        )
     yield (
         "In a convolution each channel's statistics are of batch x positions values, so that the rank is full long "
         "before the batch reaches the width; the "

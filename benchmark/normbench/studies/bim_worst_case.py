@@ -11,6 +11,7 @@ Hein 2020 (the scale of the logits).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -18,10 +19,10 @@ import numpy as np
 from normbench.board import MIN_SEEDS, Board, Entry, Metric, why_not
 from normbench.pages.charts import Mark, fit, scatter
 from normbench.spec.robustness import WORST_CASE
-from normbench.studies._stats import Array, Resampled, kendall, resample
+from normbench.studies._stats import Array, kendall, resample
 from normbench.studies.base import Cell, Evidence, Figure, Question, Row, Section, Table, Verdict, failures
 
-#: Entries above which pairs are not compared: their number grows with the square.
+#: Entries above which Kendall's tau is left out: it looks at all pairs in every draw.
 ENTRIES = 60
 #: Words in names of quantities that tell of the scale of the logits.
 SCALE = ("logit", "margin", "trust.")
@@ -38,11 +39,10 @@ class BimWorstCase(Question):
         "at the size at which BIM's accuracies "
         "differ most. Ranks are intervals, as on the boards. A pair of methods has changed places where one is "
         "above the other under BIM and below it in the "
-        "worst case, both by simultaneous 95 % bootstrap intervals over all pairs. Kendall's tau is 1 where all "
-        "pairs of means are in the same order; noise "
+        "worst case, both by the rule of the boards, which holds for all pairs of a board at once. Kendall's tau is 1 "
+        "where all pairs of means are in the same order; noise "
         "alone pulls it below 1. The answer is yes where at least one pair has changed places, no where every pair "
-        "is in the same order in both with "
-        "intervals clear of zero."
+        "is told apart in both and in the same order."
     )
 
     def fits(self, found: Evidence) -> bool:
@@ -85,51 +85,60 @@ def _values(entries: Sequence[Entry], metrics: Sequence[Metric]) -> Array:
     return found
 
 
-def pairs(resampled: Resampled) -> tuple[int, int, int] | None:
-    """How many pairs changed places, kept their order, and cannot be told, by simultaneous intervals; None with too few
-    seeds.
+@dataclass(frozen=True)
+class Pairs:
+    """How many pairs of entries changed places, kept their order, cannot be told, and were not tested.
+
+    A pair that is called changed but is not was called wrongly on one of two boards, and there on one side: of all
+    boards without a change, at most one in twenty shows one.
     """
-    means, draws = resampled.means, resampled.draws
-    first, second = np.triu_indices(len(means), 1)
-    if resampled.freedom < 2:
-        return None
-    difference = means[first] - means[second]
-    moved = draws[:, first] - draws[:, second] - difference
-    error = moved.std(0)
-    varied = error > 0
-    # One bound for all pairs and both columns: the largest deviation in units of its own standard error, widened for
-    # the few seeds as in `estimate`.
-    bound = resampled.widening * float(
-        np.quantile(np.abs(moved / np.where(varied, error, np.inf)).max(axis=(1, 2)), 0.95)
-    )
-    sign = np.where(varied & (np.abs(difference) > bound * error), np.sign(difference), 0)
-    changed, kept = int((sign[:, 0] * sign[:, 1] < 0).sum()), int((sign[:, 0] * sign[:, 1] > 0).sum())
-    return changed, kept, len(first) - changed - kept
+
+    changed: int
+    kept: int
+    open: int
+    untested: int
+
+    @property
+    def verdict(self) -> Verdict:
+        if not self.changed + self.kept + self.open:
+            return "not tested"
+        return "yes" if self.changed else "cannot be told" if self.open + self.untested else "no"
+
+
+def pairs(entries: Sequence[Entry], one: Metric, other: Metric) -> Pairs:
+    """Of all pairs, by the rule of the boards in both metrics."""
+    first, second = np.triu_indices(len(entries), 1)
+    signs = []
+    for metric in (one, other):
+        standings = [None if why_not(e, metric) else e.cells[metric.key].standing for e in entries]
+        ends = np.array([(s.interval.low, s.interval.high) if s and s.interval else (np.nan,) * 2 for s in standings])
+        sign = 1.0 * (ends[first, 0] > ends[second, 1]) - (ends[first, 1] < ends[second, 0])
+        signs.append(np.where(np.isnan(ends[first] + ends[second]).any(axis=1), np.nan, sign))
+    both = signs[0] * signs[1]
+    changed, kept, level = (int(n.sum()) for n in (both < 0, both > 0, both == 0))
+    return Pairs(changed, kept, level, len(first) - changed - kept - level)
 
 
 def _section(found: Evidence, board: Board, entries: Sequence[Entry], bim: Metric, worst: Metric) -> Section:
     resampled = resample(_values(entries, (bim, worst)))
     tau = resampled.estimate(lambda m: kendall(m[..., 0], m[..., 1])) if len(entries) <= ENTRIES else None
-    counted = pairs(resampled) if len(entries) <= ENTRIES else None
-    changed, kept, open_ = counted or (0, 0, 0)
-    verdict: Verdict = "yes" if changed else "no" if counted and not open_ else "cannot be told"
+    counted = pairs(entries, bim, worst)
     said = f"{bim.label} against {worst.label}: "
-    if counted:
-        said += (
-            f"of {changed + kept + open_} pairs of methods {changed} changed places, {kept} kept their order, "
-            f"{open_} cannot be told. "
-        )
-    elif len(entries) > ENTRIES:
-        said += f"more than {ENTRIES} methods, whose pairs are not compared. "
+    if counted.verdict == "not tested":
+        said += f"{resampled.why or 'not tested: the values do not vary'}. "
     else:
-        said += f"pairs are not tested, as that takes {MIN_SEEDS} seeds. "
+        said += (
+            f"of {len(entries) * (len(entries) - 1) // 2} pairs of methods {counted.changed} changed places, "
+            f"{counted.kept} kept their order, {counted.open} cannot be told"
+            f"{f', {counted.untested} not tested' if counted.untested else ''}. "
+        )
     if tau:
-        said += f"Kendall's tau of the means is {tau.text()}."
+        said += f"Kendall's tau of the means is {tau.within(-1, 1).text()}."
     tables = [_ranking(entries, bim, worst), *_scales(found, board, entries)]
     tables += failures(found.on(board), lambda r: (f"{r.weight_decay:g}",), ("Weight decay",))
     return Section(
         board.title,
-        verdict,
+        counted.verdict,
         said.strip(),
         tuple(tables),
         (_figure(found, entries, bim, worst),),

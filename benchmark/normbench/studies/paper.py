@@ -149,9 +149,11 @@ def _answer(claims: Sequence[Claim]) -> str:
             "not tested": "not tested for",
         }
         counts = {v: [c.method.upper() for c in own if c.verdict.startswith(v)] for v in words}
+        lacking = ", ".join(dict.fromkeys(c.verdict.partition(": ")[2] for c in own if c.verdict.startswith("not")))
         said.append(
             f"{text[:1].upper()}{text[1:]}: "
             + ", ".join(f"{words[v]} {', '.join(names)}" for v, names in counts.items() if names)
+            + (f" ({lacking})" if lacking else "")
         )
     return ". ".join(said) + "."
 

@@ -72,7 +72,7 @@ class Stochasticity(Question):
         "order (PCA, Cholesky, ZCA, batch norm) is "
         "tested pair by pair with the same seeds and default groups, all steps at once. The effect of the group size "
         "is the slope of log2(disturbance) on "
-        "log2(group size), with a 95 % bootstrap interval over seeds. The answer is yes where every pair stands in "
+        "log2(group size), with a 95 % interval over seeds (Student's t). The answer is yes where every pair stands in "
         "the claimed order, no where one is reversed."
     )
 
@@ -141,10 +141,12 @@ def _steps(kinds: Sequence[Kind], quantity: str) -> list[tuple[str, str, Compari
 
 
 def verdict(steps: Sequence[Comparison]) -> Verdict:
-    """Yes where every step of the claimed order is there, no where one is reversed."""
+    """Yes where every step of the claimed order is there, no where one is reversed; not tested where no step is."""
     said = [c.verdict for c in steps]
     if "lower" in said:
         return "no"
+    if all(c.why for c in steps):
+        return "not tested"
     return "yes" if len(said) == len(ORDER) - 1 and set(said) == {"higher"} else "cannot be told"
 
 
@@ -176,11 +178,14 @@ def _answer(
         for n, q, e in slopes
         if e and q == primary
     ]
-    return (
-        f"{'; '.join(said)}."
-        if said
-        else "Neither the claimed order nor an effect of group size can be read off these trials."
-    )
+    if not primary:
+        said.append("the claimed order was not tested: disturbance was not recorded")
+    elif not steps:
+        said.append("the claimed order was not tested: no two of its methods were run with default groups")
+    elif all(c.why for *_, c in steps):
+        said += dict.fromkeys(f"the claimed order was {c.why}" for *_, c in steps)
+    text = "; ".join(said)
+    return f"{text[:1].upper()}{text[1:]}." if text.startswith("the claimed") else f"{text}."
 
 
 def _factor(made: Comparison) -> str:
@@ -224,9 +229,7 @@ def _order(steps: Sequence[tuple[str, str, Comparison]], quantity: str) -> Table
 
 def _groups(slopes: Sequence[tuple[str, str, Estimate | None]]) -> Table | None:
     rows: list[Row] = [(Cell(name), quantity, e.text() if e else "–") for name, quantity, e in slopes]
-    caption = (
-        "Slope of log2(quantity) on log2(group size), over at least three sizes; 95 % bootstrap interval over seeds."
-    )
+    caption = "Slope of log2(quantity) on log2(group size), over at least three sizes; 95 % t-interval over seeds."
     return (
         Table("Effect of the group size", caption, ("Method", "Quantity", "Slope"), tuple(rows), frozenset({2}))
         if rows

@@ -183,6 +183,8 @@ def verdict(across: Correlation | None, within: Correlation | None) -> Verdict:
     """Of the correlations of growth with vulnerability: see `WeightDecay.method`."""
     if any(c.pearson.below_zero and c.spearman.below_zero for c in (across, within) if c):
         return "no"
+    if across is None and within is None:
+        return "not tested"
     return (
         "yes"
         if all(c and c.pearson.above_zero and c.spearman.above_zero for c in (across, within))
@@ -201,7 +203,7 @@ def _answer(across: Correlation | None, within: Correlation | None, robust: Metr
     said = [
         f"{where} Pearson's correlation is {c.pearson.text()} and Spearman's {c.spearman.text()}"
         if c
-        else f"{where} there are too few units for a correlation"
+        else f"{where} not tested: too few units for a correlation"
         for where, c in named
     ]
     return (
