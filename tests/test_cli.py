@@ -209,6 +209,7 @@ def _name(process: psutil.Process) -> str:
         return ""
 
 
+@pytest.mark.faults
 def test_what_no_machine_offers_is_an_error_at_once(place: Place) -> None:
     path = place.suite()
     path.write_text(path.read_text().replace("cpu: 1", "cpu: 3000, gpu: 2"))

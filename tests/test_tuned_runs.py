@@ -92,6 +92,7 @@ def test_digits_tuned_is_killed_after_tuning_and_goes_on(place: Place) -> None:
     assert all(f"{100 * r['validation_accuracy']:.2f}" in page for r in tried.values())
 
 
+@pytest.mark.faults
 def test_a_method_that_fails_at_every_rate_leaves_its_rows(place: Place) -> None:
     place.environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SABOTEUR), os.environ.get("PYTHONPATH")]))
     path = place.suite(norms="gn, 'saboteur[how=nan]'", seeds=2)

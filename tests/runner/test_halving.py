@@ -76,6 +76,7 @@ def test_asha_stops_a_weak_candidate_and_ends_its_process(tmp_path: Path, data_d
     assert (whole.epoch, len([r for r in whole.curves if r.measure == "validation.accuracy"])) == (EPOCHS, EPOCHS)
 
 
+@pytest.mark.faults
 def test_a_method_is_never_held_against_another(tmp_path: Path, data_dir: Path) -> None:
     """The first candidate of a search goes on, however weak it is beside those of the method before; and the last epoch
     stops nobody.

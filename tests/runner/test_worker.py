@@ -166,6 +166,7 @@ def test_a_stuck_trial_is_ended_at_its_limit_and_says_where_it_stood(try_, how: 
     assert "about to break" in outcome.log
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the wall clock counts")
 def test_a_busy_machine_does_not_use_up_the_limit(try_) -> None:  # type: ignore[no-untyped-def]
     """Three processes beside the trial on its processor: it takes twice its limit by the wall clock."""
@@ -253,7 +254,7 @@ def test_the_limit_is_over_all_processes_of_a_trial(try_, tmp_path: Path) -> Non
     assert list((tmp_path / "kept").iterdir())  # with a longer limit it goes on
 
 
-@pytest.mark.parametrize("how", ["hang", "hang-in-c"])
+@pytest.mark.parametrize("how", [pytest.param("hang", marks=pytest.mark.faults), "hang-in-c"])
 def test_a_trial_ends_when_its_worker_is_gone(tmp_path: Path, make_trial: MakeTrial, data_dir: Path, how: str) -> None:
     """The worker is killed while its trial hangs; the trial and the worker's server end without help."""
     tally = tmp_path / "tally"

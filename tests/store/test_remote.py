@@ -178,6 +178,7 @@ def test_a_damaged_object_is_named_and_set_aside(address: str, make_trial: MakeT
     assert len(rows(Store(address))) == 2
 
 
+@pytest.mark.faults
 def test_the_whole_way_on_s3(address: str, tmp_path: Path, data_dir: Path) -> None:
     (tmp_path / "s.yaml").write_text(SUITE)
 
