@@ -29,8 +29,8 @@ sys.path.insert(0, str(ROOT))
 
 import pyarrow as pa
 from normbench.pages import build
-from normbench.spec.trial import digest
-from normbench.store.schema import SCHEMA, to_row
+from normbench.spec.trial import Trial
+from normbench.store.schema import SCHEMA, of_trial, to_json, to_row
 from normbench.store.store import Store, compact_name, to_bytes
 
 from tests.site import synthetic
@@ -77,11 +77,8 @@ def rows(count: int) -> Iterator[dict[str, Any]]:
             batch,
         )
         named = {"dataset": dataset, "model": model, "width": width, "batch_size": batch}
-        yield (
-            row
-            | named
-            | {"trial_id": digest(spec)[:16], "spec": json.dumps(spec, sort_keys=True, separators=(",", ":"))}
-        )
+        # The columns that name trial, entry and board: each must be that of this specification.
+        yield row | named | of_trial(Trial.model_validate(spec)) | {"spec": to_json(spec)}
 
 
 def fill(root: Path, count: int) -> None:
