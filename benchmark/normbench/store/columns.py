@@ -10,7 +10,7 @@ at whole Arrow columns, so that good rows cost little. Whether a row contradicts
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -87,7 +87,8 @@ class Text(Rule):
             yield row, f" has {len(array[row].as_buffer()):,} bytes, expected {self.told}"
         broken = _undecodable(array)
         yield from ((row, f" is no UTF-8, expected {self.told}") for row in broken)
-        if self.choices and not broken:
+        array = _without(array, broken)
+        if self.choices:
             known = pc.is_in(array, pa.array(self.choices, array.type), skip_nulls=True)
             for row in _rows(_true(pc.and_(pc.is_valid(array), pc.invert(known)))):
                 yield row, f" is {_shown(array[row])}, expected {self.told}"
@@ -104,10 +105,9 @@ class Json(Rule):
         return self.shape.told
 
     def wrong(self, array: pa.Array) -> Iterator[tuple[int, str]]:
-        text = [*Text(most=LONG).wrong(array)]
-        yield from text
-        if text:
-            return
+        spoiled = dict(Text(most=LONG).wrong(array))
+        yield from spoiled.items()
+        array = _without(array, spoiled)
         encoded = self.shape.alike(array).dictionary_encode()
         first: dict[int | None, int] = {}
         for row, index in enumerate(encoded.indices.to_pylist()):
@@ -240,6 +240,15 @@ def _undecodable(array: pa.Array) -> list[int]:
     except pa.ArrowInvalid:
         return [i for i, raw in enumerate(array.cast(pa.binary()).to_pylist()) if raw is not None and _broken(raw)]
     return []
+
+
+def _without(array: pa.Array, rows: Collection[int]) -> pa.Array:
+    """With nulls in the place of some rows, which other checks are not to meet."""
+    if not rows:
+        return array
+    mask = np.zeros(len(array), np.bool_)
+    mask[list(rows)] = True
+    return pc.if_else(pa.array(mask), pa.scalar(None, array.type), array)
 
 
 def _broken(raw: bytes) -> bool:
