@@ -28,10 +28,10 @@ class _Said(BaseModel):
 class _Parts(_Said):
     """See `normbench.plan.identity.Identity`."""
 
-    spec: str
+    spec: str | None = None
     data: str | None = None
     code: dict[str, str] = {}
-    protocol: int
+    protocol: int | None = None
     versions: dict[str, str] = {}
     device_class: str | None = None
     precision: str | None = None
