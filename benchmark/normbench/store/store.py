@@ -29,10 +29,10 @@ from normbench.spec.trial import Trial
 from normbench.store.columns import odd
 from normbench.store.files import LINK, Entry, Files, LinkError, open_files
 from normbench.store.reading import BROKEN, StoreError, VersionError, parse, told, version_of
-from normbench.store.schema import SCHEMA, to_row
+from normbench.store.schema import SCHEMA, SCHEMA_VERSION, to_row
 from normbench.store.seal import KEY, fingerprint, seals, seals_in
 
-__all__ = ["Store", "StoreError", "VersionError", "version_of"]
+__all__ = ["SCHEMA_VERSION", "Store", "StoreError", "VersionError", "version_of"]
 
 #: Names of suites, shards and compact files. Nothing else in a results folder is read, so no text in a row becomes a
 #: path.

@@ -39,7 +39,7 @@ class _Parts(_Said):
 
 
 class _Layer(_Said):
-    channels: int
+    channels: int = 0
 
 
 class _Audit(_Said):
