@@ -74,8 +74,8 @@ def test_good_results_hold_together(tmp_path: Path, make_trial: MakeTrial) -> No
         ({"suite": "other"}, "of suite 'other' but lies in 's'"),
         ({"trial_id": "0" * 16}, "its specification gives"),
         ({"identity": "0" * 32}, "identity is not that of its parts"),
-        ({"spec": "{}"}, "specification cannot be read"),
-        ({"status": "splendid"}, "specification cannot be read"),
+        ({"spec": "{}"}, "is not a trial's specification"),
+        ({"status": "splendid"}, "column status is 'splendid', expected ok or"),
         ({"clean_correct": None, "clean_accuracy": None}, "ok but has no clean accuracy"),
         (
             {"clean_outcomes": np.packbits(STOOD & False).tobytes(), "clean_correct": 0, "clean_accuracy": 0.0},

@@ -101,11 +101,11 @@ def test_a_failed_write_leaves_the_earlier_row_and_nothing_else(
 
     match step:
         case "write":
-            monkeypatch.setattr(Path, "open", full)
+            monkeypatch.setattr(os, "fdopen", full)
         case "fsync":
             monkeypatch.setattr(os, "fsync", full)
         case "replace":
-            monkeypatch.setattr(Path, "replace", full)
+            monkeypatch.setattr(os, "replace", full)
     with pytest.raises(StoreError, match=r"cannot write the result of a trial to .*: No space left on device"):
         store.write("mine", trial, IDENTITY, Outcome(status=Status.ERROR, reason="second"))
     monkeypatch.undo()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
+
+from normbench.errors import BenchError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -37,7 +40,22 @@ def cache_dir() -> Path:
     """Decoded datasets: `BENCH_CACHE`, else `normbench` under `XDG_CACHE_HOME` or `~/.cache`."""
     if chosen := os.environ.get("BENCH_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "normbench"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "normbench"
+    except RuntimeError as error:
+        raise BenchError("there is no home folder for the cache of decoded datasets: set BENCH_CACHE") from error
+
+
+def seconds(name: str, default: float) -> float:
+    """The seconds that an environment variable says. Raises `BenchError` for what is no positive number."""
+    text = os.environ.get(name, "")
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise BenchError(f"{name}={text[:60]!r}: expected seconds, a number above 0")
+    return value
 
 
 def checkpoint_path(folder: str | None, trial_id: str) -> Path | None:

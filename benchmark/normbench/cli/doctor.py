@@ -76,12 +76,14 @@ def examine(data_dir: Path | None) -> dict[str, Any]:
 
 def show(found: dict[str, Any], console: Console) -> None:
     """Print what `examine` found, a line each."""
+    from rich.text import Text
+
     for key, value in found.items():
         if isinstance(value, dict):
             text = ", ".join(f"{k} {', '.join(v) if isinstance(v, list) else v}" for k, v in value.items()) or "none"
         else:
             text = ", ".join(value) if isinstance(value, list) else str(value)
-        console.print(f"[bold]{key.replace('_', ' ')}[/bold]  {text or 'none'}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble((key.replace("_", " "), "bold"), f"  {text or 'none'}"), soft_wrap=True)
 
 
 def _version(name: str) -> str:

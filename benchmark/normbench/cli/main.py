@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from contextlib import ExitStack
@@ -17,6 +19,7 @@ from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, 
 from normbench.cli.ranks import rank
 from normbench.cli.results import Results, data_folder, open_store
 from normbench.cli.results import app as results_app
+from normbench.cli.say import say
 from normbench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="What a normalization layer does to a network: a benchmark.",
 )
@@ -112,8 +115,11 @@ def run(
 
 def _end(summary: Summary, suite: str, console: Console) -> None:
     """Name the trials that broke, if any; then the exit code is 1."""
+    from rich.text import Text
+
     for item, status, reason in summary.broken:
-        console.print(f"[red]{status.value}[/red] {item.trial.title}: {reason}", highlight=False, soft_wrap=True)
+        line = Text.assemble((status.value, "red"), f" {item.trial.title}: {reason}")
+        console.print(line, soft_wrap=True)
     if summary.broken:
         advice = f"see why: bench status {suite} --why; run them again: bench run {suite} --retry"
         console.print(advice, highlight=False, soft_wrap=True)
@@ -210,10 +216,16 @@ app.add_typer(results_app, name="results")
 
 def main() -> None:
     """Entry point of `bench`: what a user can mend is one message and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a locale may lack characters: they are replaced
+            stream.reconfigure(errors="replace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr, flush=True)
+        say(f"bench: {error}", file=sys.stderr, flush=True)
         if error.at_once:
             sys.stdout.flush()
             os._exit(error.exit_code)
@@ -223,6 +235,12 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `bench ... | head` is no error
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EIO, errno.EBADF} or error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again at the end
+        say(f"bench: cannot write to standard output: {error.strerror}", file=sys.stderr, flush=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

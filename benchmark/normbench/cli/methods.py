@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from normbench.cli.say import say, screen
 from normbench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -91,10 +92,9 @@ def audit(
 
 
 def _show_audit(done: Audit) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = screen()
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("layer", "before", "after", "channels", "eps"):
         table.add_column(column)
@@ -146,7 +146,7 @@ def new(
         path = scaffold(name, folder or Path(str(root)) / "benchmark" / "normbench" / "norms")
     except (ValueError, OSError) as error:
         raise BenchError(str(error)) from error
-    print(f"wrote {path}; next: bench check norm {name}")
+    say(f"wrote {path}; next: bench check norm {name}")
 
 
 def check(
@@ -196,15 +196,15 @@ def check(
 
 
 def _show_check(rows: list[Any], trained: Any) -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
+    console = screen()
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("claim", "claimed", "measured", ""):
         table.add_column(column)
     for row in rows:
-        table.add_row(row.claim, row.claimed, row.measured, "[green]✓[/green]" if row.ok else "[red]✗[/red]")
+        table.add_row(row.claim, row.claimed, row.measured, Text("✓", "green") if row.ok else Text("✗", "red"))
     console.print(table)
     if trained is not None:
         result = f"clean accuracy {trained.clean_accuracy:.1%}" if trained.status == "ok" else trained.reason
@@ -240,7 +240,6 @@ def _list(registry: Any, as_json: bool, extra: Any, columns: tuple[str, ...]) ->
         )
     if as_json:
         return print_json([*rows, *({"name": n, "problem": p} for n, p in problems.items())])
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -249,14 +248,16 @@ def _list(registry: Any, as_json: bool, extra: Any, columns: tuple[str, ...]) ->
     for row in rows:
         shown = row | {"parameters": ", ".join(f"{k}={show(v)}" for k, v in row["parameters"].items() if v is not None)}
         table.add_row(*(str(shown[c]) for c in ("name", *columns)))
-    Console().print(table)
+    screen().print(table)
     for problem in problems.values():
-        print(f"bench: {problem}", file=sys.stderr)
+        say(f"bench: {problem}", file=sys.stderr)
     return None
 
 
 def print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    # Where the terminal does not write UTF-8, characters are escaped: it stays the same JSON.
+    ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    print(json.dumps(value, indent=2, ensure_ascii=ascii_only, allow_nan=False))
 
 
 VERBS = (norms, attacks, measures, audit, new, check)

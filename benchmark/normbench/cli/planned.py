@@ -10,6 +10,7 @@ import typer
 
 from normbench.cli.methods import Json, print_json
 from normbench.cli.results import Results, data_folder, open_store
+from normbench.cli.say import say, screen
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -160,10 +161,8 @@ def _logs(store: Store, suite: str) -> dict[str, str]:
 def warn(store: Store) -> None:
     """Name the files that could not be read."""
     for path, problem in store.problems.items():
-        print(f"bench: {path} is left out: {problem}", file=sys.stderr)
+        say(f"bench: {path} is left out: {problem}", file=sys.stderr)
 
 
 def new_console() -> Console:
-    from rich.console import Console
-
-    return Console()
+    return screen()

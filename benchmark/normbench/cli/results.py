@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from normbench.cli.methods import Json, print_json
+from normbench.cli.say import say
 from normbench.errors import BenchError
 
 if TYPE_CHECKING:
     from normbench.store.store import Store
     from normbench.trust.rerun import Checked
 
-app = typer.Typer(no_args_is_help=True, help="Check, compact, migrate, merge, export and clean results.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Check, compact, migrate, merge, export and clean results."
+)
 Results = Annotated[
     str | None,
     typer.Option(
@@ -42,8 +45,8 @@ def verify(results: Results = None, as_json: Json = False) -> None:
         print_json({"good": good, "findings": [{"path": f.path, "problem": f.problem} for f in findings]})
     else:
         for finding in findings:
-            print(f"{finding.path}: {finding.problem}", file=sys.stderr)
-        print(f"{good} results hold together, {len({f.path for f in findings})} do not")
+            say(f"{finding.path}: {finding.problem}", file=sys.stderr)
+        say(f"{good} results hold together, {len({f.path for f in findings})} do not")
     if findings:
         raise typer.Exit(1)
 
@@ -104,15 +107,15 @@ def check(
     if as_json:
         print_json([_as_json(one) for one in found])
     else:
-        print(", ".join(f"{n} {v.value}" for v, n in counts.items()) if found else "no shard to check")
+        say(", ".join(f"{n} {v.value}" for v, n in counts.items()) if found else "no shard to check")
     if counts[Verdict.REFUTED]:
         raise typer.Exit(1)
 
 
 def _print_check(one: Checked) -> None:
-    print(f"{one.verdict.value:15}{one.path.parent.name}/{one.path.stem}  {one.title}")
+    say(f"{one.verdict.value:15}{one.path.parent.name}/{one.path.stem}  {one.title}")
     for line in (*one.reasons, *(f"here: {note}" for note in one.notes)):
-        print(f"{'':15}{line}", flush=True)
+        say(f"{'':15}{line}", flush=True)
 
 
 def _as_json(one: Checked) -> dict[str, object]:
@@ -142,7 +145,7 @@ def export(
     store = open_store(results)
     with _reporting_problems(store):
         copied = copy(store, open_store(out), norms=norm or (), suites=suite or ())
-        print(f"copied {len(copied)} shards to {out}")
+        say(f"copied {len(copied)} shards to {out}")
 
 
 @app.command()
@@ -156,7 +159,7 @@ def merge(
     taken = open_store(source, must_exist=True)
     with _reporting_problems(taken):
         counts = bring(taken, open_store(target))
-        print(", ".join(f"{n} {what}" for what, n in counts.items()))
+        say(", ".join(f"{n} {what}" for what, n in counts.items()))
 
 
 @app.command()
@@ -180,7 +183,7 @@ def compact(
                 if made.file is None
                 else f"{store.files.where(made.file)} in place of {made.removed} files"
             )
-            print(f"{name}: {made.rows} results, {what}")
+            say(f"{name}: {made.rows} results, {what}")
 
 
 @app.command()
@@ -197,12 +200,10 @@ def migrate(
     store = open_store(folder, must_exist=True)
     done = bring(store)
     for old, new in done.superseded.items():
-        print(f"{old} is removed: {new} is a later result of the same trial")
-    print(
-        f"{len(done.moved)} shards migrated, {len(done.superseded)} superseded, {len(done.problems)} left as they are"
-    )
+        say(f"{old} is removed: {new} is a later result of the same trial")
+    say(f"{len(done.moved)} shards migrated, {len(done.superseded)} superseded, {len(done.problems)} left as they are")
     for name, problem in done.problems.items():
-        print(f"bench: {store.files.where(name)} is left as it is: {problem}", file=sys.stderr)
+        say(f"bench: {store.files.where(name)} is left as it is: {problem}", file=sys.stderr)
     if done.problems:
         raise typer.Exit(1)
 
@@ -232,10 +233,10 @@ def gc(
     found = garbage(store, broken=broken, unplanned=unplanned)
     for item in found:
         rows = f" ({len(item.trials)} rows: {', '.join(item.trials)})" if len(item.trials) > 1 else ""
-        print(f"{'removed' if yes else 'would remove'} {store.files.where(item.name)}: {item.reason}{rows}")
+        say(f"{'removed' if yes else 'would remove'} {store.files.where(item.name)}: {item.reason}{rows}")
     if yes:
         collect(store, found)
-    print(f"{len(found)} files{'' if yes or not found else '; --yes removes them'}")
+    say(f"{len(found)} files{'' if yes or not found else '; --yes removes them'}")
 
 
 def data_folder(data: Path | None) -> Path | None:
@@ -279,6 +280,6 @@ def _reporting_problems(store: Store) -> Iterator[None]:
     """Name what could not be read at the end, and exit with 1 if there is any."""
     yield
     for path, problem in store.problems.items():
-        print(f"bench: {path} is left out: {problem}", file=sys.stderr)
+        say(f"bench: {path} is left out: {problem}", file=sys.stderr)
     if store.problems:
         raise typer.Exit(1)

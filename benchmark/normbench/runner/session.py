@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from normbench.paths import cache_dir
+from normbench.paths import cache_dir, seconds
 from normbench.plan.plan import Item, Plan, State
 from normbench.plan.provenance import provenance
 from normbench.runner.cluster import Connection
@@ -124,7 +123,7 @@ def run(
                         jobs=jobs,
                         ray=ray,
                         checkpoints=checkpoints.folder,
-                        checkpoint_seconds=float(os.environ.get("NORMBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)),
+                        checkpoint_seconds=seconds("NORMBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS),
                     )
                     execute(
                         mine,

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 from normbench.spec.about import About
-from normbench.store.store import Store, StoreError
+from normbench.store.reading import StoreError, told
+from normbench.store.store import Store
 
 FILE = "suite.json"
 
@@ -62,4 +63,6 @@ def _read(store: Store, suite: str) -> About | None:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         store.problems[store.files.where(name)] = f"it does not say what a suite is for: {place or first['msg']}"[:300]
-        return None
+    except OSError as error:
+        store.problems[store.files.where(name)] = told(error)
+    return None

@@ -26,7 +26,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from normbench.errors import BenchError
-from normbench.store.files import POLL, Entry, Files, each
+from normbench.store.files import POLL, Entry, Files, LinkError, each
 
 #: Seconds between beats, and seconds without a beat after which the leases of another machine's process are void.
 BEAT = 10.0
@@ -162,7 +162,7 @@ class Leases(contextlib.AbstractContextManager["Leases"]):
             return Lease.model_validate_json(self._files.read(f"{self._suite}/{name}")).model_copy(update=key)
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, LinkError, IsADirectoryError):
             return Lease(**key)
 
     def _lives(self, lease: Lease, beat: float) -> bool:

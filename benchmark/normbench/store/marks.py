@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 from normbench.spec.trial import Value, digest
 from normbench.store.files import Files
 from normbench.store.levels import Level
+from normbench.store.reading import StoreError, told
 from normbench.store.schema import to_json
 from normbench.store.store import TRIAL_ID, Store, fingerprint_of
 
@@ -57,7 +58,11 @@ class Mark(Value):
 def read(files: Files, suite: str) -> tuple[list[Mark], list[str]]:
     """The marks of a suite's folder, and a message for each line that holds none."""
     marks, problems = [], []
-    for number, line in enumerate(_lines(files, suite), 1):
+    try:
+        lines = _lines(files, suite)
+    except OSError as error:
+        return [], [told(error)]
+    for number, line in enumerate(lines, 1):
         try:
             content = json.loads(line)
             seal = content.pop(_SEAL)
@@ -73,8 +78,13 @@ def read(files: Files, suite: str) -> tuple[list[Mark], list[str]]:
 
 
 def add(files: Files, suite: str, marks: Iterable[Mark]) -> int:
-    """Add marks to a suite's folder and return how many are new. Marks that the folder has already stay as they are."""
-    there = _lines(files, suite)
+    """Add marks to a suite's folder and return how many are new. Marks that the folder has already stay as they are.
+    Raises `StoreError`.
+    """
+    try:
+        there = _lines(files, suite)
+    except OSError as error:
+        raise StoreError(f"cannot add marks to {files.where(f'{suite}/{FILE}')}: {told(error)}") from error
     new = [line for line in dict.fromkeys(_line(m) for m in marks) if line not in set(there)]
     if new:
         files.write(f"{suite}/{FILE}", "".join(f"{line}\n" for line in sorted([*there, *new], key=_place)).encode())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from normbench.errors import BenchError
 from normbench.store import about, marks
 from normbench.store.leases import Leases
-from normbench.store.store import SUITE, Store, shard_name
+from normbench.store.store import SUITE, Store, as_rows, shard_name
 
 
 def export(store: Store, target: Store, *, norms: Sequence[str] = (), suites: Sequence[str] = ()) -> list[str]:
@@ -17,7 +17,8 @@ def export(store: Store, target: Store, *, norms: Sequence[str] = (), suites: Se
     What a suite says of itself comes along. Returns the names of the shards. Raises `BenchError` when none fits.
     """
     chosen: dict[str, list[str]] = {}
-    for row in store.rows(suites or None, ["suite", "trial_id", "norm"]):
+    # Whole rows are read, so that none is copied that holds what no row may.
+    for row in store.table(suites or None).select(["suite", "trial_id", "norm"]).to_pylist():
         parts = [p.partition("[")[0] for p in row["norm"].split("+")]
         if not norms or row["norm"] in norms or any(p in norms for p in parts):
             chosen.setdefault(row["suite"], []).append(row["trial_id"])
@@ -46,7 +47,7 @@ def merge(source: Store, target: Store) -> dict[str, int]:
     columns = ["suite", "trial_id", "started"]
     here = {(r["suite"], r["trial_id"]): r["started"] for r in target.rows(columns=columns)}
     chosen: dict[str, list[str]] = {}
-    for row in source.rows(columns=columns):
+    for row in as_rows(source.table().select(columns)):
         key = (row["suite"], row["trial_id"])
         if key in here and here[key] >= row["started"]:
             counts["kept"] += 1

@@ -32,9 +32,9 @@ def seals_in(file: pq.ParquetFile) -> dict[str, str]:
     """The digests that a file holds; empty where it holds none."""
     try:
         found = json.loads((file.metadata.metadata or {}).get(KEY, b"{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}
 
 
 def fingerprint(said: Seals) -> str:

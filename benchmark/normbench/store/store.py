@@ -24,12 +24,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from normbench.errors import BenchError
 from normbench.spec.outcome import Outcome
 from normbench.spec.trial import Trial
-from normbench.store.files import Entry, Files, open_files
-from normbench.store.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY, to_row
+from normbench.store.columns import odd
+from normbench.store.files import LINK, Entry, Files, LinkError, open_files
+from normbench.store.reading import BROKEN, StoreError, VersionError, parse, told, version_of
+from normbench.store.schema import SCHEMA, SCHEMA_VERSION, to_row
 from normbench.store.seal import KEY, fingerprint, seals, seals_in
+
+__all__ = ["SCHEMA_VERSION", "Store", "StoreError", "VersionError", "version_of"]
 
 #: Names of suites, shards and compact files. Nothing else in a results folder is read, so no text in a row becomes a
 #: path.
@@ -44,33 +47,6 @@ ROW_GROUP = 2000
 _TRIES = 5
 _READERS = 8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class StoreError(BenchError):
-    """A results folder or shard cannot be used; the message names it and says what to do."""
-
-
-class VersionError(StoreError):
-    """A file of another version of the schema."""
-
-    def __init__(self, version: int) -> None:
-        self.version = version
-        if version > SCHEMA_VERSION:
-            text = (
-                f"is of a newer normbench: upgrade to read it (schema {version}, this version reads {SCHEMA_VERSION})"
-            )
-        elif version:
-            text = (
-                f"is of an older normbench: `bench results migrate` brings it to schema {SCHEMA_VERSION} (found "
-                f"{version})"
-            )
-        else:
-            text = f"has no known schema version (this version reads {SCHEMA_VERSION})"
-        super().__init__(text)
-
-
-#: What reading a file that is no whole shard of this version raises.
-_BROKEN = (pa.ArrowException, StoreError, ValueError, OSError)
 
 
 @dataclass
@@ -125,9 +101,10 @@ class Store:
 
     def suites(self) -> list[str]:
         """Names of the suites that have results, sorted."""
-        folders = [e.name for e in self.entries() if e.is_folder and not e.name.startswith(".")]
+        there = [e for e in self.entries() if not e.name.startswith(".")]
+        self.problems |= {self.files.where(e.name): LINK for e in there if e.is_link}
         found = []
-        for name in folders:
+        for name in (e.name for e in there if e.is_folder):
             if not any(e.name.endswith(".parquet") for e in self.entries(name)):
                 continue
             if SUITE.fullmatch(name):
@@ -137,9 +114,14 @@ class Store:
         return found
 
     def entries(self, folder: str = "") -> list[Entry]:
-        """What lies in the results folder, or in one of its folders. Raises `StoreError` where it cannot be listed."""
+        """What lies in the results folder, or in one of its folders; nothing where a link stands in that folder's
+        place, which `problems` then names. Raises `StoreError` where it cannot be listed.
+        """
         try:
             return self.files.list(folder)
+        except LinkError:
+            self.problems[self.files.where(folder)] = LINK
+            return []
         except OSError as error:
             raise StoreError(
                 f"cannot list the results folder {self.files.where(folder)}: {error.strerror or error}"
@@ -167,17 +149,7 @@ class Store:
         self, suites: Iterable[str] | None = None, columns: Sequence[str] | None = None
     ) -> Iterator[dict[str, Any]]:
         """The rows of `table` as dictionaries."""
-        table = self.table(suites, columns)
-        if "started" not in table.column_names:
-            yield from table.to_pylist()
-            return
-        at = table.column_names.index("started")
-        for row in table.set_column(
-            at, "started", table.column(at).cast(pa.int64())
-        ).to_pylist():  # pyarrow imports pandas for times, which takes a second
-            yield row | {
-                "started": _EPOCH + timedelta(milliseconds=row["started"]) if row["started"] is not None else None
-            }
+        yield from as_rows(self.table(suites, columns))
 
     def extract(self, suite: str, trial_ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Each trial's shard as bytes: the file itself, or one made from a row of a compact file."""
@@ -198,19 +170,27 @@ class Store:
         """The rows of one file; None when it cannot be read, with the reason in `problems`. Raises
         `FileNotFoundError`.
         """
+        table = self._unchecked(name, wanted)
+        if table is not None and (problems := odd(table)):
+            self.problems[self.files.where(name)] = _odd(name, table, *next(iter(problems.items())))
+            return None
+        return table
+
+    def _unchecked(self, name: str, wanted: pa.Schema) -> pa.Table | None:
+        """The same, without a look at what the rows hold."""
         where = self.files.where(name)
         self.problems.pop(where, None)
         self.versions.pop(where, None)
         try:
             content = self.files.read(name)
-            table = _parse(content, wanted)
+            table = parse(content, wanted)
             if is_compact(name) and name.rpartition("/")[2] != compact_name(content):
                 raise StoreError(f"it should be called {compact_name(content)}: it is another file's content")
             return table
         except FileNotFoundError:
             raise
-        except _BROKEN as error:
-            self.problems[where] = " ".join(str(error).split())[:300]
+        except BROKEN as error:
+            self.problems[where] = told(error)
             if isinstance(error, VersionError):
                 self.versions[where] = error.version
             return None
@@ -231,20 +211,36 @@ class Store:
                 self.problems[self.files.where(f"{suite}/{ASIDE}/{entry.name}")] = (
                     "was set aside: it could not be read when its trial was run again"
                 )
-        found = [(n, t) for n, (t, _) in zip(names, read, strict=True) if t is not None]
-        tables = [t for _, t in found]
-        if not tables:
-            return _none(wanted)
-        table = pa.concat_tables(tables)
-        if len(tables) > 1 and any(is_compact(n) for n, _ in found):
+        found, table = self._sound([(n, t) for n, (t, _) in zip(names, read, strict=True) if t is not None], needed)
+        if len(found) > 1 and any(is_compact(n) for n, _ in found):
             loose = [not is_compact(n) for n, t in found for _ in range(t.num_rows)]
             table = _latest(table, loose)
         return table.select(wanted.names)
 
+    def _sound(
+        self, found: Sequence[tuple[str, pa.Table]], wanted: pa.Schema
+    ) -> tuple[list[tuple[str, pa.Table]], pa.Table]:
+        """Those of the files of which every row holds what a row may, and their rows together. All rows are looked at
+        in one go: one by one, thousands of shards would take seconds.
+        """
+        table = pa.concat_tables([_none(wanted), *(t for _, t in found)])
+        problems = odd(table)
+        if not problems:
+            return list(found), table
+        good, start = [], 0
+        for name, own in found:
+            first = next((row for row in range(start, start + own.num_rows) if row in problems), None)
+            if first is None:
+                good.append((name, own))
+            else:
+                self.problems[self.files.where(name)] = _odd(name, own, first - start, problems[first])
+            start += own.num_rows
+        return good, pa.concat_tables([_none(wanted), *(t for _, t in good)])
+
     def _read_placed(self, name: str, wanted: pa.Schema) -> tuple[pa.Table | None, bool]:
         """The rows of a file if they belong where it lies, and whether the file vanished before it was read."""
         try:
-            table = self.read(name, wanted)
+            table = self._unchecked(name, wanted)
         except FileNotFoundError:
             return None, True
         if table is None:
@@ -255,14 +251,18 @@ class Store:
         return table, False
 
     def _set_aside_if_broken(self, suite: str, name: str) -> None:
+        content = b""
         try:
             content = self.files.read(name)
         except FileNotFoundError:
             return
+        except LinkError:
+            pass  # another error may pass, and the file may be good: then nothing is moved or written
         try:
-            if not _misplaced(name, _parse(content, pa.schema([SCHEMA.field("suite"), SCHEMA.field("trial_id")]))):
+            table = parse(content, SCHEMA)
+            if not _misplaced(name, table) and not odd(table):
                 return
-        except _BROKEN:
+        except BROKEN:
             pass
         last = name.partition("/")[2]
         taken = {e.name for e in self.entries(f"{suite}/{ASIDE}")}
@@ -270,26 +270,11 @@ class Store:
         self.files.move(name, f"{suite}/{ASIDE}/{free}")
 
 
-def _parse(content: bytes, wanted: pa.Schema) -> pa.Table:
-    """The rows in the bytes of a file. Raises one of `_BROKEN`."""
-    file = pq.ParquetFile(pa.BufferReader(content))
-    version = version_of(file)
-    if version != SCHEMA_VERSION:
-        raise VersionError(version)
-    if missing := [n for n in wanted.names if n not in file.schema_arrow.names]:
-        raise StoreError(f"it lacks the columns {', '.join(missing)}")
-    table, said = file.read(columns=wanted.names).cast(wanted), seals_in(file)
-    if broken := [name for name, seal in seals(table).items() if said.get(name) != seal]:
-        raise StoreError(
-            "its checksum does not fit its content: it was damaged or changed after it was written "
-            f"({', '.join(broken[:3])}{', ...' if len(broken) > 3 else ''})"
-        )
-    return table
-
-
 def _misplaced(name: str, table: pa.Table) -> str:
     """Why the rows of a file do not belong where it lies; empty when they do."""
     suite, _, last = name.partition("/")
+    if problems := odd(table.select(["suite", "trial_id"])):
+        return _odd(name, table, *next(iter(problems.items())))
     ids = table.column("trial_id").to_pylist()
     says = table.column("suite").unique().to_pylist()
     if says != [suite]:
@@ -303,6 +288,15 @@ def _misplaced(name: str, table: pa.Table) -> str:
     return "" if last == f"{ids[0]}.parquet" else f"it should be called {ids[0]}.parquet"
 
 
+def _odd(name: str, table: pa.Table, row: int, problem: str) -> str:
+    """What is wrong with a row of a file. In a compact file the row is named."""
+    if not is_compact(name):
+        return problem
+    ids = table.column("trial_id").slice(row, 1) if "trial_id" in table.column_names else None
+    whose = ids[0].as_py() if ids is not None and not odd(pa.table({"trial_id": ids})) else None
+    return f"{problem} (row {row + 1}{f', {whose}' if whose else ''})"
+
+
 def _latest(table: pa.Table, loose: Sequence[bool]) -> pa.Table:
     """One row a trial, sorted by trial_id: that of its own shard, or else the latest of the compact files."""
     started = table.column("started").cast(pa.int64()).to_pylist()
@@ -314,6 +308,17 @@ def _latest(table: pa.Table, loose: Sequence[bool]) -> pa.Table:
     return table.take(
         pa.Array.from_buffers(pa.int64(), len(chosen), [None, pa.py_buffer(chosen)])
     )  # pa.array would import pandas, which takes a second
+
+
+def as_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows of a table as dictionaries."""
+    if "started" not in table.column_names:
+        yield from table.to_pylist()
+        return
+    at = table.column_names.index("started")
+    # pyarrow imports pandas for times, which takes a second
+    for row in table.set_column(at, "started", table.column(at).cast(pa.int64())).to_pylist():
+        yield row | {"started": _EPOCH + timedelta(milliseconds=row["started"])}
 
 
 def _none(schema: pa.Schema) -> pa.Table:
@@ -342,12 +347,6 @@ def compact_name(content: bytes) -> str:
 
 def is_compact(name: str) -> bool:
     return COMPACT.fullmatch(name.rpartition("/")[2]) is not None
-
-
-def version_of(file: pq.ParquetFile) -> int:
-    """The schema's version that a file says, 0 where it says none."""
-    text = (file.schema_arrow.metadata or {}).get(VERSION_KEY, b"0")
-    return int(text) if text.isdigit() else 0
 
 
 def to_bytes(table: pa.Table) -> bytes:

@@ -311,7 +311,7 @@ def gather(
 @lru_cache(1024)
 def _audited(text: str) -> tuple[tuple[int, ...], frozenset[str]]:
     audit = json.loads(text)
-    channels = tuple(place["channels"] for place in audit.get("replaced") or ())
+    channels = tuple(place.get("channels", 0) for place in audit.get("replaced") or ())
     return channels, frozenset(name.removesuffix(".weight") for name in audit.get("scale_invariant") or ())
 
 

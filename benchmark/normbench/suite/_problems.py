@@ -13,6 +13,9 @@ from normbench.errors import BenchError
 #: Keys and list positions from the top of a file to a value: `("train", "lr", 1)`.
 Location = tuple[str | int, ...]
 
+#: Problems that a message names.
+MOST = 100
+
 _PLAIN = re.compile(r"[\w-]{1,60}")
 
 
@@ -33,7 +36,9 @@ class SuiteError(BenchError, ValueError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(map(str, self.problems)))
+        more = len(self.problems) - MOST
+        rest = [f"and {more:,} more problems"] if more > 0 else []
+        super().__init__("\n".join([*map(str, self.problems[:MOST]), *rest]))
 
 
 class Finding(NamedTuple):

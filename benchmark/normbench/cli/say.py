@@ -1,0 +1,54 @@
+"""The one way to a terminal: text from outside (names, paths, exceptions, results) is shown as text. It can neither
+style nor move what else stands there.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+from rich.segment import Segment
+
+if TYPE_CHECKING:
+    from rich.console import ConsoleOptions, RenderableType
+
+#: Characters of one text that are shown; of longer ones, the beginning.
+MOST = 20_000
+#: What a terminal obeys in place of showing it: controls but tab and newline, marks that turn the direction of writing,
+#: halves of characters.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """A text in which what a terminal would obey is written out, as `\\x1b`; cut where it is very long."""
+    cut = text if len(text) <= MOST else f"{text[:MOST]}... ({len(text):,} characters)"
+    return _OBEYED.sub(_written, cut)
+
+
+def _written(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def say(text: object = "", *, file: TextIO | None = None, flush: bool = False) -> None:
+    """Print a line."""
+    print(visible(str(text)), file=file or sys.stdout, flush=flush)
+
+
+class Screen(Console):
+    """A console without markup. Whatever is rendered, also within tables and live displays, is made visible."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)
+
+
+def screen() -> Screen:
+    """A console for what the program shows."""
+    return Screen(markup=False, highlight=False, emoji=False)
