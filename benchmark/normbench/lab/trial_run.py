@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 import traceback
@@ -190,7 +191,7 @@ def _run(
 
 def _dataset(trial: Trial, context: Context) -> datasets.Dataset:
     """The data of a trial; without test images for a candidate."""
-    if (datasets.decoded(context.fingerprint, trial.data.image_size) / "done.json").is_file():
+    with contextlib.suppress(datasets.NotDecodedError):
         return datasets.load(trial.data, None, context.fingerprint)
     folder = Path(context.data_dir) if context.data_dir else None
     source = datasets.locate(trial.data, folder, download=True, test=trial.stage == "final")
