@@ -20,12 +20,15 @@ from normbench.board.titles import DECAY, RATE, apart, label, set_up, settings_o
 from normbench.board.tuning import Choices, Sweep
 from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe
 from normbench.spec.about import About
-from normbench.spec.outcome import BALLS
+from normbench.spec.outcome import BALLS, Status
 from normbench.spec.robustness import WORST_CASE, survivors
 from normbench.spec.text import natural, show
 from normbench.spec.trial import EVALUATION_DATA, digest
 from normbench.store.levels import Level
 
+#: Ends after which a row's numbers count. A trial that failed while it was attacked has trained to its end: its clean
+#: accuracy, and the attacks that had ended, are as good as those of any other.
+_MEASURED = frozenset({Status.OK, Status.ERROR, Status.OUT_OF_MEMORY})
 #: A measure's whole-network curve whose end over its start is shown as growth.
 GROWTH = "weight-norm."
 
@@ -124,7 +127,7 @@ class _Reader:
     def reduce(self, row: Mapping[str, Any]) -> _Reduced:
         values: dict[str, float] = {}
         metrics: list[Metric] = []
-        if row["status"] == "ok":
+        if row["status"] in _MEASURED:
             for metric, value in _values(row):
                 if math.isfinite(value):
                     values[metric.key] = value
@@ -162,12 +165,16 @@ class _Reader:
 
 
 def _values(row: Mapping[str, Any]) -> Iterable[tuple[Metric, float]]:
+    """What was measured. There is no worst case where an attack is missing: too many images would seem to stand."""
+    whole = row["status"] == Status.OK
     if row["clean_accuracy"] is not None:
         yield CLEAN, row["clean_accuracy"]
+    elif not whole:
+        return
     attacks = row["attacks"] or []
     for a in attacks:
         yield attack_metric(a["attack"], a["threat"], a["size"]), a["accuracy"]
-    for threat, several in _within_balls(attacks).items():
+    for threat, several in _within_balls(attacks).items() if whole else ():
         packed = ((a["attack"], a["size"], np.frombuffer(a["outcomes"], np.uint8)) for a in several)
         for left in survivors(packed):
             if left.attacks > 1:  # the worst case of a single attack is that attack, which has its own metric

@@ -130,7 +130,7 @@ class Run:
     epoch: int
     total: int | None
     values: Mapping[str, float]
-    """By metric key; empty when the trial failed."""
+    """By metric key. Of a trial that failed: what it had measured, once it had trained to its end."""
     source: str = ""
     """Hash of what else decides a result (code, libraries, data), the same for trials that may be averaged."""
     images_per_second: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 import traceback
@@ -17,6 +18,7 @@ from normbench import attacks, measures
 from normbench.attacks._gradient import GradientAttack
 from normbench.lab import data as datasets
 from normbench.lab import evaluate, health
+from normbench.lab.attacked import Attacked
 from normbench.lab.checkpoint import Checkpointer, Training
 from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.engine.steps import chosen
@@ -28,7 +30,7 @@ from normbench.lab.train import Diverged, Progress, Record, Tensors, make_optimi
 from normbench.measures import Probe
 from normbench.paths import checkpoint_path
 from normbench.spec import robustness
-from normbench.spec.outcome import LOG_BYTES, LOG_LINES, AttackResult, Outcome, Reading, Status
+from normbench.spec.outcome import LOG_BYTES, LOG_LINES, Outcome, Reading, Status
 from normbench.spec.text import bounded, said
 from normbench.spec.trial import Trial
 
@@ -190,7 +192,7 @@ def _run(
 
 def _dataset(trial: Trial, context: Context) -> datasets.Dataset:
     """The data of a trial; without test images for a candidate."""
-    if (datasets.decoded(context.fingerprint, trial.data.image_size) / "done.json").is_file():
+    with contextlib.suppress(datasets.NotDecodedError):
         return datasets.load(trial.data, None, context.fingerprint)
     folder = Path(context.data_dir) if context.data_dir else None
     source = datasets.locate(trial.data, folder, download=True, test=trial.stage == "final")
@@ -284,11 +286,11 @@ def _test(
         "clean_outcomes": evaluate.pack(clean.correct),
         "test_loss": clean.loss,
     }
-    results: list[AttackResult] = []
+    attacked = Attacked()
     methods = [attacks.registry.from_component(c) for c in trial.attacks]
     search = _search(model, test, precision, context) if any(isinstance(m, GradientAttack) for m in methods) else None
     for method in methods:
-        results += evaluate.attack(
+        attacked.run(
             model,
             method,
             test,
@@ -299,7 +301,7 @@ def _test(
             report=_attack_progress(method.name, trial, record, report),
             search=search,
         )
-        found["attacks"] = tuple(results)
+        found["attacks"] = tuple(attacked.results)
         if search:  # an attack may have made it give up what it began with
             found["provenance"] |= {
                 "search": search.engine,
@@ -307,10 +309,11 @@ def _test(
                 "search_reason": search.reason,
                 "search_seconds": search.compile_seconds,
             }
-    found["robustness"] = robustness.curves(found["clean_outcomes"], results)
+    attacked.settle()  # after a failure there is no worst case, and nothing is said of the evaluation's health
+    found["robustness"] = robustness.curves(found["clean_outcomes"], attacked.results)
     if found["robustness"]:
         found["health"] = health.examine(
-            model, test, clean.correct, results, seed=trial.seed, batch_size=EVALUATION_BATCH
+            model, test, clean.correct, attacked.results, seed=trial.seed, batch_size=EVALUATION_BATCH
         )
 
 

@@ -371,12 +371,12 @@ def disagreement(there: Mapping[str, str], here: Mapping[str, str]) -> str:
     )
 
 
-def pack(item: Item, data_dir: Path | None) -> dict[str, Any]:
-    """The decoded dataset of a trial as it travels: names of files, and their content."""
+def pack(item: Item, data_dir: Path | None) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The decoded dataset of a trial as it travels: arrays by name, and the names of the classes."""
     spec, content = item.trial.data, item.identity.data
     datasets.load(spec, datasets.locate(spec, data_dir, download=True, test=item.trial.stage == "final"), content)
-    folder = datasets.decoded(content or "", spec.image_size)
-    return {p.name: np.load(p) if p.suffix == ".npy" else p.read_text() for p in sorted(folder.iterdir())}
+    found, classes = datasets.arrays(datasets.decoded(content or "", spec.image_size))
+    return {name: np.array(mapped) for name, mapped in found.items()}, classes
 
 
 def unpack(name: str, reference: list[Any]) -> None:
@@ -385,8 +385,4 @@ def unpack(name: str, reference: list[Any]) -> None:
 
     with datasets.made_once(cache_dir() / "data" / name) as empty:
         if empty:
-            for file, content in ray.get(reference[0]).items():
-                if isinstance(content, str):
-                    (empty / file).write_text(content)
-                else:
-                    np.save(empty / file, content)
+            datasets.write(empty, *ray.get(reference[0]))

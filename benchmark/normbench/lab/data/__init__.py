@@ -3,10 +3,12 @@
 Nothing here imports torch, so that planning can ask for a dataset's fingerprint.
 """
 
-from normbench.lab.data._decode import Dataset, Split, decoded, load, made_once, moments
-from normbench.lab.data._fingerprint import fingerprint, stored
+from normbench.lab.data._cache import arrays, decoded, made_once, write
+from normbench.lab.data._decode import Dataset, NotDecodedError, Split, load, moments
+from normbench.lab.data._fingerprint import Survey, fingerprint, stored, survey
 from normbench.lab.data._folder import folders
 from normbench.lab.data._hub import HUB
+from normbench.lab.data._labels import classes_of
 from normbench.lab.data._locate import SHIPPED, locate
 from normbench.lab.data._source import DataError, Source
 
@@ -15,8 +17,12 @@ __all__ = [
     "SHIPPED",
     "DataError",
     "Dataset",
+    "NotDecodedError",
     "Source",
     "Split",
+    "Survey",
+    "arrays",
+    "classes_of",
     "decoded",
     "fingerprint",
     "folders",
@@ -25,4 +31,6 @@ __all__ = [
     "made_once",
     "moments",
     "stored",
+    "survey",
+    "write",
 ]

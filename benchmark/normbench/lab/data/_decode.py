@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
-import io
-import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from normbench.lab.data._cache import Arrays, DamagedError, arrays, decoded, made_once, write
 from normbench.lab.data._fingerprint import class_names, fingerprint, stored
+from normbench.lab.data._labels import Labels, classes_of
+from normbench.lab.data._pixels import ImageError, pixels
 from normbench.lab.data._source import DataError, Source
-from normbench.paths import cache_dir
 from normbench.spec.trial import DataSpec
-
-#: Raised by hand when decoding changes, so that arrays in the cache of an older version are not used.
-DECODING = 1
 
 
 @dataclass(frozen=True)
@@ -58,68 +53,53 @@ class Dataset:
         return int(self.train.images.shape[1])
 
 
-def decoded(content: str, image_size: int | None) -> Path:
-    """The folder of this machine's cache for a dataset with this fingerprint, decoded to this size. It is complete if
-    it has `done.json`.
-    """
-    return cache_dir() / "data" / f"{content[:32]}-v{DECODING}-{image_size or 'stored'}"
-
-
-@contextmanager
-def made_once(folder: Path) -> Iterator[Path | None]:
-    """Yield an empty folder to fill, which takes the name `folder` at the end; None where that folder is complete
-    already.
-
-    Other processes of this machine wait meanwhile, so a dataset is decoded or fetched once.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, or the process dies
-        if (folder / "done.json").is_file():
-            yield None
-            return
-        made = Path(tempfile.mkdtemp(prefix=".decoding-", dir=folder.parent))
-        try:
-            yield made
-            made.rename(folder)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+class NotDecodedError(DataError):
+    """The decoded images of a dataset are not in the cache, or damaged, and its files were not given."""
 
 
 def load(spec: DataSpec, source: Source | None, known_fingerprint: str | None = None) -> Dataset:
     """Decode (or map what was decoded before) and cut to the sizes of `spec`. Raises `DataError`.
 
-    source: may be None where the fingerprint is known and the arrays are decoded already.
+    source: may be None where the fingerprint is known and the arrays are decoded already; else `NotDecodedError`.
     """
     content = known_fingerprint or (fingerprint(source) if source else "")
-    folder = decoded(content, spec.image_size)
-    if not (content and (folder / "done.json").is_file()):
-        if source is None:
-            raise DataError(f"dataset {spec.dataset!r}: neither its files nor its decoded images are on this machine")
-        with made_once(folder) as empty:
-            if empty:
-                _decode(source, spec.image_size, empty)
-    about = json.loads((folder / "done.json").read_text())
-    train = _first(_stored_split(folder, "train"), spec.train_examples, spec, "train")
-    tested = bool(source.test) if source else (folder / "test_images.npy").is_file()
-    test = _first(_stored_split(folder, "test"), spec.test_examples, spec, "test") if tested else None
+    found, classes = _arrays(spec, source, content)
+    train = _first(found, spec.train_examples, spec, "train")
+    test = _first(found, spec.test_examples, spec, "test") if "test_images" in found else None
     train, validation = _held_out(train, spec) if spec.validation > 0 else (train, None)
+    if len(train.labels) > 1 and (train.labels == train.labels[0]).all():
+        raise DataError(
+            f"dataset {spec.dataset!r}: all {len(train.labels)} training images that are used are of class "
+            f"{classes[train.labels[0]]!r}: there is nothing to classify"
+        )
     mean, std = (spec.mean, spec.std) if spec.mean and spec.std else moments(train.images)
     channels = train.images.shape[3]
     if len(spec.mean or mean) != channels or len(spec.std or std) != channels:
         raise DataError(f"dataset {spec.dataset!r} has {channels} channels; mean and std need as many values")
-    return Dataset(
-        spec.dataset, content, tuple(about["classes"]), train, validation, test, spec.mean or mean, spec.std or std
-    )
+    return Dataset(spec.dataset, content, classes, train, validation, test, spec.mean or mean, spec.std or std)
 
 
-def _stored_split(folder: Path, part: str) -> Split:
-    return Split(
-        np.load(folder / f"{part}_images.npy", mmap_mode="r"), np.load(folder / f"{part}_labels.npy", mmap_mode="r")
-    )
+def _arrays(spec: DataSpec, source: Source | None, content: str) -> tuple[dict[str, npt.NDArray[Any]], tuple[str, ...]]:
+    """Arrays by name, and the names of the classes; decoded now where the cache has them not, or not as written."""
+    folder = decoded(content, spec.image_size)
+    try:
+        return arrays(folder)
+    except DamagedError as damage:
+        if source is None:
+            raise NotDecodedError(
+                f"dataset {spec.dataset!r}: neither its files nor its decoded images are on this machine ({damage})"
+            ) from damage
+    with made_once(folder) as empty:
+        if empty:
+            write(empty, *_decode(source, spec.image_size))
+    try:
+        return arrays(folder)
+    except DamagedError as damage:  # the disk gives back other bytes than were written
+        raise DataError(f"decoded images cannot be read back: {damage}; BENCH_CACHE names another folder") from damage
 
 
-def _first(split: Split, count: int | None, spec: DataSpec, part: str) -> Split:
+def _first(found: Arrays, count: int | None, spec: DataSpec, part: str) -> Split:
+    split = Split(found[f"{part}_images"], found[f"{part}_labels"])
     if count is not None and count > len(split.labels):
         raise DataError(
             f"dataset {spec.dataset!r} has {len(split.labels)} {part} images; {part}_examples asks for {count}"
@@ -156,51 +136,67 @@ def moments(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[flo
     return tuple(means), tuple(stds)
 
 
-def _decode(source: Source, image_size: int | None, folder: Path) -> None:
-    highest = -1
+def _decode(source: Source, image_size: int | None) -> tuple[Arrays, list[str]]:
+    """Arrays by name, and the names of the classes."""
+    found: dict[str, npt.NDArray[Any]] = {}
+    seen = {}
     for part, files in (("train", source.train), ("test", source.test)):
         if not files:
             continue
         images, labels = _decode_split(source, files, image_size)
-        highest = max(highest, int(labels.max()))
-        np.save(folder / f"{part}_images.npy", images)
-        np.save(folder / f"{part}_labels.npy", labels)
-    names = class_names(source)
-    classes = names if len(names) > highest else [str(i) for i in range(highest + 1)]
-    (folder / "done.json").write_text(json.dumps({"classes": classes}))
+        found |= {f"{part}_images": images, f"{part}_labels": labels}
+        seen[part] = Labels()
+        seen[part].add(labels)
+    if source.test and found["train_images"].shape[1:] != found["test_images"].shape[1:]:
+        train, test = (found[f"{part}_images"].shape[1:] for part in ("train", "test"))
+        raise DataError(unlike(source.name, train, test))
+    return found, classes_of(source.name, seen["train"], seen.get("test"), class_names(source))
 
 
 def _decode_split(
     source: Source, files: tuple[Path, ...], image_size: int | None
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    from PIL import Image, UnidentifiedImageError
-
-    def decode(blob: bytes) -> npt.NDArray[np.uint8]:
-        try:
-            image: Image.Image = Image.open(io.BytesIO(blob))
-            image = image.convert("L" if image.mode in {"1", "L", "I;16"} else "RGB")
-        except (UnidentifiedImageError, OSError) as error:
-            raise DataError(f"dataset {source.name!r}: an image cannot be decoded: {error}") from error
-        if image_size is not None and image.size != (image_size, image_size):
-            image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
-        array = np.asarray(image)
-        return array[..., None] if array.ndim == 2 else array
-
+    """Images uint8 (N, H, W, C), labels int64 (N,). Grey images become RGB where others of the split are RGB."""
     images: list[npt.NDArray[np.uint8]] = []
     labels = []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for blobs, found in stored(source, files):
-            images.extend(pool.map(decode, blobs.to_pylist()))
-            labels.append(found)
-    shapes = {a.shape for a in images}
-    if not shapes:
+        for path in files:
+            rows = count()
+            for blobs, found in stored(source, (path,)):
+                for array in pool.map(partial(_image, source.name, path, image_size), blobs.to_pylist(), rows):
+                    images.append(array)
+                    if array.shape[0] != array.shape[1] or array.shape[:2] != images[0].shape[:2]:
+                        raise DataError(
+                            f"dataset {source.name!r}: images have the shapes {_shape(images[0].shape)} and "
+                            f"{_shape(array.shape)} ({path}); set data.image_size to bring them to one square size"
+                        )
+                labels.append(found)
+    if not images:
         raise DataError(f"dataset {source.name!r}: {', '.join(map(str, files))} holds no images")
-    if len(shapes) > 1 or (shape := next(iter(shapes)))[0] != shape[1]:
+    channels = max(array.shape[2] for array in images)
+    whole = np.empty((len(images), *images[0].shape[:2], channels), np.uint8)
+    for row, array in enumerate(images):
+        whole[row] = array  # one channel is written to all three
+    return whole, np.concatenate(labels)
+
+
+def _image(dataset: str, path: Path, side: int | None, blob: bytes, row: int) -> npt.NDArray[np.uint8]:
+    try:
+        return pixels(blob, side)
+    except ImageError as error:
         raise DataError(
-            f"dataset {source.name!r}: images have the shapes {sorted(shapes)[:4]}; set data.image_size to bring "
-            "them to one square size"
-        )
-    targets = np.concatenate(labels)
-    if targets.min() < 0:
-        raise DataError(f"dataset {source.name!r}: labels must be 0 or more, found {targets.min()}")
-    return np.stack(images), targets
+            f"dataset {dataset!r}: {path}, row {row} (the first is 0): an image cannot be decoded: {error}"
+        ) from error
+
+
+def unlike(dataset: str, train: tuple[int, ...], test: tuple[int, ...]) -> str:
+    """What is said of a dataset whose training and test images differ in shape, (H, W, C)."""
+    advice = " (data.image_size brings them to one size)" if train[:2] != test[:2] else ""
+    said = f"training images are {_shape(train)}, test images {_shape(test)}"
+    return f"dataset {dataset!r}: {said}; both must be alike{advice}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    """`28x28 RGB` of (H, W, C)."""
+    height, width, channels = shape
+    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
