@@ -364,7 +364,7 @@ def test_names_differing_by_case_stay_apart():
 @given(st.text(max_size=400))
 def test_a_slug_is_a_safe_file_name(text):
     slug = slugify(text)
-    assert 0 < len(slug) <= 60
+    assert 0 < len(slug) <= 80
     assert set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 

@@ -227,5 +227,6 @@ def test_a_study_of_too_few_seeds_says_not_tested() -> None:
 
     found = evidence([attacked(norm, 0) for norm in ("bn", "gn", "ln", "wn")])
     (section,) = registry.make("bim-worst-case").sections(found)
-    assert "pairs are not tested, as that takes 3 seeds" in section.answer
+    assert section.verdict == "not tested"
+    assert "not tested: 1 seed, 3 needed" in section.answer
     assert any("Without a rank, as 3 seeds are needed: bn, gn, ln, wn." in note for note in section.notes)
