@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from normbench.lab import data as datasets
-from normbench.lab.data.images import images
+from normbench.lab.data.images import images, unlike
 from normbench.plan.identity import Identity, identity
 from normbench.spec.about import Images
 from normbench.spec.outcome import Status
@@ -267,6 +267,8 @@ class Fingerprints:
     def __init__(self, data_dir: Path | None, *, download: bool) -> None:
         self._data_dir, self._download = data_dir, download
         self._known: dict[tuple[Any, ...], str | None] = {}
+        self._unlike: dict[tuple[Any, ...], str] = {}
+        """Of a dataset whose training and test images differ in size, what is said of it."""
         self.datasets: dict[str, Images] = {}
         """What the datasets with a test split hold, by fingerprint."""
 
@@ -276,10 +278,19 @@ class Fingerprints:
         key = (spec.dataset, spec.train_split, spec.test_split if test else None, spec.image_column, spec.label_column)
         if key not in self._known:
             source = datasets.locate(spec, self._data_dir, download=self._download, test=test)
-            self._known[key] = found = datasets.fingerprint(source) if source else None
+            self._known[key] = found = self._checked(source) if source else None
             if source and found and test and (there := images(source)):
                 self.datasets[found] = there
+                self._unlike[key] = unlike(source)
+        if spec.image_size is None and (problem := self._unlike.get(key)):
+            raise datasets.DataError(problem)
         return self._known[key]
+
+    def _checked(self, source: datasets.Source) -> str:
+        """The fingerprint of what can be trained on. Raises `DataError` for labels that cannot."""
+        survey = datasets.survey(source)
+        datasets.classes_of(source.name, survey.train, survey.test, survey.names)
+        return survey.fingerprint
 
 
 class _Nearest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from normbench.lab.data._parts import parts
 from normbench.lab.data._source import DataError, Hub, Source
 from normbench.spec.trial import DataSpec
 
@@ -19,8 +20,8 @@ def folders(data_dir: Path) -> list[str]:
 
 
 def from_folder(folder: Path, spec: DataSpec, hub: Hub, splits: Sequence[str]) -> Source:
-    """The files of `splits` in a folder: `train.parquet`, or the parts `train-*-of-*.parquet` at any depth. hub: names
-    the columns where `spec` does not. Raises `DataError`.
+    """The files of `splits` in a folder: `train.parquet`, or the parts `train-*-of-*.parquet` of one folder at any
+    depth. hub: names the columns where `spec` does not. Raises `DataError`.
     """
     files: list[tuple[Path, ...]] = []
     for split in splits:
@@ -30,7 +31,7 @@ def from_folder(folder: Path, spec: DataSpec, hub: Hub, splits: Sequence[str]) -
                 f"dataset {spec.dataset!r}: expected {folder / f'{split}.parquet'} (or {split}-*-of-*.parquet below "
                 "it), found no such file"
             )
-        files.append(tuple(found))
+        files.append(parts(spec.dataset, split, found, folder, lambda own: f"write dataset: {folder / own}"))
     return Source(
         spec.dataset,
         files[0],

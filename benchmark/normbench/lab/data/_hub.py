@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from normbench.lab.data._parts import parts
 from normbench.lab.data._source import PLAIN, DataError, Hub, Source
 from normbench.spec.trial import DataSpec
 
@@ -46,12 +47,6 @@ def from_hub(name: str, hub: Hub, spec: DataSpec, splits: Sequence[str], *, down
     files: list[tuple[Path, ...]] = []
     for split in splits:
         found = sorted(p for pattern in patterns for p in root.glob(pattern) if p.name.startswith(f"{split}-"))
-        configurations = sorted({p.parent.relative_to(root).as_posix() for p in found})
-        if len(configurations) > 1:
-            raise DataError(
-                f"dataset {name!r} has several configurations: {', '.join(configurations)}; write "
-                f"hub:{hub.repo}:{configurations[0]}"
-            )
         if not found:
             if not download:
                 return None
@@ -59,7 +54,12 @@ def from_hub(name: str, hub: Hub, spec: DataSpec, splits: Sequence[str], *, down
                 f"dataset {name!r}: {hub.repo} on the hub has no "
                 f"{split}-*.parquet{f' in {hub.folder}/' if hub.folder else ''}"
             )
-        files.append(tuple(dict.fromkeys(found)))
+        try:
+            files.append(parts(name, split, found, root, lambda own: f"write hub:{hub.repo}:{own}"))
+        except DataError:
+            if download or len({path.parent for path in found}) > 1:
+                raise
+            return None  # a download that was broken off left some parts
     return Source(
         name, files[0], files[1] if files[1:] else (), spec.image_column or hub.image, spec.label_column or hub.label
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow.parquet as pq
 
 from normbench.lab.data import Source, stored
@@ -18,9 +20,32 @@ def images(source: Source) -> Images | None:
     )
     if not train or not test:
         return None
-    blobs, _ = next(stored(source, source.train))
-    try:
-        width, height = opened(blobs[0].as_py()).size
-    except ImageError:  # decoding will say what is wrong with it
-        width, height = 0, 1
+    width, height = _size(source, source.train) or (0, 1)
     return Images(train=train, test=test, side=width if width == height else None)
+
+
+def unlike(source: Source) -> str:
+    """What is wrong where the first training and the first test image differ in size; empty where nothing is. Raises
+    `DataError`.
+    """
+    train, test = (_size(source, files) if files else None for files in (source.train, source.test))
+    if not train or not test or train == test:
+        return ""
+    (width, height), (other, tall) = train, test
+    return (
+        f"dataset {source.name!r}: training images are {width}x{height}, test images {other}x{tall}; "
+        "data.image_size brings them to one size"
+    )
+
+
+def _size(source: Source, files: tuple[Path, ...]) -> tuple[int, int] | None:
+    """Width and height of the first image; None where there is none, or where decoding will say what is wrong with
+    it.
+    """
+    blobs, _ = next(stored(source, files), (None, None))
+    if not blobs:
+        return None
+    try:
+        return opened(blobs[0].as_py()).size
+    except ImageError:
+        return None
