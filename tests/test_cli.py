@@ -97,6 +97,7 @@ def test_one_command_from_suite_to_site_and_nothing_twice(place: Place) -> None:
         "stale": 0,
         "missing": 4,
         "estimate_seconds": None,
+        "foreseen": [],
         "waiting": 0,
         "tuning": [],
         "trials": None,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 
 from pydantic import Field
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 TIERS = {"fast": ("apgd-ce", "apgd-t"), "standard": ("apgd-ce", "apgd-t", "fab-t", "square")}
 #: Targeted DLR compares with the fourth largest logit.
 FEWEST_CLASSES = 4
+NO_PACKAGE = "autoattack needs the package pyautoattack: install normbench[autoattack]"
 
 
 class AutoAttack(Attack):
@@ -43,6 +46,9 @@ class AutoAttack(Attack):
     batch: Annotated[int, Field(ge=1, le=100_000)] = 250
     """Images in work at once; part of the setting, since random starts are drawn batch by batch."""
 
+    def lacks(self, data_dir: Path | None) -> str:
+        return "" if find_spec("pyautoattack") else NO_PACKAGE
+
     def perturb(
         self,
         model: nn.Module,
@@ -67,7 +73,7 @@ class AutoAttack(Attack):
         try:
             import pyautoattack
         except ModuleNotFoundError as error:
-            raise BenchError("autoattack needs the package pyautoattack: install normbench[autoattack]") from error
+            raise BenchError(NO_PACKAGE) from error
         with torch.no_grad():
             classes = model(images[:2]).shape[1]
         if classes < FEWEST_CLASSES:

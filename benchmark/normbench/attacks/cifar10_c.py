@@ -73,6 +73,11 @@ class Cifar10C(Attack):
     """From 1 to 5; no unit."""
     kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = FIFTEEN
 
+    def lacks(self, data_dir: Path | None) -> str:
+        folder = Path(data_dir or ".") / "CIFAR-10-C"
+        missing = [name for name in (*self.kinds, "labels") if not (folder / f"{name}.npy").is_file()]
+        return f"cifar10-c: expected {folder / missing[0]}.npy (Zenodo 2535967), found no such file" if missing else ""
+
     def parts(self) -> Sequence[Attack]:
         return tuple(Cifar10C(severity=self.severity, kinds=(kind,)) for kind in self.kinds)
 

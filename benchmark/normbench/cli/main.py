@@ -15,7 +15,7 @@ import typer
 
 from normbench.cli import planned
 from normbench.cli.methods import VERBS, Json, print_json
-from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, wanted, warn
+from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, say_foreseen, wanted, warn
 from normbench.cli.ranks import rank
 from normbench.cli.results import Results, data_folder, open_store
 from normbench.cli.results import app as results_app
@@ -97,6 +97,7 @@ def run(
         console.print(session.announce(plan), highlight=False, soft_wrap=True)
         if plan.tuning and not plan.waiting:
             console.print(render_choices(plan), highlight=False, soft_wrap=True)
+        say_foreseen(plan, console)
         warn(store)
         try:
             plan, summary = session.both_phases(plan, running, again)

@@ -69,10 +69,21 @@ def plan(
     console.print(
         f"  limits: {limit.cpu} CPU, {limit.gpu} GPU, {limit.time:g} s a trial; engine: {limit.engine}", highlight=False
     )
+    say_foreseen(made, console)
     if made.todo and made.estimate is None:
         console.print("  time: unknown; the first finished trials will tell")
     warn(store)
     return None
+
+
+def say_foreseen(plan: Plan, console: Console) -> None:
+    """What trials will fail at, before they are trained."""
+    for text in plan.foreseen:
+        console.print(f"  missing: {text}", highlight=False, soft_wrap=True)
+    if plan.foreseen:
+        console.print(
+            "  such trials end as error, with their clean accuracy and what else they could run", soft_wrap=True
+        )
 
 
 def status(

@@ -16,6 +16,7 @@ from typing import Any
 
 from normbench.lab import data as datasets
 from normbench.lab.data.images import images, unlike
+from normbench.plan.foreseen import foreseen
 from normbench.plan.identity import Identity, identity
 from normbench.spec.about import Images
 from normbench.spec.outcome import Status
@@ -80,6 +81,8 @@ class Plan:
     items: tuple[Item, ...]
     """The candidates, then the final trials that are known."""
     tuning: tuple[Tuning, ...] = ()
+    foreseen: tuple[str, ...] = ()
+    """What trials to be run will fail at: packages and files that this machine lacks. Their other numbers are kept."""
     datasets: Mapping[str, Images] = field(default_factory=dict)
     """The datasets by their fingerprint, of those that final trials are tested on and that are on this machine."""
 
@@ -120,6 +123,7 @@ class Plan:
             "missing": self.count(State.MISSING),
             "waiting": self.waiting,
             "estimate_seconds": self.estimate,
+            "foreseen": list(self.foreseen),
             "tuning": [
                 {
                     "for": t.search.label,
@@ -184,7 +188,9 @@ def make(
         else:
             tuning.append(Tuning(search, None, tuple(planner.wait(trial) for _, trial in search.finals)))
     items += [item for _, item in sorted(finals, key=lambda found: found[0])]
-    return Plan(suite, tuple(items), tuple(tuning), fingerprints.datasets)
+    todo = [i.trial for i in items if i.state is not State.CACHED]
+    todo += [trial for t in tuning if t.choice is None for _, trial in t.search.finals]
+    return Plan(suite, tuple(items), tuple(tuning), foreseen(todo, data_dir), fingerprints.datasets)
 
 
 def known(suite: str, trials: Sequence[Trial], searches: Sequence[TuningSearch], store: Store) -> set[str]:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -44,6 +45,12 @@ class Plugin(BaseModel):
     summary: ClassVar[str]
     source: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
+
+    def lacks(self, data_dir: Path | None) -> str:
+        """What it needs and this machine has not, found without running it: a package, files in the data folder. Empty
+        where nothing is missing.
+        """
+        return ""
 
     def component(self) -> Component:
         """Name and all parameters, defaults included, as plain values."""
