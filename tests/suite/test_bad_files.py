@@ -43,7 +43,7 @@ NOT_A_SUITE = {
     "binary": (b"\x89PNG\r\n\x1a\n\0\0", "f.yaml:1: byte 0x89 is not UTF-8; a suite is a text file"),
     "zeros": (b"suite: x\n\0\0\0", "f.yaml:2: character 0x00 is not text; a suite is a text file"),
     "UTF-16": ("suite: x".encode("utf-16"), "f.yaml:1: byte 0xff is not UTF-8; a suite is a text file"),
-    "too large": (b"#" * 1_000_001, "f.yaml: larger than 1,000,000 bytes; a suite is a page of YAML text"),
+    "too large": (b"#" * 100_001, "f.yaml: larger than 100,000 bytes; a suite is a page of YAML text"),
     "open bracket": ("a: [1, 2", "f.yaml:1: not valid YAML: expected ',' or ']', but got '<stream end>'"),
     "tab": (
         "a:\n\t- b",

@@ -58,7 +58,7 @@ def main() -> None:
 
     for line in sys.stdin:
         svg = Path(line.rstrip("\n"))
-        svg.with_suffix(".png").write_bytes(vl_convert.svg_to_png(svg.read_text(), scale=SCALE))
+        svg.with_suffix(".png").write_bytes(vl_convert.svg_to_png(svg.read_text(encoding="utf-8"), scale=SCALE))
 
 
 if __name__ == "__main__":

@@ -207,7 +207,7 @@ def _be_trial(request: dict[str, Any], log: int, reports: int, guard: int) -> No
         os.chdir(request["folder"])
         sys.path[:] = [*request["path"], *(p for p in sys.path if p not in request["path"])]
         module, _, function = request["target"].partition(":")
-        with open(reports, "w") as out:
+        with open(reports, "w", encoding="utf-8") as out:
             own = os.getpid()
 
             def report(message: Any) -> None:

@@ -271,7 +271,7 @@ def _callback(report: Report, halving: Halving) -> Any:
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             file = trial.error_file
-            text = Path(file).read_text(errors="replace") if file and Path(file).is_file() else ""
+            text = Path(file).read_text(encoding="utf-8", errors="replace") if file and Path(file).is_file() else ""
             report(trial.config["work"]["index"], {"event": "lost", "text": text, "wrote": _last_written(text)})
 
         def __reduce__(self) -> tuple[Any, ...]:

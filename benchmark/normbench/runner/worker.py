@@ -135,7 +135,7 @@ def _kernel_kills() -> int:
     """How many processes the kernel has ended so far because memory ran out; 0 where that is not known."""
     for path in OOM_COUNTERS:
         with contextlib.suppress(OSError):
-            for line in Path(path).read_text().splitlines():
+            for line in Path(path).read_text(encoding="utf-8").splitlines():
                 if line.startswith("oom_kill "):
                     return int(line.split()[1])
     return 0

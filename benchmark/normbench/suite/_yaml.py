@@ -17,8 +17,8 @@ import yaml
 
 from normbench.suite._problems import Finding, Location, found, short
 
-#: A suite is a page of text; larger files are something else.
-MAX_BYTES = 1_000_000
+#: A suite is a page of text; larger files are something else, and are parsed at about 100 kB a second.
+MAX_BYTES = 100_000
 #: Levels of nesting; a suite needs five.
 MAX_DEPTH = 20
 #: Most values of a file. Those behind an alias count each time, so nested aliases cannot unfold to more.
