@@ -22,10 +22,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this run of the tests have."""
+    own = factory.getbasetemp()
+    return own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Decoded data of tests never meets that of the user."""
-    os.environ["BENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    """Decoded data of tests never meets that of the user. The processes of one run share it, as those of a user do."""
+    os.environ["BENCH_CACHE"] = str(shared_folder(tmp_path_factory) / "cache")
 
 
 def write_split(

@@ -465,7 +465,7 @@ def test_board_comparison_and_terminal_agree_on_every_pair_of_every_committed_bo
 
 
 def committed(suite):
-    return boards(r for r in Store(RESULTS).rows() if r["suite"] == suite)
+    return boards(Store(RESULTS).rows([suite]))
 
 
 # ---- terminal ----

@@ -52,6 +52,7 @@ limits: {cpu: 1, time: 5m}
 """
 
 
+@pytest.mark.matrix
 def test_results_of_a_new_method_go_from_a_run_to_their_mark(tmp_path: Path) -> None:
     """The section on results, in a copy of the package: run, export, check as CI does, merge results and marks; edited
     code is refused.

@@ -158,7 +158,7 @@ def test_shards_that_cannot_be_read_are_named_and_the_rest_is_read(tmp_path: Pat
     assert "no known schema version" in problems["foreign.parquet"]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_flipped_byte_is_reported_or_harmless(tmp_path: Path, make_trial: MakeTrial, data: st.DataObject) -> None:
     store = Store(tmp_path)

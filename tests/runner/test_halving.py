@@ -52,6 +52,7 @@ def run(root: Path, data_dir: Path, rates: str, scheduler: str) -> tuple[list[tu
     return ended, running
 
 
+@pytest.mark.faults
 def test_asha_stops_a_weak_candidate_and_ends_its_process(tmp_path: Path, data_dir: Path) -> None:
     ended, running = run(tmp_path, data_dir, "[0.05, 1e-7]", "asha")
     by = {(item.trial.norm_label, item.trial.train.lr): outcome for item, outcome in ended}

@@ -247,6 +247,7 @@ def test_everything_ends_with_the_driver(job: Callable[..., dict[str, Any]], tmp
             worker.end()
 
 
+@pytest.mark.faults
 def test_modules_of_the_working_directory_are_none_of_a_trials(
     job: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:

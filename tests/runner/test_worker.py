@@ -155,7 +155,7 @@ def test_nothing_that_a_trial_forks_outlives_it(  # type: ignore[no-untyped-def]
     assert not psutil.wait_procs(left, timeout=20)[1], "its guard ends once it has told how the trial ended"
 
 
-@pytest.mark.parametrize("how", ["hang", "hang-in-c", "spin"])
+@pytest.mark.parametrize("how", [pytest.param("hang", marks=pytest.mark.faults), "hang-in-c", "spin"])
 def test_a_stuck_trial_is_ended_at_its_limit_and_says_where_it_stood(try_, how: str) -> None:  # type: ignore[no-untyped-def]
     outcome, _ = try_(f"saboteur[how={how}]", limit=4.0)
     assert outcome.status is Status.TIMED_OUT

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from normbench.pages import build
 from normbench.spec.outcome import HealthCheck, Status
 from normbench.spec.trial import Trial
 from normbench.store.store import Store
 
+from tests.conftest import shared_folder
 from tests.site import synthetic
 
 #: Debian's, found by name; browsers that playwright would download are not used.
@@ -35,6 +37,17 @@ HOSTILE = (
 )
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Store]) -> Path:
+    """A site, built by the first of all test processes that asks for it. make: fills a folder with results."""
+    shared = shared_folder(factory)
+    target = shared / f"site-{name}"
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
+            built = build(make(shared / f"results-{name}"), shared / f"building-{name}").parent
+            built.rename(target)
+    return target
+
+
 def fill(root: Path, trials: list[Trial], suite: str = "demo") -> Store:
     """A store of synthetic outcomes; spectral norm with weight decay diverges, batch norm at batch size 1 is an error,
     and one run of `none` fails a health check.
@@ -54,20 +67,16 @@ def fill(root: Path, trials: list[Trial], suite: str = "demo") -> Store:
     return store
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("results")
+def fill_site(root: Path) -> Store:
     trials = [
         *synthetic.grid(["bn", "gn", "wn", "ws+gn", "sn", "none"]),
         *synthetic.grid(["bn", "gn"], seeds=2, weight_decays=[0], batch_size=1),
         *synthetic.grid(["bn", "gn"], seeds=3, weight_decays=[0], dataset="cifar10-jpeg", model="resnet50"),
     ]
-    return build(fill(root, trials), tmp_path_factory.mktemp("sites") / "site").parent
+    return fill(root, trials)
 
 
-@pytest.fixture(scope="session")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("hostile-results")
+def fill_hostile(root: Path) -> Store:
     trials = [
         t
         for name in HOSTILE
@@ -76,15 +85,13 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = fill(root, trials)
     broken = synthetic.trial(HOSTILE[0], 9, model=HOSTILE[0], dataset=HOSTILE[1])
     store.write("demo", broken, synthetic.identity(broken), synthetic.failure(broken, Status.ERROR, HOSTILE[3]))
-    return build(store, tmp_path_factory.mktemp("sites") / "hostile").parent
+    return store
 
 
-@pytest.fixture(scope="session")
-def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fill_tuned(root: Path) -> Store:
     """Two suites that tuned: one with few settings, one with more than get a column, and names that nobody should
     choose.
     """
-    root = tmp_path_factory.mktemp("tuned-results")
     store = fill(root, [synthetic.trial(n, s, lr=lr) for n, lr in (("bn", 0.3), ("gn", 0.1)) for s in range(3)])
     for norm, scores in {"bn": (0.7, 0.8, 0.9), "gn": (0.6, 0.8, None), "ln": (None, None, None)}.items():
         for lr, accuracy in zip((0.03, 0.1, 0.3), scores, strict=True):
@@ -99,20 +106,37 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for lr in range(1, 13):
             trial = synthetic.candidate(synthetic.trial(name), lr / 100)
             store.write("many", trial, synthetic.identity(trial), synthetic.tried(trial, 0.5 + lr / 100))
-    return build(store, tmp_path_factory.mktemp("sites") / "tuned").parent
+    return store
+
+
+def fill_lonely(root: Path) -> Store:
+    """Two boards of one entry each: one fine with one seed, the other failed with no number at all."""
+    return fill(root, [synthetic.trial("gn"), synthetic.trial("bn", batch_size=1)])
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return once(tmp_path_factory, "site", fill_site)
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return once(tmp_path_factory, "hostile", fill_hostile)
+
+
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return once(tmp_path_factory, "tuned", fill_tuned)
 
 
 @pytest.fixture(scope="session")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(Store(tmp_path_factory.mktemp("nothing")), tmp_path_factory.mktemp("sites") / "empty").parent
+    return once(tmp_path_factory, "empty", Store)
 
 
 @pytest.fixture(scope="session")
 def lonely(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two boards of one entry each: one fine with one seed, the other failed with no number at all."""
-    root = tmp_path_factory.mktemp("lonely-results")
-    trials = [synthetic.trial("gn"), synthetic.trial("bn", batch_size=1)]
-    return build(fill(root, trials), tmp_path_factory.mktemp("sites") / "lonely").parent
+    return once(tmp_path_factory, "lonely", fill_lonely)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from normbench.store.store import Store
 
 from tests.matrix import sample
 from tests.site import synthetic, test_browser, test_pages
-from tests.site.conftest import HOSTILE
+from tests.site.conftest import HOSTILE, once
 
 STAGES = (16, 16, 32, 64)
 
@@ -88,12 +88,12 @@ def fill_hostile(root: Path) -> Store:
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(fill(tmp_path_factory.mktemp("results")), tmp_path_factory.mktemp("sites") / "studied").parent
+    return once(tmp_path_factory, "studied", fill)
 
 
 @pytest.fixture(scope="module")
 def hostile_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(fill_hostile(tmp_path_factory.mktemp("results")), tmp_path_factory.mktemp("sites") / "hostile").parent
+    return once(tmp_path_factory, "hostile-studies", fill_hostile)
 
 
 @pytest.fixture(params=["studied", "hostile_studies"])

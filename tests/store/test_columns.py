@@ -105,6 +105,7 @@ def test_one_odd_row_spoils_its_file_alone(tmp_path: Path, row: hostile.Row) -> 
     assert not target.problems
 
 
+@pytest.mark.matrix
 def test_no_command_stops_at_odd_shards(
     tmp_path: Path, row: hostile.Row, make_trial: MakeTrial, data_dir: Path
 ) -> None:

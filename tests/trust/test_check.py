@@ -128,6 +128,7 @@ def test_numbers_of_another_trial_are_caught_by_the_first_steps(
     assert "loss of step" in caught.reasons[0]
 
 
+@pytest.mark.matrix
 def test_rounding_of_another_machine_is_no_forgery(
     ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial
 ) -> None:
