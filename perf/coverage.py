@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from normbench.board import rank, t_interval
+from normbench.plan.digests import source_digest
 
 Array = npt.NDArray[np.float64]
 METHODS = (2, 5, 10, 20, 40, 60)
@@ -141,17 +142,21 @@ def settings(*, smoke: bool) -> Iterator[tuple[int, int, str, float, str]]:
 
 COLUMNS = ("error", "error, 5 levels", "power", "power, next", "known", "overlap error", "overlap power")
 SETTING = ("methods", "seeds", "variances", "pairing", "other")
+#: What the rule is: lines of another one do not count.
+RULE = "-".join(source_digest(f"normbench.board.{part}")[:8] for part in ("ranking", "variances", "stats"))
 
 
 def kept(file: Path | None, boards: int) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Lines of this many boards that an earlier call wrote, by setting; one that was broken off is left out."""
+    """Lines of this rule and this many boards that an earlier call wrote, by setting; one that was broken off is left
+    out.
+    """
     found = {}
     for text in file.read_text("utf-8").splitlines() if file and file.exists() else ():
         try:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue
-        if line.pop("boards") == boards:
+        if (line.pop("boards"), line.pop("rule", "")) == (boards, RULE):
             found[tuple(line[key] for key in SETTING)] = line
     return found
 
@@ -184,7 +189,7 @@ def main() -> None:
             line = cell(*setting, boards)
             if arguments.keep:
                 with arguments.keep.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"boards": boards, **line}) + "\n")
+                    file.write(json.dumps({"boards": boards, "rule": RULE, **line}) + "\n")
         lines.append(line)
         if not arguments.json:
             print(shown(line), flush=True)

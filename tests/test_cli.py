@@ -106,6 +106,7 @@ def test_one_command_from_suite_to_site_and_nothing_twice(place: Place) -> None:
     said, _ = running.communicate(timeout=580)
     assert running.returncode == 0, said
     assert "[4/4]" in said
+    assert "[dim]" not in said, "what styles a line is no part of its text"
     for temporary in {"/tmp", tempfile.gettempdir()}:
         assert not list(Path(temporary).glob(f"normbench-run-{running.pid}-*")), "nothing stays behind"
         assert not list(Path(temporary).glob(f"ray/session_*_{running.pid}")), "Ray's files are in the run's folder"

@@ -47,14 +47,14 @@ def cache_dir() -> Path:
 
 
 def seconds(name: str, default: float) -> float:
-    """The seconds that an environment variable says. Raises `BenchError` for what is no positive number."""
+    """The seconds that an environment variable says. Raises `BenchError` for what is no number from 0 on."""
     text = os.environ.get(name, "")
     try:
         value = float(text) if text else default
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
-        raise BenchError(f"{name}={text[:60]!r}: expected seconds, a number above 0")
+    if not 0 <= value < math.inf:
+        raise BenchError(f"{name}={text[:60]!r}: expected seconds, a number from 0 on")
     return value
 
 

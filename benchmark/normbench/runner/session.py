@@ -254,8 +254,9 @@ def _prepare(items: Sequence[Item], data_dir: Path | None, console: Console) -> 
             held = f", {len(loaded.validation.labels):,} held out" if loaded.validation else ""
             tested = f"{len(loaded.test.labels):,} test images" if loaded.test else "tuning sees no test images"
             console.print(
-                f"[dim]{spec.dataset}: {len(loaded.train.labels):,} training images{held}, {tested}, "
-                f"{loaded.image_size}x{loaded.image_size}x{loaded.channels}, {len(loaded.classes)} classes[/dim]",
+                f"{spec.dataset}: {len(loaded.train.labels):,} training images{held}, {tested}, "
+                f"{loaded.image_size}x{loaded.image_size}x{loaded.channels}, {len(loaded.classes)} classes",
+                style="dim",
                 highlight=False,
                 soft_wrap=True,
             )
