@@ -1,9 +1,9 @@
 """How often boards are wrong, and what they find: the rule of `normbench.board.ranking` on simulated boards.
 
-    python perf/coverage.py [--boards N] [--only METHODS ...] [--keep FILE] [--smoke] [--json]
+    python perf/coverage.py [--boards N] [--only METHODS ...] [--keep FILE [--done]] [--smoke] [--json]
 
 The whole table takes more than an hour of one core; with `--keep` each line is written to a file as it ends, and the
-same command goes on where it was broken off.
+same command goes on where it was broken off, until the rule changes. `perf/coverage.jsonl` is such a file.
 
 A board has k methods and n seeds. Values are normal around each method's mean, with a seed effect that all methods
 share, in units of the methods' standard deviation (the root of the mean variance). `error`: the share of boards, no
@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a few lines of 60 boards")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", type=int, nargs="*", help="just these numbers of methods")
+    parser.add_argument("--done", action="store_true", help="only lines that the file of --keep has")
     parser.add_argument("--keep", type=Path, help="file of lines, one JSON object each: read, and added to")
     arguments = parser.parse_args()
     boards = 60 if arguments.smoke else arguments.boards
@@ -184,6 +185,8 @@ def main() -> None:
         print("| --- " * (5 + len(COLUMNS)) + "|")
     for place, setting in enumerate(chosen, 1):
         line = done.get(setting)
+        if line is None and arguments.done:
+            continue
         if line is None:
             print(f"{place} of {len(chosen)}: {', '.join(map(str, setting))}", file=sys.stderr)
             line = cell(*setting, boards)
