@@ -42,8 +42,15 @@ def test_hostile_text_is_shown_and_never_obeyed(text: str) -> None:
         console.print(text)
         shown = out.getvalue().replace("\x1b[1m", "").replace("\x1b[0m", "")  # the heading is bold
     assert visible(text).isprintable()
-    assert visible(text).replace("\\x0d", "")[:4] in shown, "rich takes a return for the end of a line"
+    assert [line.strip() for line in shown.splitlines()] == [visible(text)] * 3
     assert not set(shown) & {"\x1b", "\x9b", "\x07", "\u202e", "\r"}
+
+
+def test_a_column_is_as_wide_as_what_is_shown(tmp_path: Path) -> None:
+    name = "[/x]\x1b[2J\x1b[2J"
+    lines = [f"{method},{seed},0.{value}{seed}" for method, value in ((name, 5), ("b", 1)) for seed in range(3)]
+    (tmp_path / "t.csv").write_text("\n".join(["method,seed,accuracy", *lines]), encoding="utf-8")
+    assert f" {visible(name)} " in bench("rank", "t.csv", cwd=tmp_path).stdout
 
 
 def test_a_long_text_is_cut() -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.segment import Segment
+from rich.text import Text
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
@@ -38,8 +39,17 @@ def say(text: object = "", *, file: TextIO | None = None, flush: bool = False) -
     print(visible(str(text)), file=file or sys.stdout, flush=flush)
 
 
+def shown(text: object, style: str = "") -> Text:
+    """A text of a table, made visible before its width is measured."""
+    return Text(visible(str(text)), style)
+
+
 class Screen(Console):
     """A console without markup. Whatever is rendered, also within tables and live displays, is made visible."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A plain text, likewise."""
+        return super().render_str(visible(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):

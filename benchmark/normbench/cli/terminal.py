@@ -11,6 +11,7 @@ from rich.text import Text
 
 from normbench.board import EDGE, MIN_SEEDS, Board, Entry, Metric, badges, why_not
 from normbench.board.tuning import Sweep, Tried
+from normbench.cli.say import shown
 from normbench.plan.plan import Plan
 from normbench.spec.robustness import WORST_CASE
 from normbench.spec.text import show
@@ -49,9 +50,9 @@ def render(boards: Iterable[Board]) -> Group:
         parts += _tables(board)
         levels |= {e.level for e in board.entries}
     if not parts:
-        return Group(Text("No results yet."))
+        return Group(shown("No results yet."))
     told = [NOTE, f"{EDGE}." if starred else "", _trust(levels)]
-    return Group(*parts, Text(" ".join(filter(None, told)), style="dim"))
+    return Group(*parts, shown(" ".join(filter(None, told)), style="dim"))
 
 
 def _trust(levels: set[Level]) -> str:
@@ -64,17 +65,17 @@ def _trust(levels: set[Level]) -> str:
 def _tables(board: Board) -> list[Table | Text]:
     made: list[Table | Text] = []
     clean, robust, weights = board.of("clean"), board.of("robust"), board.growth
-    made.append(Text(f"\n{board.title}", style="bold"))
+    made.append(shown(f"\n{board.title}", style="bold"))
     told = [badge.text for badge in badges(board)]
     told += [f"{k} {v}" for k, v in board.shared if k in {"optimizer", "wd", "schedule"}]
-    made.append(Text(" · ".join(told), style="dim"))
+    made.append(shown(" · ".join(told), style="dim"))
     if clean or not (robust or weights):
         made += _table("Accuracy, %", board, clean, clean[0] if clean else None)
     if by := board.headline("robust"):
         ordered = f"{'ranked' if board.tested(by) else 'ordered'} by {by.label}"
         made += _table(f"Robust accuracy, % (sizes in pixel space; {ordered})", board, _telling(robust), by)
     made += [
-        Text(f"⚑ {e.label}: health checks that did not pass: {e.flags}", style="yellow")
+        shown(f"⚑ {e.label}: health checks that did not pass: {e.flags}", style="yellow")
         for e in board.entries
         if e.flags
     ]
@@ -112,9 +113,9 @@ def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric |
         table.add_column("Rank", justify="right", no_wrap=True)
     table.add_column("Method", no_wrap=True)
     for name in _columns(board):
-        table.add_column(Text(name), justify="right", no_wrap=True)
+        table.add_column(shown(name), justify="right", no_wrap=True)
     for metric in metrics:
-        table.add_column(Text(_heading(metric)), justify="right", no_wrap=True)
+        table.add_column(shown(_heading(metric)), justify="right", no_wrap=True)
     table.add_column("Seeds", justify="right", no_wrap=True)
     if any(notes):
         table.add_column("Note")
@@ -122,8 +123,8 @@ def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric |
         rank = board.rank(entry, ranked) if ranked else None
         level = "" if entry.level is Level.SELF_REPORTED else f" {entry.level.symbol}"
         cells: list[str | Text] = [rank.text if rank else "–"] if tested else []
-        cells.append(Text(f"{entry.label}{' ⚑' if entry.flags else ''}{level}"))
-        cells += [Text(_setting(entry, name)) for name in _columns(board)]
+        cells.append(shown(f"{entry.label}{' ⚑' if entry.flags else ''}{level}"))
+        cells += [shown(_setting(entry, name)) for name in _columns(board)]
         # the interval stands where the ranks are from; elsewhere it would not fit
         cells += [
             (c.display if m == ranked or not ranked else m.display(c.value)) if (c := entry.cells.get(m.key)) else "–"
@@ -131,9 +132,9 @@ def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric |
         ]
         cells.append(str(len(entry.runs)))
         if any(notes):
-            cells.append(Text(note, style="red" if entry.failed else ""))
+            cells.append(shown(note, style="red" if entry.failed else ""))
         table.add_row(*cells)
-    return Text(title, style="italic"), table
+    return shown(title, style="italic"), table
 
 
 def _columns(board: Board) -> list[str]:
@@ -167,7 +168,7 @@ def render_choices(plan: Plan) -> Text:
             lines.append(
                 f"  {tuning.search.label}: {written(choice.settings)}, validation accuracy {choice.accuracy:.2%}"
             )
-    return Text("\n".join(lines))
+    return shown("\n".join(lines))
 
 
 def tuned_in_words(tune: Tune, search: TuningSearch) -> str:
@@ -207,12 +208,12 @@ def render_sweeps(sweeps: Sequence[Sweep]) -> list[Table | Text]:
     )
     table.add_column("Method", no_wrap=True)
     for setting in settings:
-        table.add_column(Text(written(setting).replace(", ", "\n")), justify="right", no_wrap=True)
+        table.add_column(shown(written(setting).replace(", ", "\n")), justify="right", no_wrap=True)
     if not settings:
         table.add_column("Chosen")
         table.add_column("Validation", justify="right")
     for name in ("Tried", "Epochs", "Train\ns"):
-        table.add_column(Text(name), justify="right", no_wrap=True)
+        table.add_column(shown(name), justify="right", no_wrap=True)
     for sweep in sweeps:
         by = {t.settings: t for t in sweep.tried}
         edge = "*" if sweep.at_the_edge else ""
@@ -223,7 +224,11 @@ def render_sweeps(sweeps: Sequence[Sweep]) -> list[Table | Text]:
                 sweep.chosen.display if sweep.chosen else "–",
             ]
         table.add_row(
-            Text(sweep.label), *map(Text, cells), str(sweep.trials), f"{sweep.epochs:,}", f"{sweep.train_seconds:,.0f}"
+            shown(sweep.label),
+            *map(shown, cells),
+            str(sweep.trials),
+            f"{sweep.epochs:,}",
+            f"{sweep.train_seconds:,.0f}",
         )
     shares, seeds = sorted({f"{s.held_out:g}" for s in sweeps}), sorted({s.seeds for s in sweeps})
     note = (
@@ -231,7 +236,7 @@ def render_sweeps(sweeps: Sequence[Sweep]) -> list[Table | Text]:
         f"seed{'' if seeds == [1] else 's'}; [chosen]. "
         f"{EDGE}."
     )
-    return [Text(""), table, Text(note, style="dim")]
+    return [shown(""), table, shown(note, style="dim")]
 
 
 def _tried(tried: Tried | None, edge: str) -> str:
@@ -248,12 +253,12 @@ def render_ranks(lines: Sequence[Mapping[str, Any]], value: str) -> Group:
         own.sort(key=lambda line: (line["best"] is None, line["best"] or 0, -(line["mean"] or 0.0)))
         table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
         for name in ("Rank", "Method", value, "from", "to", "Seeds"):
-            table.add_column(Text(name), justify="left" if name == "Method" else "right", no_wrap=True)
+            table.add_column(shown(name), justify="left" if name == "Method" else "right", no_wrap=True)
         for line in own:
             best, worst = line["best"], line["worst"]
             rank = "–" if best is None else str(best) if best == worst else f"{best}–{worst}"
             numbers = ("–" if line[k] is None else f"{line[k]:.5g}" for k in ("mean", "low", "high"))
-            table.add_row(rank, Text(line["method"]), *numbers, str(line["n"]))
-        parts += [Text(str(board), style="italic")] if board is not None else []
+            table.add_row(rank, shown(line["method"]), *numbers, str(line["n"]))
+        parts += [shown(str(board), style="italic")] if board is not None else []
         parts.append(table)
-    return Group(*parts, Text(RANKS, style="dim")) if parts else Group(Text("The table has no rows."))
+    return Group(*parts, shown(RANKS, style="dim")) if parts else Group(shown("The table has no rows."))
