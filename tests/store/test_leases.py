@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -274,6 +275,7 @@ def test_a_run_takes_over_what_a_killed_one_held(tmp_path: Path, data_dir: Path)
     first = _start(tmp_path, data_dir, "one")
     folder = tmp_path / "results" / "shared"
     _until(lambda: len(list(folder.glob("*.parquet"))) >= 1)
+    os.kill(first.pid, signal.SIGSTOP)  # it must not end before the next command has looked
     busy = bench("results", "compact", "--results", "results", cwd=tmp_path)
     assert busy.returncode == 2
     assert f"bench run (process {first.pid} on" in busy.stderr
