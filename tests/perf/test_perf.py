@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 PERF = Path(__file__).parents[2] / "perf"
-#: Not of speed; see `tests/perf/test_coverage.py`.
-STATISTICS = {"coverage.py"}
+#: Not of speed; see `tests/perf/test_coverage.py` and `test_coverage_studies.py`.
+STATISTICS = {"coverage.py", "coverage_studies.py"}
 BENCHES = sorted(p.name for p in PERF.glob("*.py"))
 NEEDS_BROWSER = {"site_scale.py"}
 #: Cases that are one time less another: at the smallest size the machine's own unrest is larger than they are, and they
