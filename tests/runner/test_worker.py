@@ -146,12 +146,13 @@ def test_nothing_that_a_trial_forks_outlives_it(  # type: ignore[no-untyped-def]
 ) -> None:
     """Neither a child nor the orphan of another session, which hold the trial's files open."""
     forks, tally = tmp_path / "forks", tmp_path / "tally"
+    here = set(psutil.Process().children(recursive=True))  # of other tests
     outcome, _ = try_(f"saboteur[how={how},forks={forks},tally={tally}]", limit=limit)
     assert (outcome.status, reason in outcome.reason) == (status, True), outcome
     found = [int(pid) for pid in forks.read_text().split()]
     assert len(found) >= 2
     assert [pid for pid in found if psutil.pid_exists(pid)] == []
-    left = [p for p in psutil.Process().children(recursive=True) if p.name() != "bench-server"]
+    left = [p for p in set(psutil.Process().children(recursive=True)) - here if p.name() != "bench-server"]
     assert not psutil.wait_procs(left, timeout=20)[1], "its guard ends once it has told how the trial ended"
 
 
