@@ -35,6 +35,7 @@ STAGES = (
     ("trust",),
     ("board",),
     ("pages.charts",),
+    ("pages.line_charts",),
     ("studies",),
     ("pages",),
     ("cli",),
@@ -116,7 +117,7 @@ WORDS = {"_column", "_high", "_low", "_shipped", "_type"}
 
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-LONGEST = 500
+LONGEST = 400
 
 
 def name_of(path: Path) -> str:

@@ -22,9 +22,9 @@ from normbench.pages import (
     tuning_page,
 )
 from normbench.pages.context import Context
-from normbench.pages.figures import chart_library, colours_script
 from normbench.pages.press import Press
 from normbench.pages.results import Results, load
+from normbench.pages.svg import chart_library, colours_script
 from normbench.pages.writer import SiteError, Writer, environment, replacing
 from normbench.paths import shipped
 from normbench.store.store import Store

@@ -11,8 +11,8 @@ from normbench.board import MIN_SEEDS, Board, Metric
 from normbench.board.types import Group
 from normbench.pages import figures
 from normbench.pages.context import Context, SetUp
-from normbench.pages.figures import Chart
 from normbench.pages.methods import key_of
+from normbench.pages.svg import Chart
 from normbench.pages.tables import BoardTable, board_table
 from normbench.spec.about import Role
 

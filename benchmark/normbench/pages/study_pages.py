@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from normbench.board import slugify
 from normbench.pages.context import Context
-from normbench.pages.figures import draw
 from normbench.pages.results import Results
+from normbench.pages.svg import draw
 from normbench.studies import Cell, Section, Study, Table, asked
 from normbench.studies.base import gather
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from normbench.pages.charts import GHOST, INK, PAPER, SOFT, Axis, _base, fit
+from normbench.pages.charts import GHOST, INK, PAPER, SOFT, Axis, base, fit
 
 #: Colours of series that belong to no family, with their shapes.
 SERIES = (
@@ -103,7 +103,7 @@ def heat(
 def beside(charts: Sequence[dict[str, Any]], columns: int = 3) -> dict[str, Any]:
     """Charts in rows of so many."""
     rows = [list(charts[i : i + columns]) for i in range(0, len(charts), columns)]
-    return _base(
+    return base(
         vconcat=[{"hconcat": row, "spacing": 26} for row in rows],
         spacing=26,
         resolve={"scale": {"x": "independent", "y": "independent"}},

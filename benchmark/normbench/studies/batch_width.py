@@ -14,17 +14,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar
 
-import numpy as np
-
 from normbench.board import Metric
-from normbench.pages.charts import Axis, Mark, fit, forest
-from normbench.studies._charts import Series, Tile, around, beside, curves, heat
+from normbench.studies._batch_width_figures import clean_accuracy, figures
 from normbench.studies._grid import NEAR, SLOPE, Grid, Readings, grids, norm_batch, read
 from normbench.studies._stats import Estimate, resample
 from normbench.studies.base import (
     Cell,
     Evidence,
-    Figure,
     Question,
     Record,
     Row,
@@ -90,10 +86,6 @@ def _shaped(records: Sequence[Record]) -> bool:
     return len({r.spec["batch_size"] for r in records}) >= 3 or len({b for r in records if (b := norm_batch(r))}) >= 3
 
 
-def _clean(record: Record) -> float | None:
-    return record.run.values.get("clean")
-
-
 def untestable(readings: Readings) -> str:
     """Why nothing can be said: `not tested: 2 seeds, 3 needed`; empty where it can."""
     if readings.resampled.why:
@@ -131,7 +123,7 @@ def equals(readings: Readings) -> Verdict:
 
 def _section(found: Evidence, heading: str, records: Sequence[Record], made: Sequence[Grid]) -> Section:
     robust = found.robust(records)
-    resampled = [resample(g.values(_clean)) for g in made]
+    resampled = [resample(g.values(clean_accuracy)) for g in made]
     clean = {sense: [read(g, r, sense) for g, r in zip(made, resampled, strict=True)] for sense in SENSES}
     decided = [(g, r, equals(r)) for g, r in zip(made, clean["first"], strict=True)]
     claims = [d for d in decided if not d[0].control] or decided
@@ -147,7 +139,7 @@ def _section(found: Evidence, heading: str, records: Sequence[Record], made: Seq
         _overall([v for *_, v in claims]),
         _answer(claims, controls),
         tuple(tables),
-        tuple(_figures(drawn, decided)),
+        tuple(figures(drawn, decided)),
         tuple(_notes(decided)),
     )
 
@@ -324,100 +316,6 @@ def _rates(made: Sequence[Grid]) -> Table | None:
         if rows
         else None
     )
-
-
-def _figures(
-    drawn: Sequence[tuple[Grid, Readings]], decided: Sequence[tuple[Grid, Readings, Verdict]]
-) -> Iterable[Figure]:
-    maps = [_heat(g, r) for g, r in drawn]
-    yield Figure(
-        "map",
-        "Clean accuracy by batch and width",
-        "Means over seeds in %. Outlined: batch nearest to the width. Grey: not run, or nothing left.",
-        beside(maps, 2),
-    )
-    panels = [p for g, _ in drawn if (p := _curves(g))]
-    if panels:
-        caption = (
-            "Mean over seeds against log2(batch / width), one line a width; bars from the smallest to the "
-            "largest seed. Dashed: batch = width."
-        )
-        yield Figure("ratio", "Clean accuracy against batch over width", caption, beside(panels, 2))
-    marks = [
-        Mark(
-            f"{g.label}: {what}",
-            g.records[0].family,
-            100 * e.value,
-            0.0,
-            100 * e.low if e.low is not None else None,
-            100 * e.high if e.high is not None else None,
-        )
-        for g, r, _ in decided
-        for what, e in (("neighbours", r.neighbours), ("matched", r.matched))
-        if e is not None
-    ]
-    if marks:
-        ends = [0.0, *(v for m in marks for v in (m.x, m.x_low, m.x_high) if v is not None)]
-        caption = "Both contrasts of every method with 95 % intervals over seeds; 0: the matching batch is not special."
-        yield Figure(
-            "forest",
-            "Matching batch less others",
-            caption,
-            forest(marks, fit(ends, "Clean accuracy (percentage points)")),
-            tuple(m.family for m in marks),
-        )
-
-
-def _heat(grid: Grid, readings: Readings) -> dict[str, object]:
-    matching = grid.matching("first")
-    names = [f"×{w:g} ({grid.width(w, 'first') or '?'})" for w in grid.widths]
-    tiles = []
-    for i, name in enumerate(names):
-        for j, batch in enumerate(grid.batches):
-            value = readings.resampled.means[i, j]
-            there = bool(np.isfinite(value))
-            lost = (grid.widths[i], batch) in grid.cells and not there
-            tiles.append(
-                Tile(
-                    str(batch),
-                    name,
-                    float(value) if there else None,
-                    f"{100 * value:.1f}" if there else "failed" if lost else "",
-                    matching.get(i) == j,
-                )
-            )
-    return heat(
-        grid.label,
-        tiles,
-        ("Batch of the norm" if grid.design == "norm" else "Batch", [str(b) for b in grid.batches]),
-        ("Width (channels)", names[::-1]),
-    )
-
-
-def _curves(grid: Grid) -> dict[str, object] | None:
-    values = 100 * grid.values(_clean)
-    series = []
-    for i, multiplier in enumerate(grid.widths):
-        channels = grid.width(multiplier, "first")
-        if channels is None:
-            continue
-        spread = [v[np.isfinite(v)] for v in values[i].T]
-        line = tuple(
-            (
-                math.log2(b / channels),
-                float(v.mean()),
-                *((float(v.min()), float(v.max())) if len(v) > 1 else (None, None)),
-            )
-            for b, v in zip(grid.batches, spread, strict=True)
-            if len(v)
-        )
-        if line:
-            series.append(Series(f"{channels} channels", line))
-    if not series:
-        return None
-    x = around(series, "log2(batch / width)", which=0)
-    y = around(series, "Clean accuracy (%)", which=1)
-    return curves(grid.label, series, Axis(x.title, x.low, x.high), y, mark=0.0)
 
 
 def _notes(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> Iterable[str]:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from normbench.board import Board, Metric, t_interval, wilson
-from normbench.pages.charts import Axis, Line, facets, fit
+from normbench.pages.charts import Axis, Line, fit
+from normbench.pages.line_charts import facets
 from normbench.studies._charts import Series, around, beside, curves
 from normbench.studies._paper import (
     CITED,
