@@ -125,3 +125,33 @@ def test_without_a_linf_attack_the_checks_bring_their_own(trained: Trained, some
     found = examine(model, some_images, right, results, seed=0, batch_size=256)
     assert all(c.passed for c in found)
     assert examine(model, some_images, torch.zeros_like(right), results, seed=0, batch_size=256)[0].check == "sample"
+
+
+@pytest.mark.parametrize("weak", [False, True])
+def test_an_attack_on_fast_gradients_is_held_against_exact_ones(
+    weak: bool, trained: Trained, some_images: Tensors
+) -> None:
+    """Where gradients in low precision fool nobody, the survivors fall to the network's own."""
+    model = trained("bn")
+    right = right_of(model, some_images)
+    method = registry.make("bim", {"eps": ["16/255"], "steps": 10})
+    search = _Blind(model) if weak else None
+    found = attack(model, method, some_images, right, seed=0, batch_size=256, search=search)  # type: ignore[arg-type]
+    checks = examine(model, some_images, right, found, seed=0, batch_size=256, searched=[method])
+    (check,) = [c for c in checks if c.check == "fast gradients against exact ones"]
+    assert check.passed is not weak, check.evidence
+    assert check.evidence.startswith(f"{method.setting} at 0.06275: ")
+
+
+class _Blind(nn.Module):
+    """A search whose logits are the network's own and whose gradients are all zero."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model(images).detach() + 0 * images.flatten(1).sum(1, keepdim=True)
+
+    def thinks_wrong(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return self.model(images).argmax(1) != labels

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from normbench.attacks import registry
-from normbench.attacks.base import Pool
+from normbench.attacks.base import Attack, Pool
 from normbench.lab.evaluate import SIZE_TOLERANCE, Counted, evaluating
 from normbench.lab.train import Tensors
 from normbench.spec.outcome import AttackResult, HealthCheck
@@ -65,9 +65,10 @@ def examine(
     *,
     seed: int,
     batch_size: int,
+    searched: Sequence[Attack] = (),
 ) -> tuple[HealthCheck, ...]:
     """All checks. `correct`: bool (N,), which images of `data` are classified correctly; `results`: the evaluation that
-    is to be trusted.
+    is to be trusted; `searched`: its attacks that climbed gradients of another model than the network in float32.
     """
     index = correct.nonzero().flatten()[:SAMPLE]
     if not len(index):
@@ -79,7 +80,7 @@ def examine(
         if found[0].passed:  # attacks on NaN mean nothing
             found += _gradients(model, sample)
             attacks = _Attacks(Counted(model).eval(), pool, sample, min(batch_size, len(index)))
-            found += _attacks(attacks, results)
+            found += [*_attacks(attacks, results), *_searches(attacks, results, searched)]
     return tuple(found)
 
 
@@ -144,12 +145,15 @@ class _Attacks:
     batch_size: int
 
     def survivors(self, name: str, size: float, among: torch.Tensor, **params: object) -> torch.Tensor:
+        """As `stand`, for an attack by its name."""
+        return self.stand(registry.make(name, {"eps": [size], **params}), size, among)
+
+    def stand(self, method: Attack, size: float, among: torch.Tensor) -> torch.Tensor:
         """Attack the images of `among`, bool (sample,), and return which of them are still classified correctly."""
         left, sample = among.clone(), self.sample
         places = among.nonzero().flatten()
         if not len(places):
             return left
-        method = registry.make(name, {"eps": [size], **params})
         for chosen, perturbed in method.examples(self.model, self.pool, sample.index[places], size, self.batch_size):
             where = torch.searchsorted(sample.index, chosen)
             left[where] = (self.model(perturbed).argmax(1) == sample.labels[where.to(sample.labels.device)]).cpu()
@@ -196,6 +200,18 @@ def _attacks(attacks: _Attacks, results: Sequence[AttackResult]) -> Iterator[Hea
     )
 
 
+def _searches(attacks: _Attacks, results: Sequence[AttackResult], searched: Sequence[Attack]) -> Iterator[HealthCheck]:
+    """Do survivors of an attack on faster gradients stand the same attack on the network's own, in float32?"""
+    for method in searched:
+        own = [r for r in results if r.attack == method.setting]
+        if (claim := _telling(own, attacks.sample.index)) is None:
+            continue
+        size, claimed = claim
+        left = attacks.stand(method, size, claimed)
+        text = f"{method.setting} at {size:.4g}: the evaluation's fast gradients, then the network's own in float32"
+        yield _beyond("fast gradients against exact ones", left, claimed, text)
+
+
 def _beyond(check: str, more: torch.Tensor, less: torch.Tensor, text: str, share: float = SLACK) -> HealthCheck:
     """Passed where not many fewer of the sample survive what leaves `more` than what leaves `less`."""
     first, second, slack = int(less.sum()), int(more.sum()), share * len(more)
@@ -207,14 +223,18 @@ def _beyond(check: str, more: torch.Tensor, less: torch.Tensor, text: str, share
 
 
 def _claim(results: Sequence[AttackResult], index: torch.Tensor) -> tuple[float, torch.Tensor] | None:
-    """The L-infinity size at which the share of survivors of all attacks is nearest to one half (the largest of several
-    such sizes), and the survivors there.
+    """`_telling` of all attacks in L-infinity together."""
+    return _telling([r for r in results if r.threat == "linf"], index)
+
+
+def _telling(results: Sequence[AttackResult], index: torch.Tensor) -> tuple[float, torch.Tensor] | None:
+    """The size at which the share of survivors of all `results` is nearest to one half (the largest of several such
+    sizes), and the survivors there: bool (sample,).
     """
     survivors: dict[float, torch.Tensor] = {}
     for result in results:
-        if result.threat == "linf":
-            correct = torch.from_numpy(unpack(result.outcomes, result.total))[index]
-            survivors[result.size] = survivors.get(result.size, torch.ones_like(correct)) & correct
+        correct = torch.from_numpy(unpack(result.outcomes, result.total))[index]
+        survivors[result.size] = survivors.get(result.size, torch.ones_like(correct)) & correct
     return min(survivors.items(), key=lambda item: (abs(float(item[1].double().mean()) - 0.5), -item[0]), default=None)
 
 

@@ -33,6 +33,7 @@ from normbench.spec import robustness
 from normbench.spec.outcome import LOG_BYTES, LOG_LINES, Outcome, Reading, Status
 from normbench.spec.text import bounded, said
 from normbench.spec.trial import Trial
+from normbench.tensors.seeding import seed_gpu
 
 #: Measures look at so many training images, the first ones. In the datasets that ship these are balanced over the
 #: classes.
@@ -215,6 +216,7 @@ def _network(
     model = model.to(device)
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)
+    seed_gpu(trial.seed, device)  # drop-out and noise draw from its stream, which nothing else may have moved
     return model, audit
 
 
@@ -313,7 +315,13 @@ def _test(
     found["robustness"] = robustness.curves(found["clean_outcomes"], attacked.results)
     if found["robustness"]:
         found["health"] = health.examine(
-            model, test, clean.correct, attacked.results, seed=trial.seed, batch_size=EVALUATION_BATCH
+            model,
+            test,
+            clean.correct,
+            attacked.results,
+            seed=trial.seed,
+            batch_size=EVALUATION_BATCH,
+            searched=[p for m in methods for p in m.parts() if isinstance(p, GradientAttack)] if search else (),
         )
 
 

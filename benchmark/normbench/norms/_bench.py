@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 
 from normbench.norms.base import ActivationNorm, Norm, NormModifier, Site, WeightNorm
 from normbench.norms.layers.base import Affine
+from normbench.tensors.seeding import seeded
 
 #: Stands for eps -> 0; torch's batch norm refuses 0.
 TINY_EPS = 1e-12
@@ -126,14 +126,6 @@ class Bench:
             return self.forward(module, raw, window).flatten(1).mT
         module.get_parameter(raw_name(module)).data.copy_(raw)
         return module.weight.detach().flatten(1)  # type: ignore[operator]
-
-
-@contextmanager
-def seeded(seed: int = 0) -> Iterator[None]:
-    """torch's global stream starts at `seed`, and goes on afterwards as if nothing had been."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 def raw_name(module: nn.Module) -> str:

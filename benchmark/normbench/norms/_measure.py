@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from normbench.norms._bench import CHANNELS, EXAMPLES, SIDE, Bench, apart, scales, seeded, sizes_of, tiny
+from normbench.norms._bench import CHANNELS, EXAMPLES, SIDE, Bench, apart, scales, sizes_of, tiny
 from normbench.norms.base import Norm
+from normbench.tensors.seeding import seeded
 
 #: An invariance holds where outputs differ by less than this share of the largest one (eps at TINY_EPS), and is exact
 #: below the other with the default eps.

@@ -13,6 +13,7 @@ from normbench.lab.network import ModelError, Request, construct
 from normbench.lab.network.swap import Audit, swap
 from normbench.norms import resolve
 from normbench.tensors.layers import WEIGHTED
+from normbench.tensors.seeding import seeded
 
 #: A weight counts as scale-invariant if its cosine with its gradient is below this. eps in the denominators leaves
 #: about 1e-5.
@@ -39,8 +40,7 @@ def audit(
     Raises `ModelError`, `SwapError`, `NormSiteError` or `PluginError`.
     """
     _, components = resolve(norm)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded():
         network = construct(
             Request(name=model_name, stem=stem, width=width, channels=channels, image_size=image_size, classes=classes)
         )
@@ -71,8 +71,7 @@ def weight_cosines(network: nn.Module, channels: int, image_size: int) -> dict[s
     """
     twin = copy.deepcopy(network).train()
     cosines: dict[str, list[float | None]] = {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded():
         _undo_zeros(twin)
         weights = _weights(twin)
         logits = twin(torch.randn(EXAMPLES, channels, image_size, image_size))
