@@ -33,12 +33,12 @@ sys.path.insert(0, str(ROOT))
 
 import torch
 from normbench import attacks, norms
+from normbench.lab import batches, evaluate
 from normbench.lab import data as datasets
-from normbench.lab import evaluate
 from normbench.lab.engine.steps import Kind
 from normbench.lab.network.build import build
 from normbench.lab.observer import Observer
-from normbench.lab.train import Record, Tensors, augment, batches, make_optimizer, train
+from normbench.lab.train import Record, Tensors, make_optimizer, train
 from normbench.measures import Probe
 from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
 from PIL import Image
@@ -125,9 +125,18 @@ def plain(model: nn.Module, trial: Trial, data: Tensors) -> float:
     seen, started = 0, time.perf_counter()
     for epoch in range(trial.train.epochs):
         generator = torch.Generator().manual_seed(epoch)
-        for chosen in batches(len(data.labels), trial.batch_size, drop_last=True, generator=generator):
-            index = chosen.to(data.labels.device)
-            images = craft(augment(data.images[index].float() / 255, trial.data.augment, generator), data.labels[index])
+        for batch in batches.epoch(
+            len(data.labels),
+            trial.batch_size,
+            drop_last=True,
+            augment=trial.data.augment,
+            side=data.images.shape[-1],
+            seeds=False,
+            generator=generator,
+            device=data.labels.device,
+        ):
+            index = batch.index
+            images = craft(batches.augmented(data.images[index].float() / 255, batch), data.labels[index])
             loss = criterion(model(images), data.labels[index])
             optimizer.zero_grad()
             loss.backward()

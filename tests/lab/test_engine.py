@@ -24,7 +24,7 @@ from normbench.lab.engine import steps as engines
 from normbench.lab.engine.steps import Engine, Kind, chosen
 from normbench.lab.network.swap import swap
 from normbench.lab.observer import Observer
-from normbench.lab.train import STEP_LOSS, Record, Tensors, augment, batches, learning_rate, make_optimizer
+from normbench.lab.train import STEP_LOSS, Record, Tensors, learning_rate, make_optimizer
 from normbench.lab.trial_run import Context, run
 from normbench.measures import Probe
 from normbench.runner import spawn
@@ -34,6 +34,7 @@ from normbench.spec.trial import Trial
 from torch import nn
 
 from tests.conftest import MakeTrial, stripes
+from tests.lab.naive import augment, batches
 from tests.lab.test_checkpoint import Lab, numbers
 
 STEPS = 50

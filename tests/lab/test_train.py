@@ -16,8 +16,6 @@ from normbench.lab.train import (
     Diverged,
     Record,
     Tensors,
-    augment,
-    batches,
     learning_rate,
     make_optimizer,
     parameter_groups,
@@ -45,31 +43,6 @@ def test_cosine_at_known_points() -> None:
     assert learning_rate(0, 100, spec) == 2.0
     assert learning_rate(50, 100, spec) == pytest.approx(1.0)
     assert learning_rate(25, 100, spec) == pytest.approx(1 + math.sqrt(0.5))
-
-
-@given(st.integers(1, 200), st.integers(1, 200), st.booleans())
-def test_an_epoch_visits_every_image_once(count: int, size: int, drop_last: bool) -> None:
-    chosen = list(batches(count, size, drop_last=drop_last, generator=torch.Generator().manual_seed(0)))
-    flat = torch.cat(chosen).tolist() if chosen else []
-    assert len(set(flat)) == len(flat) == (count // size * size if drop_last else count)
-    assert all(len(c) == size for c in chosen[:-1])
-
-
-def test_augmentation_only_moves_and_mirrors() -> None:
-    images = torch.rand(64, 3, 16, 16)
-    generator = torch.Generator().manual_seed(0)
-    assert torch.equal(augment(images, (), generator), images)
-    flipped = augment(images, ("flip",), generator)
-    same = (flipped == images).flatten(1).all(1)
-    mirrored = (flipped == images.flip(3)).flatten(1).all(1)
-    assert (same | mirrored).all()
-    assert 10 < int(mirrored.sum()) < 54
-    cropped = augment(images, ("crop",), generator)
-    padded = nn.functional.pad(images, (2, 2, 2, 2))
-    windows = (
-        padded.unfold(2, 16, 1).unfold(3, 16, 1).permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
-    )  # every position of every image
-    assert (windows == cropped[:, None]).flatten(2).all(2).any(1).all()
 
 
 def test_decay_leaves_out_biases_affine_parameters_and_gains() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -51,10 +53,9 @@ class Adversary:
         self.search = search
 
     def __call__(
-        self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
+        self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, seeds: Sequence[int]
     ) -> torch.Tensor:
-        """Perturb `images`, float (N, C, H, W) in [0, 1], without early exit. `generator` draws a seed an image."""
-        seeds = torch.randint(0, 2**62, (len(images),), generator=generator).tolist()
+        """Perturb `images`, float (N, C, H, W) in [0, 1], without early exit. `seeds`: of the draws for each image."""
         with unchanging(model):
             climbed = _Climbed(model, self.search).eval() if self.search else model
             return self.attack.perturb(

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
 from torch import nn
-from torch.nn import functional
 
+from normbench.lab import batches
 from normbench.lab.adversarial import Adversary
 from normbench.lab.engine.steps import Engine, Kind
 from normbench.lab.observer import Observer
@@ -129,37 +129,6 @@ def learning_rate(step: int, total: int, spec: TrainSpec) -> float:
     )
 
 
-def batches(count: int, size: int, *, drop_last: bool, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Index tensors of one shuffled epoch."""
-    order = torch.randperm(count, generator=generator)
-    for start in range(0, count, size):
-        if start + size <= count or not drop_last:
-            yield order[start : start + size]
-
-
-def augment(images: torch.Tensor, kinds: tuple[str, ...], generator: torch.Generator) -> torch.Tensor:
-    """Random crop (after zero padding by an eighth of the side) and horizontal flip, drawn for each image. images: (N,
-    C, H, W).
-    """
-    count, _, side, _ = images.shape
-    device = images.device
-    if "crop" in kinds:
-        pad = side // 8
-        shifts = torch.randint(0, 2 * pad + 1, (2, count), generator=generator).to(device)
-        padded = functional.pad(images, (pad,) * 4)
-        span = torch.arange(side, device=device)
-        rows, columns = (span + shifts[0, :, None])[:, None, :, None], (span + shifts[1, :, None])[:, None, None, :]
-        samples, channels = (
-            torch.arange(count, device=device)[:, None, None, None],
-            torch.arange(images.shape[1], device=device)[None, :, None, None],
-        )
-        images = padded[samples, channels, rows, columns]
-    if "flip" in kinds:
-        flipped = (torch.rand(count, generator=generator) < 0.5).to(device)
-        images = torch.where(flipped[:, None, None, None], images.flip(3), images)
-    return images
-
-
 @dataclass
 class _Epoch:
     """An epoch so far. The sums stay on the device, so that no step waits for them."""
@@ -239,12 +208,20 @@ def train(
         model.train()
         generator = torch.Generator().manual_seed(trial.seed * 1_000_003 + number)
         epoch = _Epoch(number, torch.zeros((), device=device), torch.zeros((), device=device))
-        for chosen in batches(count, trial.batch_size, drop_last=spec.drop_last, generator=generator):
-            index = chosen.to(device)
-            images = augment(data.images[index].float() / 255, trial.data.augment, generator)
-            labels = data.labels[index]
+        for batch in batches.epoch(
+            count,
+            trial.batch_size,
+            drop_last=spec.drop_last,
+            augment=trial.data.augment,
+            side=data.images.shape[-1],
+            seeds=adversary is not None,
+            generator=generator,
+            device=device,
+        ):
+            images = batches.augmented(data.images[batch.index].float() / 255, batch)
+            labels = data.labels[batch.index]
             if adversary:
-                images = adversary(model, images, labels, generator)
+                images = adversary(model, images, labels, batch.seeds)
             steps.rate(learning_rate(step, total, spec))
             if observer.follows(step, number, steps_an_epoch):
                 logits, loss = steps.gradients(images, labels)
