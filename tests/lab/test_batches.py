@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def _epoch(
-    count: int, size: int, *, drop_last: bool = False, augment: tuple[str, ...] = (), **other: bool
+    count: int, size: int, *, drop_last: bool = False, augment: tuple[str, ...] = (), seeds: bool = False
 ) -> list[Batch]:
     return list(
         epoch(
