@@ -76,6 +76,20 @@ def plan(
     return None
 
 
+def tell(store: Store, console: Console, plan: Plan, first: bool) -> None:
+    """What a run is about to do. first: not the plan that a tuned run goes on with, which tells what was chosen."""
+    from normbench.cli.terminal import render_choices
+    from normbench.runner.session import announce
+
+    if first:
+        console.print(announce(plan), highlight=False, soft_wrap=True)
+    if plan.tuning and not (first and plan.waiting):
+        console.print(render_choices(plan), highlight=False, soft_wrap=True)
+    if first:
+        say_foreseen(plan, console)
+        warn(store)
+
+
 def say_foreseen(plan: Plan, console: Console) -> None:
     """What trials will fail at, before they are trained."""
     for text in plan.foreseen:
@@ -133,13 +147,11 @@ def wanted(
     suite: str, results: str | None, only: list[str] | None
 ) -> tuple[Suite, list[Trial], list[TuningSearch], Store]:
     """A suite, and what is asked for of it: trials, or searches where it tunes."""
-    from normbench.suite import expand, load, searches
-    from normbench.suite.only import select, select_searches
+    from normbench.suite import load
+    from normbench.suite.only import chosen
 
     loaded, store = load(suite), open_store(results)
-    if loaded.tune is None:
-        return loaded, select(expand(loaded), only or []), [], store
-    return loaded, [], select_searches(searches(loaded), only or []), store
+    return loaded, *chosen(loaded, only or []), store
 
 
 def _plan(
