@@ -82,5 +82,5 @@ def test_a_long_name_of_the_temporary_folder_leaves_room_for_rays_sockets(
     long.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(long))
     with run_folder() as folder:
-        longest = folder / "session_2026-01-01_00-00-00_000000_1234567" / "sockets" / "raylet.1"
+        longest = folder / "ray" / "session_2026-01-01_00-00-00_000000_1234567" / "sockets" / "raylet.1"
         assert len(str(longest)) <= 103

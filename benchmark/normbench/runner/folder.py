@@ -20,6 +20,9 @@ from normbench.runner._linux import working_in
 
 #: The variable by which the processes of a run know its folder.
 RUN = "NORMBENCH_RUN"
+#: Ray's part of a run's folder. Each process of Ray opens the folder that Ray was given, and that of its session, to
+#: all users (mode 0777). So it must not be given the run's own, which keeps other users out of everything below.
+RAY = "ray"
 _PREFIX = "normbench-run-"
 #: The lock that a run holds as long as it lives. A process id would not do: another process may have it by now.
 _LOCK = "lock"
@@ -29,7 +32,7 @@ _SHORT = "/tmp"  # noqa: S108 (folders there are made by `mkdtemp`)
 #: folder's path.
 _SOCKET, _ADDED = (
     103,
-    len("/normbench-run-1234567-12345678/session_2026-01-01_00-00-00_000000_1234567/sockets/raylet.1"),
+    len("/normbench-run-1234567-12345678/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/raylet.1"),
 )
 #: Seconds that killed processes have to vanish.
 _GO = 10.0
