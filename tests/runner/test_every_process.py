@@ -96,11 +96,12 @@ def test_sigkill_of_every_kind_of_process_loses_nothing(place: Place, started: C
     assert verify(place.store) == (16, [])
 
 
+@pytest.mark.timeout(1200)
 def test_two_runs_at_once_with_different_code(place: Place, started: Callable[..., Running], tmp_path: Path) -> None:
-    """What both have in common is run once, by one of them. What differs each runs for itself, and the row of the one
-    that stored it last is whole; the other is told that it is of other code.
+    """What both have in common is run once, by one of them. What differs each runs for itself; the row of the
+    one that stored it last stays, and the other one's plan says that it is of other code.
     """
-    place.suite(norms="bn, gn", seeds=2, epochs=2)
+    place.suite(norms="bn, gn", seeds=1, epochs=2)
     other = tmp_path / "other"
     for folder in ("benchmark/normbench", "site/templates", "site/assets", "suites"):
         shutil.copytree(ROOT / folder, other / folder)
@@ -115,13 +116,13 @@ def test_two_runs_at_once_with_different_code(place: Place, started: Callable[..
     stored = Counter(
         found[1] for run in runs for line in run.lines if (found := re.match(r"\[\d+/\d+\] .*?\b(bn|gn)\b", line))
     )
-    assert stored == {"bn": 2, "gn": 4}, ["".join(run.lines) for run in runs]
-    assert verify(place.store) == (4, [])
-    assert [row["status"] for row in place.store.rows()] == ["ok"] * 4
+    assert stored == {"bn": 1, "gn": 2}, ["".join(run.lines) for run in runs]
+    assert verify(place.store) == (2, [])
+    assert [row["status"] for row in place.store.rows()] == ["ok"] * 2
     plans = [place.plan()]
     place.environment["PYTHONPATH"] = os.pathsep.join([str(other / "benchmark"), path])
     plans.append(place.plan())
     for plan in plans:
-        assert plan["cached"] + plan["stale"] == 4
+        assert plan["cached"] + plan["stale"] == 2
         assert plan["missing"] == 0
-    assert sum(plan["stale"] for plan in plans) == 2, "each of the two is fresh for one of them"
+    assert sum(plan["stale"] for plan in plans) == 1, "that of gn, for the one that stored it first"

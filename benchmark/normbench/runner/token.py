@@ -8,6 +8,7 @@ For a cluster the token is its user's to give (see `deploy/README.md`).
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 from normbench.errors import BenchError
 
@@ -31,13 +32,12 @@ def read_again(*, required: bool) -> None:
     """
     import ray
 
-    try:  # Ray offers no public call for this
-        from ray._raylet import AuthenticationMode, AuthenticationTokenLoader, Config, get_authentication_mode
-
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
-        closed = get_authentication_mode() == AuthenticationMode.TOKEN
-    except (ImportError, AttributeError):
+    inner: Any = ray._raylet  # Ray offers no public call for this
+    try:
+        inner.Config.initialize("")
+        inner.AuthenticationTokenLoader.instance().reset_cache()
+        closed = inner.get_authentication_mode() == inner.AuthenticationMode.TOKEN
+    except AttributeError:
         closed = False
     if required and not closed:
         raise TokenError(
