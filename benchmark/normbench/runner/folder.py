@@ -1,7 +1,8 @@
 """The folder of a run. It holds the temporary files of all its processes, and is removed when the run ends.
 
-A run that is killed leaves its folder behind, and some of Ray's processes. The next run on the machine ends these
-processes and removes the folder.
+A run that is killed leaves its folder behind, and some of Ray's processes. The server of its trials, which notices that
+(see `normbench.runner.server`), ends these processes and removes the folder; where that was killed too, the next run on
+the machine does.
 """
 
 from __future__ import annotations
@@ -84,6 +85,15 @@ def clear(folder: Path) -> None:
     """End the processes that still work in the folder of a run, and remove it."""
     end_those_in(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear_dead(folder: Path) -> None:
+    """Wait until the run that a folder belongs to has let go of it, and clear it."""
+    deadline = time.monotonic() + _GO
+    while not (dead := _is_dead(folder)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if dead:
+        clear(folder)
 
 
 def _is_dead(folder: Path) -> bool:
