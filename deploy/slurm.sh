@@ -21,10 +21,16 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token_file
 export RAY_USAGE_STATS_ENABLED=0 RAY_memory_monitor_refresh_ms=0
 
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-port=$((6400 + SLURM_JOB_ID % 1000))  # two jobs may share a node
+export HEAD_ADDRESS=$first:$((6400 + SLURM_JOB_ID % 1000))  # two jobs may share a node
 
-# Starts Ray on every node, runs bench on the first one, stops Ray everywhere when it ends.
-srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --kill-on-bad-exit=0 \
-    ray symmetric-run --address "$first:$port" --min-nodes "$SLURM_JOB_NUM_NODES" \
-    --num-cpus="${SLURM_CPUS_PER_TASK:-1}" --num-gpus="${SLURM_GPUS_PER_TASK:-0}" --include-dashboard=false --disable-usage-stats \
-    -- bench run "$@" --address "$first:$port"
+# Starts Ray on every node, runs bench on the first one, stops Ray everywhere when it ends. Ray opens its files to all
+# users of a machine (mode 0777), so on each node they lie in a folder that nobody else enters.
+# shellcheck disable=SC2016
+srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --kill-on-bad-exit=0 bash -c '
+    private=$(mktemp -d /tmp/normbench-XXXXXXXX)
+    trap "rm -rf $private" EXIT
+    RAY_TMPDIR=$private ray symmetric-run --address "$HEAD_ADDRESS" --min-nodes "$SLURM_JOB_NUM_NODES" \
+        --temp-dir "$private/ray" --include-dashboard=false --disable-usage-stats \
+        --num-cpus="${SLURM_CPUS_PER_TASK:-1}" --num-gpus="${SLURM_GPUS_PER_TASK:-0}" \
+        -- bench run "$@" --address "$HEAD_ADDRESS"
+' bash "$@"

@@ -95,17 +95,18 @@ def test_the_manifest_has_the_shape_of_a_ray_job(known: dict[str, set[str]]) -> 
 
 
 def test_the_slurm_script_runs_up_to_srun(tmp_path: Path) -> None:
-    """With `scontrol` and `srun` that only say what they were given."""
+    """With `scontrol` and `ray` that only say what they were given, and an `srun` that starts a command here."""
     script = DEPLOY / "slurm.sh"
     assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
     if shutil.which("shellcheck"):
         assert subprocess.run(["shellcheck", str(script)]).returncode == 0
     (tmp_path / "scontrol").write_text("#!/bin/sh\nprintf 'node-a\\nnode-b\\n'\n")
-    (tmp_path / "srun").write_text(
+    (tmp_path / "srun").write_text('#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\nexec "$@"\n')
+    (tmp_path / "ray").write_text(
         '#!/bin/sh\necho "$@"\necho "token $(wc -c < "$RAY_AUTH_TOKEN_PATH") $RAY_AUTH_MODE"\nstat -c %a '
-        '"$RAY_AUTH_TOKEN_PATH"\n'
+        '"$RAY_AUTH_TOKEN_PATH" "$RAY_TMPDIR"\n'
     )
-    for name in ("scontrol", "srun"):
+    for name in ("scontrol", "srun", "ray"):
         (tmp_path / name).chmod(0o755)
     slurm = {
         "SLURM_JOB_ID": "1234",
@@ -118,9 +119,11 @@ def test_the_slurm_script_runs_up_to_srun(tmp_path: Path) -> None:
         ["bash", str(script), "my.yaml", "--jobs", "3"], env=environment, capture_output=True, text=True
     )
     assert answer.returncode == 0, answer.stderr
-    assert "symmetric-run --address node-a:6634 --min-nodes 2 --num-cpus=8 --num-gpus=0" in answer.stdout
-    assert answer.stdout.splitlines()[0].endswith("-- bench run my.yaml --jobs 3 --address node-a:6634")
-    assert "token 64 token\n600" in answer.stdout
+    first = answer.stdout.splitlines()[0]
+    assert first.startswith("symmetric-run --address node-a:6634 --min-nodes 2 --temp-dir /tmp/normbench-")
+    assert first.endswith("--num-cpus=8 --num-gpus=0 -- bench run my.yaml --jobs 3 --address node-a:6634")
+    assert "token 64 token\n600\n700\n" in answer.stdout
+    assert not Path(first.partition("--temp-dir ")[2].split()[0]).parent.exists()
     assert not list(tmp_path.glob(".ray-token*"))
     for bad in ([], ["my.yaml"]):
         outside = {k: v for k, v in environment.items() if not k.startswith("SLURM_")}

@@ -109,6 +109,11 @@ PRIVATE = {
     "runner.halving": Private(
         frozenset({"_searches", "_jobs", "_receive", "_stopped"}), "an inner class and the object around it"
     ),
+    "runner.token": Private(
+        frozenset({"_raylet"}),
+        "Ray has no public way to read its settings anew, or to ask whether it goes by a token",
+        "tests/runner/test_start.py",
+    ),
     "suite._load": Private(frozenset({"_source"}), "where a suite was read, set by what has read it"),
 }
 #: Documented in spite of its underscore.

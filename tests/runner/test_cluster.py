@@ -91,6 +91,7 @@ class Nodes:
                 "--disable-usage-stats",
                 "--include-log-monitor=false",
                 "--object-store-memory=100000000",
+                f"--temp-dir={self.scratch / ip.rpartition('.')[2]}",  # a folder a node, as machines would have
                 "--block",
                 *options,
             ],

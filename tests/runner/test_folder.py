@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,32 @@ def test_what_works_in_the_folder_ends_with_the_run(other: subprocess.Popen[str]
     assert not _works_in(folder)
 
 
+#: The same with a server of trials.
+WITH_SERVER = """
+import sys
+from normbench.runner.folder import run_folder
+from normbench.runner import spawn
+with run_folder() as folder, spawn.running():
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.faults
+def test_the_server_of_a_killed_run_removes_its_folder() -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-c", WITH_SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    folder = _folder(run)
+    assert list(folder.glob("server-*/socket"))
+    run.kill()
+    run.communicate()
+    deadline = time.monotonic() + 120
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not folder.exists()
+
+
 def test_a_folder_is_its_users_alone_and_scratch_lies_in_it() -> None:
     with run_folder() as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
@@ -82,5 +109,5 @@ def test_a_long_name_of_the_temporary_folder_leaves_room_for_rays_sockets(
     long.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(long))
     with run_folder() as folder:
-        longest = folder / "session_2026-01-01_00-00-00_000000_1234567" / "sockets" / "raylet.1"
+        longest = folder / "ray" / "session_2026-01-01_00-00-00_000000_1234567" / "sockets" / "raylet.1"
         assert len(str(longest)) <= 103

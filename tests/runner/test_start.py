@@ -1,11 +1,14 @@
-"""Ray's own start is tried again where it was too slow, and nowhere else."""
+"""Ray's own start is tried again where it was too slow, and nowhere else; and Ray goes by the token of the run."""
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from normbench.runner import token
 from normbench.runner.cluster import START_TRIES, ClusterError, start_here
 
 SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
@@ -58,3 +61,48 @@ def test_ray_takes_what_it_does_not_document() -> None:
 
     with pytest.raises(RuntimeError, match=r"Unknown keyword argument\(s\): _unheard_of$"):
         ray.init("local", _node_ip_address="127.0.0.1", _temp_dir="/tmp/never", _unheard_of=True)
+
+
+@pytest.fixture
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    yield
+    monkeypatch.undo()
+    token.read_again(required=False)
+
+
+@pytest.mark.usefixtures("_as_before")
+def test_ray_goes_by_the_token_of_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the one at hand, though Ray keeps what it has read once."""
+    from ray._raylet import AuthenticationTokenLoader
+
+    variables = [token.new_token() for _ in range(2)]
+    assert variables[0]["RAY_AUTH_TOKEN"] != variables[1]["RAY_AUTH_TOKEN"]
+    for given in variables:
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        token.read_again(required=True)
+        headers = AuthenticationTokenLoader.instance().get_token_for_http_header()
+        assert headers == {"authorization": f"Bearer {given['RAY_AUTH_TOKEN']}"}
+
+
+@pytest.mark.usefixtures("_as_before")
+def test_a_ray_that_ignores_tokens_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not take the mode, and one that does not know of any: 2.51 has none of the names that are asked."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(token.TokenError, match=r"takes no token.*install ray>=2\.52"):
+        token.read_again(required=True)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.delattr("ray._raylet.get_authentication_mode")
+    with pytest.raises(token.TokenError, match="takes no token"):
+        token.read_again(required=True)
+
+
+def test_the_first_ray_with_tokens_is_asked_for() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    lists = [
+        project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"].values(),
+        *project["dependency-groups"].values(),
+    ]
+    asked = {line.partition("]")[2] for wanted in lists for line in wanted if line.startswith("ray[")}
+    assert asked == {f">={token.SINCE}"}

@@ -1,8 +1,9 @@
 """Ray: on this machine, closed to others, or on a cluster, whose nodes are checked before anything runs on them.
 
-On this machine, everything that Ray opens listens on loopback alone. On a cluster, connections carry a token
-(`RAY_AUTH_MODE=token`). Usage statistics are off. The code of this package and of every plug-in package travels to the
-nodes. Libraries do not: a node with other versions is refused, since versions decide numbers.
+On this machine, everything that Ray opens listens on loopback alone, and its files lie where no other user comes. Here
+and on a cluster, connections carry a token (see `normbench.runner.token`). Usage statistics are off. The code of this
+package and of every plug-in package travels to the nodes. Libraries do not: a node with other versions is refused,
+since versions decide numbers.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from normbench.paths import cache_dir
 from normbench.plan.identity import library_versions
 from normbench.plan.plan import Item
 from normbench.runner.alive import RayLostError
-from normbench.runner.folder import end_those_in, scratch
+from normbench.runner.folder import RAY, end_those_in, scratch
 from normbench.runner.retry import Need, fits
+from normbench.runner.token import new_token, read_again
 from normbench.spec.trial import DataSpec, Limits
 
 #: Set before Ray is imported, and on the nodes of a cluster. `RAY_memory_monitor_refresh_ms`: Ray's own monitor would
@@ -145,12 +147,14 @@ def connected(folder: Path, address: str | None, variables: Mapping[str, str], n
         try:
             with _own_sigterm():
                 if address:
+                    read_again(required=False)
                     stage(code)
                     environment = {"working_dir": str(code), "env_vars": {k: os.environ[k] for k in SETTINGS}}
                     ray.init(address, runtime_env=environment, **quiet)
                 else:
-                    private = {"_node_ip_address": "127.0.0.1", "_temp_dir": str(folder)}
-                    with _environment({**variables, **NOBODY_TO_ASK, FOLDER: str(Path.cwd())}):
+                    private = {"_node_ip_address": "127.0.0.1", "_temp_dir": str(folder / RAY)}
+                    with _environment({**variables, **NOBODY_TO_ASK, **new_token(), FOLDER: str(Path.cwd())}):
+                        read_again(required=True)
                         start_here(ray, quiet | private, code, note)
         except KeyboardInterrupt:
             ray.shutdown()

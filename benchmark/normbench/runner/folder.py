@@ -1,7 +1,8 @@
 """The folder of a run. It holds the temporary files of all its processes, and is removed when the run ends.
 
-A run that is killed leaves its folder behind, and some of Ray's processes. The next run on the machine ends these
-processes and removes the folder.
+A run that is killed leaves its folder behind, and some of Ray's processes. The server of its trials, which notices that
+(see `normbench.runner.server`), ends these processes and removes the folder; where that was killed too, the next run on
+the machine does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from normbench.runner._linux import working_in
 
 #: The variable by which the processes of a run know its folder.
 RUN = "NORMBENCH_RUN"
+#: Ray's part of a run's folder. Each process of Ray opens the folder that Ray was given, and that of its session, to
+#: all users (mode 0777). So it must not be given the run's own, which keeps other users out of everything below.
+RAY = "ray"
 _PREFIX = "normbench-run-"
 #: The lock that a run holds as long as it lives. A process id would not do: another process may have it by now.
 _LOCK = "lock"
@@ -29,7 +33,7 @@ _SHORT = "/tmp"  # noqa: S108 (folders there are made by `mkdtemp`)
 #: folder's path.
 _SOCKET, _ADDED = (
     103,
-    len("/normbench-run-1234567-12345678/session_2026-01-01_00-00-00_000000_1234567/sockets/raylet.1"),
+    len("/normbench-run-1234567-12345678/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/raylet.1"),
 )
 #: Seconds that killed processes have to vanish.
 _GO = 10.0
@@ -81,6 +85,15 @@ def clear(folder: Path) -> None:
     """End the processes that still work in the folder of a run, and remove it."""
     end_those_in(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear_dead(folder: Path) -> None:
+    """Wait until the run that a folder belongs to has let go of it, and clear it."""
+    deadline = time.monotonic() + _GO
+    while not (dead := _is_dead(folder)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if dead:
+        clear(folder)
 
 
 def _is_dead(folder: Path) -> bool:

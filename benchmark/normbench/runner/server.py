@@ -24,9 +24,11 @@ import socket
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any, NoReturn
 
 from normbench.runner import _linux
+from normbench.runner.folder import RUN, clear_dead
 from normbench.runner.spawn import END_IT, NUMBER, ready
 
 #: Seconds that a trial has to write its stack to its log, once its guard was told to end it.
@@ -36,7 +38,9 @@ _LOOK = 0.05
 
 
 def serve(listener_fd: int | None) -> NoReturn:
-    """Be a server: load everything, then fork a guard for each connection, until the owner is gone."""
+    """Be a server: load everything, then fork a guard for each connection, until the owner is gone. A run's own server
+    (`listener_fd`) then clears the run's folder, in case the run was killed.
+    """
     _linux.name_process("bench-server")
     _linux.adopt_orphans()
     control = socket.socket(fileno=os.dup(0))
@@ -60,7 +64,10 @@ def serve(listener_fd: int | None) -> NoReturn:
                 with contextlib.suppress(OSError):
                     _, received, _, _ = socket.recv_fds(control, 1, 1)
                 if not received:
-                    os._exit(0)  # its guards end what they watch
+                    os.close(held)  # its guards end what they watch
+                    if listener_fd is not None and RUN in os.environ:
+                        clear_dead(Path(os.environ[RUN]))
+                    os._exit(0)
                 connection = socket.socket(fileno=received[0])
             else:
                 connection, _ = source.accept()

@@ -26,7 +26,7 @@ from normbench.plan.identity import library_versions
 from normbench.plan.plan import Item
 from normbench.runner.alive import watched
 from normbench.runner.cluster import FOLDER, Cluster, Connection, disagreement, needed, prepare, slots, unpack
-from normbench.runner.folder import RUN, clear, run_folder, scratch
+from normbench.runner.folder import RAY, RUN, clear, run_folder, scratch
 from normbench.runner.halving import Halving
 from normbench.runner.retry import GOES_ON, LOST, Need, closed, next_need
 from normbench.runner.worker import Job, last_lines, supervise
@@ -286,7 +286,7 @@ def _last_written(text: str) -> str:
     text: Ray's message about the loss, which names the worker's process.
     """
     found = re.search(r"\bpid: (\d+)", text)
-    logs = Path(os.environ.get(RUN, os.devnull)) / "session_latest" / "logs"
+    logs = Path(os.environ.get(RUN, os.devnull)) / RAY / "session_latest" / "logs"
     for path in logs.glob(f"worker-*-{found[1]}.err") if found else ():
         with path.open("rb") as log:
             return "\n".join(line for line in last_lines(log).splitlines() if not line.startswith(_RAYS_OWN)).strip()
