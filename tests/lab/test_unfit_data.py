@@ -49,7 +49,7 @@ UNFIT_LABELS = {
     "huge": ([0, 2**62] * 6, pa.int64(), "would need 4,611,686,018,427,387,905 classes, and 2 occur"),
     "negative": ([-1, 0, 1] * 4, pa.int64(), "have the label -1; labels are numbered from 0"),
     "one class": ([0] * 12, pa.int64(), "has one class, '0': there is nothing to classify"),
-    "text": (list("ab") * 6, pa.string(), r"no column holds labels: .*label \(string\); encode them"),
+    "captions": (list("abcdefghijkl"), pa.string(), "column label holds 12 different texts for 12 images: captions"),
     "fractions": ([0.0, 1.0] * 6, pa.float64(), "no column holds labels"),
 }
 

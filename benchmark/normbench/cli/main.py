@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from normbench.cli import planned
+from normbench.cli.data import app as data_app
 from normbench.cli.methods import VERBS, Json, print_json
 from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, say_foreseen, wanted, warn
 from normbench.cli.ranks import rank
@@ -213,6 +214,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 for verb in (*VERBS, rank):
     app.command()(verb)
 app.add_typer(results_app, name="results")
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ Nothing here imports torch, so that planning can ask for a dataset's fingerprint
 from normbench.lab.data._cache import arrays, decoded, made_once, write
 from normbench.lab.data._decode import Dataset, NotDecodedError, Split, load, moments
 from normbench.lab.data._fingerprint import Survey, fingerprint, stored, survey
-from normbench.lab.data._folder import folders
 from normbench.lab.data._hub import HUB
 from normbench.lab.data._labels import classes_of
+from normbench.lab.data._layouts import folders
 from normbench.lab.data._locate import SHIPPED, locate
 from normbench.lab.data._source import DataError, Source
 

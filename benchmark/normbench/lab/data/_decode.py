@@ -6,8 +6,6 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from normbench.lab.data._cache import Arrays, DamagedError, arrays, decoded, mad
 from normbench.lab.data._fingerprint import class_names, fingerprint, stored
 from normbench.lab.data._labels import Labels, classes_of
 from normbench.lab.data._pixels import ImageError, pixels
-from normbench.lab.data._source import DataError, Source
+from normbench.lab.data._source import DataError, Shard, Source
 from normbench.spec.trial import DataSpec
 
 
@@ -140,10 +138,10 @@ def _decode(source: Source, image_size: int | None) -> tuple[Arrays, list[str]]:
     """Arrays by name, and the names of the classes."""
     found: dict[str, npt.NDArray[Any]] = {}
     seen = {}
-    for part, files in (("train", source.train), ("test", source.test)):
-        if not files:
+    for part, shards in (("train", source.train), ("test", source.test)):
+        if not shards:
             continue
-        images, labels = _decode_split(source, files, image_size)
+        images, labels = _decode_split(source, shards, image_size)
         found |= {f"{part}_images": images, f"{part}_labels": labels}
         seen[part] = Labels()
         seen[part].add(labels)
@@ -154,25 +152,28 @@ def _decode(source: Source, image_size: int | None) -> tuple[Arrays, list[str]]:
 
 
 def _decode_split(
-    source: Source, files: tuple[Path, ...], image_size: int | None
+    source: Source, shards: tuple[Shard, ...], image_size: int | None
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Images uint8 (N, H, W, C), labels int64 (N,). Grey images become RGB where others of the split are RGB."""
     images: list[npt.NDArray[np.uint8]] = []
     labels = []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for path in files:
-            rows = count()
-            for blobs, found in stored(source, (path,)):
-                for array in pool.map(partial(_image, source.name, path, image_size), blobs.to_pylist(), rows):
+        for shard in shards:
+            row = 0
+            for blobs, found in stored(source, (shard,)):
+                decode = partial(decoded_image, source.name, shard, image_size)
+                for array in pool.map(decode, blobs.to_pylist(), range(row, row + len(blobs))):
                     images.append(array)
                     if array.shape[0] != array.shape[1] or array.shape[:2] != images[0].shape[:2]:
                         raise DataError(
                             f"dataset {source.name!r}: images have the shapes {_shape(images[0].shape)} and "
-                            f"{_shape(array.shape)} ({path}); set data.image_size to bring them to one square size"
+                            f"{_shape(array.shape)} ({shard.place(row)}); set data.image_size to bring them to one "
+                            "square size"
                         )
+                    row += 1
                 labels.append(found)
     if not images:
-        raise DataError(f"dataset {source.name!r}: {', '.join(map(str, files))} holds no images")
+        raise DataError(f"dataset {source.name!r}: {', '.join(str(shard.path) for shard in shards)} holds no images")
     channels = max(array.shape[2] for array in images)
     whole = np.empty((len(images), *images[0].shape[:2], channels), np.uint8)
     for row, array in enumerate(images):
@@ -180,18 +181,20 @@ def _decode_split(
     return whole, np.concatenate(labels)
 
 
-def _image(dataset: str, path: Path, side: int | None, blob: bytes, row: int) -> npt.NDArray[np.uint8]:
+def decoded_image(dataset: str, shard: Shard, side: int | None, blob: bytes, row: int) -> npt.NDArray[np.uint8]:
+    """Pixels uint8 (H, W, C) of one stored image. Raises `DataError`, which says where it lies."""
     try:
         return pixels(blob, side)
     except ImageError as error:
-        raise DataError(
-            f"dataset {dataset!r}: {path}, row {row} (the first is 0): an image cannot be decoded: {error}"
-        ) from error
+        raise DataError(f"dataset {dataset!r}: {shard.place(row)}: an image cannot be decoded: {error}") from error
 
 
 def unlike(dataset: str, train: tuple[int, ...], test: tuple[int, ...]) -> str:
     """What is said of a dataset whose training and test images differ in shape, (H, W, C)."""
-    advice = " (data.image_size brings them to one size)" if train[:2] != test[:2] else ""
+    if train[:2] != test[:2]:
+        advice = " (data.image_size brings them to one size)"
+    else:
+        advice = ": store all of them as grey, or all as RGB"
     said = f"training images are {_shape(train)}, test images {_shape(test)}"
     return f"dataset {dataset!r}: {said}; both must be alike{advice}"
 

@@ -1,22 +1,20 @@
-"""What a dataset holds: read from its Parquet files, and hashed."""
+"""What a dataset holds: read from its files, and hashed."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from normbench.lab.data import _arrow
+from normbench.lab.data._arrow import integers
 from normbench.lab.data._labels import Labels
-from normbench.lab.data._source import DataError, Source
+from normbench.lab.data._source import DataError, Shard, Source
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,10 @@ def survey(source: Source) -> Survey:
     the network's head.
     """
     total, found = hashlib.sha256(), []
-    for files in filter(None, (source.train, source.test)):
+    for shards in filter(None, (source.train, source.test)):
         parts = [hashlib.sha256() for _ in range(3)]  # one a column, so that the size of the batches has no influence
         seen = Labels()
-        for images, labels in stored(source, files):
+        for images, labels in stored(source, shards):
             parts[0].update(integers(pc.binary_length(images)).tobytes())
             wide = np.int64 if pa.types.is_large_binary(images.type) else np.int32
             offsets = np.frombuffer(images.buffers()[1], wide)[images.offset : images.offset + len(images) + 1]
@@ -64,94 +62,50 @@ def survey(source: Source) -> Survey:
     return Survey(total.hexdigest(), found[0], found[1] if found[1:] else None, tuple(names))
 
 
-def stored(source: Source, files: tuple[Path, ...]) -> Iterator[tuple[pa.Array, npt.NDArray[np.int64]]]:
-    """Encoded images and labels of these files, a batch at a time, in order. Raises `DataError`."""
-    for path in files:
+def stored(source: Source, shards: tuple[Shard, ...]) -> Iterator[tuple[pa.Array, npt.NDArray[np.int64]]]:
+    """Encoded images and the numbers of their classes, a batch at a time, in order. Raises `DataError`."""
+    for shard in shards:
+        for images, labels in shard.batches():
+            yield images, _numbered(source, shard, labels)
+
+
+def _numbered(source: Source, shard: Shard, labels: pa.Array) -> npt.NDArray[np.int64]:
+    """Numbers as they are; of texts, the places among the sorted texts of the training images."""
+    if pa.types.is_integer(labels.type) is bool(source.texts):
+        raise DataError(f"dataset {source.name!r}: labels are numbers in some files and texts in others ({shard.path})")
+    if not source.texts:
         try:
-            file = pq.ParquetFile(path)
-            image, label = _columns(source, file.schema_arrow, path)
-            for batch in file.iter_batches(batch_size=4096, columns=[image, label]):
-                column = batch.column(image)
-                blobs = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
-                if blobs.null_count or batch.column(label).null_count:
-                    raise DataError(f"{path}: images and labels must not be null")
-                yield blobs, integers(batch.column(label))
-        except (pa.ArrowException, OSError, UnicodeError) as error:
-            raise DataError(f"cannot read {path} as Parquet: {' '.join(str(error).split())[:200]}") from error
-
-
-def integers(array: pa.Array) -> npt.NDArray[np.int64]:
-    """The values of an array without nulls. Unlike `to_numpy`, this does not import pandas, which takes a second."""
-    wide = array.cast(pa.int64())
-    return (
-        np.frombuffer(wide.buffers()[1], np.int64)[wide.offset : wide.offset + len(wide)]
-        if len(wide)
-        else np.empty(0, np.int64)
-    )
-
-
-def _columns(source: Source, schema: pa.Schema, path: Path) -> tuple[str, str]:
-    def image_like(kind: pa.DataType) -> bool:
-        if pa.types.is_struct(kind):
-            return any(kind.field(i).name == "bytes" and _binary(kind.field(i).type) for i in range(kind.num_fields))
-        return _binary(kind)
-
-    found: list[str] = []
-    for role, chosen, fits, expected in (
-        ("image", source.image, image_like, "encoded images (binary, or a struct with binary `bytes`)"),
-        ("label", source.label, pa.types.is_integer, "integers from 0 on, one a class"),
-    ):
-        candidates = [f.name for f in schema if fits(f.type)]
-        if chosen is None and len(candidates) == 1:
-            chosen = candidates[0]
-        if chosen is None or candidates.count(chosen) != 1:  # a name may be there twice
-            raise DataError(f"{path}: {_no_column(role, chosen, candidates, schema, expected)}")
-        found.append(chosen)
-    return found[0], found[1]
-
-
-def _binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _no_column(role: str, chosen: str | None, candidates: list[str], schema: pa.Schema, expected: str) -> str:
-    """Why no column can be taken, and what to do about it."""
-    held = ", ".join(f"{f.name} ({f.type if f.type.num_fields == 0 else 'nested'})" for f in schema)[:300]
-    if not candidates:
-        advice = "; encode them, as `class_encode_column` of Hugging Face datasets does" if role == "label" else ""
-        return f"no column holds {role}s: expected {expected}, found {held or 'no columns'}{advice}"
-    if chosen in schema.names and chosen not in candidates:
-        return f"{role} column {chosen}: expected {expected}, found {held}; columns that could be it are " + ", ".join(
-            candidates
+            return integers(labels)
+        except pa.ArrowException as error:
+            raise DataError(f"{shard.path}: a label does not fit into 64 bits with a sign") from error
+    numbers = pc.index_in(labels, value_set=_arrow.texts(source.texts))
+    if numbers.null_count:
+        unknown = sorted(set(labels.filter(pc.is_null(numbers)).to_pylist()))
+        raise DataError(
+            f"dataset {source.name!r}: test images have labels that no training image has: "
+            f"{few(unknown)}; train and test must have the same classes"
         )
-    return (
-        f"{role} column {chosen or 'not named'}: columns that could be it are {', '.join(candidates)} "
-        f"(of {', '.join(schema.names)}); set data.{role}_column"
-    )
+    return integers(numbers)
 
 
 def class_names(source: Source) -> list[str]:
-    """Names from the schemas' `huggingface` metadata; none where they have none. Raises `DataError` where two files
-    name other classes: a label would mean one thing in training and another in the test.
+    """Names that the files give to the numbers of classes, or that stand in place of numbers; none where there are
+    none. Raises `DataError` where two files name other classes: a label would mean one thing in training and another in
+    the test.
     """
+    if source.texts:
+        return source.texts
     first: list[str] = []
-    for path in (*source.train, *source.test):
-        names = _names_in(path, source.label)
+    for shard in (*source.train, *source.test):
+        names = shard.names()
         if first and names and names != first:
-            raise DataError(f"{path} names the classes {_few(names)}, {source.train[0]} names them {_few(first)}")
+            raise DataError(
+                f"{shard.path} names the classes {few(names)}, {source.train[0].path} names them {few(first)}"
+            )
         first = first or names
     return first
 
 
-def _names_in(path: Path, label: str | None) -> list[str]:
-    metadata: dict[bytes, bytes] = pq.read_schema(path).metadata or {}
-    try:
-        features: dict[str, Any] = json.loads(metadata[b"huggingface"])["info"]["features"]
-        label = label or next(k for k, v in features.items() if v.get("_type") == "ClassLabel")
-        return [str(name) for name in features[label]["names"]]
-    except (KeyError, ValueError, StopIteration, AttributeError, TypeError, RecursionError):
-        return []
-
-
-def _few(names: list[str]) -> str:
+def few(names: list[str]) -> str:
+    """`a, b, c, d, ... (9)`."""
     return f"{', '.join(names[:4])[:80]}{', ...' if len(names) > 4 else ''} ({len(names)})"

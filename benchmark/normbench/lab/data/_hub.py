@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from normbench.lab.data._layouts import columns
 from normbench.lab.data._parts import parts
 from normbench.lab.data._source import PLAIN, DataError, Hub, Source
 from normbench.spec.trial import DataSpec
@@ -60,9 +61,8 @@ def from_hub(name: str, hub: Hub, spec: DataSpec, splits: Sequence[str], *, down
             if download or len({path.parent for path in found}) > 1:
                 raise
             return None  # a download that was broken off left some parts
-    return Source(
-        name, files[0], files[1] if files[1:] else (), spec.image_column or hub.image, spec.label_column or hub.label
-    )
+    shards = [columns(paths, spec, hub) for paths in files]
+    return Source(name, shards[0], shards[1] if shards[1:] else ())
 
 
 def _unreachable(name: str, hub: Hub, error: Exception) -> DataError:

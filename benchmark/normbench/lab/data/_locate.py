@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from normbench.lab.data._folder import folders, from_folder
 from normbench.lab.data._hub import HUB, from_hub
+from normbench.lab.data._layouts import folders, from_class_folders, from_path
 from normbench.lab.data._source import PLAIN, DataError, Hub, Source
 from normbench.paths import shipped
 from normbench.spec.trial import DataSpec
@@ -21,6 +23,11 @@ def locate(spec: DataSpec, data_dir: Path | None, *, download: bool, test: bool 
     test: whether the test split is wanted. If not, nobody looks for it, and it is no part of the fingerprint. Returns
     None when only a download could bring it and `download` is off. Raises `DataError` when it cannot be found.
     """
+    with _looked_at(spec.dataset):
+        return _locate(spec, data_dir, download=download, test=test)
+
+
+def _locate(spec: DataSpec, data_dir: Path | None, *, download: bool, test: bool) -> Source | None:
     name = spec.dataset
     for what, text in (("train_split", spec.train_split), ("test_split", spec.test_split)):
         if not PLAIN.fullmatch(text):
@@ -29,12 +36,10 @@ def locate(spec: DataSpec, data_dir: Path | None, *, download: bool, test: bool 
     if name.startswith("hub:"):
         repo, _, folder = name.removeprefix("hub:").partition(":")
         return from_hub(name, Hub(repo, folder or None), spec, splits, download=download)
-    if "/" in name or "\\" in name:  # a path that the suite's author chose
-        return from_folder(Path(name).expanduser(), spec, Hub(""), splits)
-    if data_dir is not None and PLAIN.fullmatch(name) and (data_dir / name).is_dir():
-        return from_folder(data_dir / name, spec, HUB.get(name, Hub("")), splits)
+    if path := _path(name, data_dir):
+        return from_path(path, spec, HUB.get(name, Hub("")), splits)
     if name in SHIPPED:
-        return from_folder(shipped("suites", "data", name), spec, Hub(""), splits)
+        return from_path(shipped("suites", "data", name), spec, Hub(""), splits)
     if name in HUB:
         return from_hub(name, HUB[name], spec, splits, download=download)
     known = sorted({*HUB, *SHIPPED, *(folders(data_dir) if data_dir else ())})
@@ -43,5 +48,45 @@ def locate(spec: DataSpec, data_dir: Path | None, *, download: bool, test: bool 
     where = f"no folder {name!r} in {data_dir}" if data_dir else "no data folder is set (--data or BENCH_DATA)"
     raise DataError(
         f"there is no dataset {name!r}: {where}; {hint}. Others: hub:owner/name, or a path to a folder with "
-        "train.parquet and test.parquet"
+        f"train.parquet and test.parquet{_beside(name)}"
     )
+
+
+def training(spec: DataSpec, data_dir: Path | None) -> Source:
+    """The training images of a dataset without a test part, or a folder of class folders as it is. Raises `DataError`,
+    also for a dataset with a test part.
+    """
+    with _looked_at(spec.dataset):
+        path = _path(spec.dataset, data_dir)
+        if path is None:
+            raise DataError(f"dataset {spec.dataset!r}: only of what lies at a path can a part be set aside")
+        if flat := from_class_folders(path, spec):
+            return flat
+        source = from_path(path, spec, Hub(""), (spec.train_split,))
+        try:
+            from_path(path, spec, Hub(""), (spec.train_split, spec.test_split))
+        except DataError:
+            return source
+    raise DataError(f"dataset {spec.dataset!r} has a test part already: {path}")
+
+
+@contextmanager
+def _looked_at(name: str) -> Iterator[None]:
+    """A place that cannot be looked at is one message."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"dataset {name!r}: cannot look at {error.filename}: {error.strerror}") from error
+
+
+def _path(name: str, data_dir: Path | None) -> Path | None:
+    """Where a dataset lies on this machine, if its name says so."""
+    if "/" in name or "\\" in name:  # a path that the suite's author chose
+        return Path(name).expanduser()
+    if data_dir is not None and PLAIN.fullmatch(name) and (data_dir / name).exists():
+        return data_dir / name
+    return None
+
+
+def _beside(name: str) -> str:
+    return f"; what lies in the working directory is ./{name}" if PLAIN.fullmatch(name) and Path(name).exists() else ""

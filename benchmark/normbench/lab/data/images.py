@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pyarrow.parquet as pq
-
-from normbench.lab.data import Source, stored
 from normbench.lab.data._pixels import ImageError, opened
+from normbench.lab.data._source import Shard, Source
 from normbench.spec.about import Images
 
 
@@ -15,12 +11,10 @@ def images(source: Source) -> Images | None:
     """Counts of both splits, and the side of the first training image (where a trial does not resize them, all have
     one); None where a split is empty. Raises `DataError`.
     """
-    train, test = (
-        sum(pq.ParquetFile(path).metadata.num_rows for path in files) for files in (source.train, source.test)
-    )
+    train, test = (sum(shard.rows() for shard in shards) for shards in (source.train, source.test))
     if not train or not test:
         return None
-    width, height = _size(source, source.train) or (0, 1)
+    width, height = _size(source.train) or (0, 1)
     return Images(train=train, test=test, side=width if width == height else None)
 
 
@@ -28,7 +22,7 @@ def unlike(source: Source) -> str:
     """What is wrong where the first training and the first test image differ in size; empty where nothing is. Raises
     `DataError`.
     """
-    train, test = (_size(source, files) if files else None for files in (source.train, source.test))
+    train, test = (_size(shards) for shards in (source.train, source.test))
     if not train or not test or train == test:
         return ""
     (width, height), (other, tall) = train, test
@@ -38,11 +32,11 @@ def unlike(source: Source) -> str:
     )
 
 
-def _size(source: Source, files: tuple[Path, ...]) -> tuple[int, int] | None:
+def _size(shards: tuple[Shard, ...]) -> tuple[int, int] | None:
     """Width and height of the first image; None where there is none, or where decoding will say what is wrong with
     it.
     """
-    blobs, _ = next(stored(source, files), (None, None))
+    blobs = next((images for shard in shards for images, _ in shard.batches()), None)
     if not blobs:
         return None
     try:
