@@ -56,8 +56,9 @@ class ClassFolders(Shard):
     def notes(self) -> list[str]:
         if not self._others:
             return []
-        kinds = ", ".join(f"{n:,} {suffix or 'without an ending'}" for suffix, n in self._others.most_common(4))
-        return [f"{self.path}: {self._others.total():,} files are no images by their names and are left out: {kinds}"]
+        kinds = sorted(self._others.items(), key=lambda kind: (-kind[1], kind[0]))[:4]
+        told = ", ".join(f"{n:,} {ending or 'without an ending'}" for ending, n in kinds)
+        return [f"{self.path}: {self._others.total():,} files are no images by their names and are left out: {told}"]
 
     def batches(self) -> Iterator[tuple[pa.Array, pa.Array]]:
         images: list[bytes] = []
