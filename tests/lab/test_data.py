@@ -264,6 +264,19 @@ def test_without_network_the_error_names_the_ways_out(tmp_path: Path) -> None:
         assert part in message
 
 
+def test_without_network_a_folder_of_torchvision_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cifar-10-batches-py").mkdir()
+
+    def offline(*_: object, **__: object) -> None:
+        raise DataError("not reached")
+
+    monkeypatch.setattr("normbench.lab.data._locate.from_hub", offline)
+    with pytest.raises(DataError, match=r"not reached\. The same images.*`dataset: cifar-10-batches-py` reads them"):
+        data.locate(DataSpec(dataset="cifar10"), tmp_path, download=True)
+    with pytest.raises(DataError, match="not reached$"):
+        data.locate(DataSpec(dataset="cifar100"), tmp_path, download=True)
+
+
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "int64"])
 def test_labels_of_any_width_and_slice_come_as_they_are(kind: str) -> None:
     labels = pa.array([3, 1, 4, 1, 5], kind)

@@ -144,6 +144,22 @@ def test_any_first_part_of_class_folders_holds_the_classes_in_their_shares(
     assert sorted(order) == sorted(f"class {i}" for i, count in enumerate(counts) for _ in range(count))
 
 
+def test_torchvision_reads_the_same(tmp_path: Path) -> None:
+    """Its own readers; that of CIFAR takes the files of 2009 alone."""
+    from torchvision.datasets import MNIST, ImageFolder
+
+    folder = class_folders(tmp_path / "pets", *splits(3), NAMES)
+    theirs, ours = ImageFolder(folder / "train"), load(folder)
+    assert tuple(theirs.classes) == ours.classes
+    pairs = {(image.tobytes(), label) for image, label in theirs}
+    own = zip(ours.train.images, ours.train.labels, strict=True)
+    assert pairs == {(image.tobytes(), int(label)) for image, label in own}
+    folder = LAYOUTS["idx"][0](tmp_path / "MNIST", *splits(1), NAMES)
+    mnist, ours = MNIST(tmp_path), load(folder)
+    assert np.array_equal(mnist.data.numpy(), ours.train.images[..., 0])
+    assert np.array_equal(mnist.targets.numpy(), ours.train.labels)
+
+
 # --- class folders
 
 

@@ -13,8 +13,8 @@ from normbench.spec.trial import DataSpec
 
 #: Short names, read at the hub in 2026.
 HUB = {
-    "cifar10": Hub("uoft-cs/cifar10", "plain_text", "img", "label"),
-    "cifar100": Hub("uoft-cs/cifar100", "cifar100", "img", "fine_label"),
+    "cifar10": Hub("uoft-cs/cifar10", "plain_text", "img", "label", "cifar-10-batches-py"),
+    "cifar100": Hub("uoft-cs/cifar100", "cifar100", "img", "fine_label", "cifar-100-python"),
     "svhn": Hub("ufldl-stanford/svhn", "cropped_digits", "image", "label"),
 }
 

@@ -41,7 +41,10 @@ def _locate(spec: DataSpec, data_dir: Path | None, *, download: bool, test: bool
     if name in SHIPPED:
         return from_path(shipped("suites", "data", name), spec, Hub(""), splits)
     if name in HUB:
-        return from_hub(name, HUB[name], spec, splits, download=download)
+        try:
+            return from_hub(name, HUB[name], spec, splits, download=download)
+        except DataError as error:
+            raise DataError(f"{error}{_unpacked(HUB[name], data_dir)}") from error
     known = sorted({*HUB, *SHIPPED, *(folders(data_dir) if data_dir else ())})
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
@@ -86,6 +89,15 @@ def _path(name: str, data_dir: Path | None) -> Path | None:
     if data_dir is not None and PLAIN.fullmatch(name) and (data_dir / name).exists():
         return data_dir / name
     return None
+
+
+def _unpacked(hub: Hub, data_dir: Path | None) -> str:
+    """They are not taken unasked: their order is another one, and so would be the results under one name."""
+    if data_dir is None or hub.unpacked is None or not (data_dir / hub.unpacked).is_dir():
+        return ""
+    return (
+        f". The same images, in another order, lie in {data_dir / hub.unpacked}: `dataset: {hub.unpacked}` reads them"
+    )
 
 
 def _beside(name: str) -> str:

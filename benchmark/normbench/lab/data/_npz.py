@@ -73,9 +73,8 @@ class Npz(ArrayShard):
                     yield file, shape, kind
         except DataError:
             raise
-        except Exception as error:  # the readers of archives raise whatever their parsing meets, as those of images
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise DataError(f"cannot read {self.path} as an archive of arrays: {said}") from error
+        except Exception as error:
+            raise _broken(self.path, error) from error
 
 
 def splits(path: Path) -> list[str]:
@@ -83,8 +82,8 @@ def splits(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return sorted(m.removesuffix("_images.npy") for m in archive.namelist() if m.endswith("_images.npy"))
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-        raise DataError(f"cannot read {path} as an archive of arrays: {' '.join(str(error).split())[:200]}") from error
+    except Exception as error:
+        raise _broken(path, error) from error
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
@@ -106,3 +105,9 @@ def _advice(kind: np.dtype[np.generic]) -> str:
 def _held(archive: zipfile.ZipFile) -> str:
     names = [m.filename.removesuffix(".npy") for m in archive.infolist()]
     return f"{', '.join(names[:8])[:200]}{', ...' if len(names) > 8 else ''}" or "nothing"
+
+
+def _broken(path: Path, error: Exception) -> DataError:
+    """The readers of archives raise whatever their parsing meets, as those of images do."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return DataError(f"cannot read {path} as an archive of arrays: {said}")

@@ -26,12 +26,15 @@ class DataError(BenchError):
 
 @dataclass(frozen=True)
 class Hub:
-    """A dataset on the Hugging Face hub: repository, folder of the configuration, columns."""
+    """A dataset on the Hugging Face hub: repository, folder of the configuration, columns; and the name of the folder
+    in which torchvision keeps the same images.
+    """
 
     repo: str
     folder: str | None = None
     image: str | None = None
     label: str | None = None
+    unpacked: str | None = None
 
 
 class Shard(ABC):
