@@ -273,7 +273,7 @@ def test_without_network_a_folder_of_torchvision_is_named(tmp_path: Path, monkey
     monkeypatch.setattr("normbench.lab.data._locate.from_hub", offline)
     with pytest.raises(DataError, match=r"not reached\. The same images.*`dataset: cifar-10-batches-py` reads them"):
         data.locate(DataSpec(dataset="cifar10"), tmp_path, download=True)
-    with pytest.raises(DataError, match="not reached$"):
+    with pytest.raises(DataError, match=r"not reached$"):
         data.locate(DataSpec(dataset="cifar100"), tmp_path, download=True)
 
 

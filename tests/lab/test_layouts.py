@@ -558,7 +558,8 @@ def test_datasets_of_a_data_folder_are_found_by_name(tmp_path: Path) -> None:
     pets(tmp_path / "pets")
     npz(tmp_path, *splits(1), NAMES)
     (tmp_path / "other").mkdir()
-    assert data.folders(tmp_path) == ["pets", "set.npz"]
+    import_dataset(DataSpec(dataset=f"{tmp_path}/pets"), None, tmp_path / "imported")
+    assert data.folders(tmp_path) == ["imported", "pets", "set.npz"]
     for name in ("pets", "set.npz"):
         spec = DataSpec(dataset=name)
         assert data.fingerprint(data.locate(spec, tmp_path, download=False))  # type: ignore[arg-type]

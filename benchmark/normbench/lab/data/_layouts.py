@@ -170,12 +170,17 @@ def folders(data_dir: Path) -> list[str]:
 
 
 def _read(path: Path, splits: Sequence[str]) -> bool:
-    """Whether some layout fits. That of Parquet looks at all that lies below, so it is asked last."""
-    return any(layout.fits(path, splits) for layout in reversed(LAYOUTS))
+    """Whether a layout fits; of Parquet, without a look at what lies deeper, which may be much."""
+    try:
+        return any(_parquet(path, split, below="") for split in splits) or any(
+            layout.fits(path, splits) for layout in LAYOUTS[1:]
+        )
+    except OSError:
+        return False
 
 
-def _parquet(path: Path, split: str) -> list[Path]:
-    return sorted(path.glob(f"{split}.parquet")) or sorted(path.glob(f"**/{split}-*-of-*.parquet"))
+def _parquet(path: Path, split: str, below: str = "**/") -> list[Path]:
+    return sorted(path.glob(f"{split}.parquet")) or sorted(path.glob(f"{below}{split}-*-of-*.parquet"))
 
 
 def _refuse_columns(spec: DataSpec, layout: Layout) -> None:

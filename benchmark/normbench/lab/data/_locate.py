@@ -95,9 +95,7 @@ def _unpacked(hub: Hub, data_dir: Path | None) -> str:
     """They are not taken unasked: their order is another one, and so would be the results under one name."""
     if data_dir is None or hub.unpacked is None or not (data_dir / hub.unpacked).is_dir():
         return ""
-    return (
-        f". The same images, in another order, lie in {data_dir / hub.unpacked}: `dataset: {hub.unpacked}` reads them"
-    )
+    return f". The same images lie in {data_dir / hub.unpacked}, in another order: `dataset: {hub.unpacked}` reads them"
 
 
 def _beside(name: str) -> str:
