@@ -79,9 +79,9 @@ PRIVATE = {
         "torch has no public class of all batch norms, walk through nested arguments, or count of writes",
         "tests/tensors/test_private.py",
     ),
-    "lab.data._cifar": Private(
+    "lab.data._pickled": Private(
         frozenset({"_codecs", "_reconstruct"}),
-        "names that pickles of numpy's arrays ask for: they are looked up in a table, and lead to no library",
+        "names that pickles of numpy's arrays ask for: they are held against a table, and lead to no library",
         "tests/lab/test_cifar_files.py",
     ),
     "lab.engine.compiling": Private(
