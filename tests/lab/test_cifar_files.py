@@ -121,7 +121,7 @@ def test_a_far_place_in_memory_takes_no_memory(tmp_path: Path, put: bytes) -> No
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_damage_gives_plain_values_or_one_message(
     tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject
 ) -> None:
