@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import sys
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +14,7 @@ import typer
 
 from normbench.cli import planned
 from normbench.cli.methods import VERBS, Json, print_json
-from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, say_foreseen, wanted, warn
+from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, tell, wanted, warn
 from normbench.cli.ranks import rank
 from normbench.cli.results import Results, data_folder, open_store
 from normbench.cli.results import app as results_app
@@ -23,11 +22,8 @@ from normbench.cli.say import say
 from normbench.errors import BenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from rich.console import Console
 
-    from normbench.plan.plan import Plan
     from normbench.runner.session import Summary
 
 app = typer.Typer(
@@ -58,52 +54,26 @@ def run(
     ] = None,
 ) -> None:
     """Run what a suite still misses, then show its boards and build the site."""
-    from normbench.runner import spawn
-    from normbench.runner.folder import run_folder
+    from normbench.runner.whole import Asked, run_whole
 
     console = new_console()
     loaded, trials, searches, store = wanted(suite, results, only)
-    with ExitStack() as opened:
-        folder = opened.enter_context(run_folder())
-        # A cluster's nodes load torch themselves. Here it is loaded from now on, while the plan is made and Ray starts.
-        variables = {} if address else opened.enter_context(spawn.running())
-        from normbench.cli.terminal import render_choices
-        from normbench.plan.plan import make
-        from normbench.runner import session
-        from normbench.runner.cluster import Connection
-        from normbench.runner.sharing import refuse_other_versions
-        from normbench.store.about import keep
-        from normbench.suite import about
-
-        data_dir = data_folder(data)
-        planning = partial(make, loaded.name, trials, store, data_dir, searches=searches, download=True)
-        planning = partial(planning, retry=retry, accept_versions=accept_versions)
-        note = partial(console.print, soft_wrap=True)
-        ray = opened.enter_context(Connection(folder, address, variables, note))
-        running = partial(
-            session.run, store=store, limits=loaded.limits, console=console, data_dir=data_dir, jobs=jobs, ray=ray
-        )
-
-        def again(ended: Collection[str]) -> Plan:
-            made = planning(ended=ended)
-            console.print(render_choices(made), highlight=False, soft_wrap=True)
-            return made
-
-        plan = planning()
-        if not plan.todo:
-            opened.close()
-        refuse_other_versions(store)
-        keep(store, loaded.name, about(loaded).model_copy(update={"datasets": plan.datasets}))
-        console.print(session.announce(plan), highlight=False, soft_wrap=True)
-        if plan.tuning and not plan.waiting:
-            console.print(render_choices(plan), highlight=False, soft_wrap=True)
-        say_foreseen(plan, console)
-        warn(store)
-        try:
-            plan, summary = session.both_phases(plan, running, again)
-        except KeyboardInterrupt as stop:
-            note("\ninterrupted: what had finished is stored; the same command goes on from here")
-            raise typer.Exit(getattr(stop, "exit_code", 130)) from None
+    asked = Asked(
+        suite=loaded,
+        trials=trials,
+        searches=searches,
+        store=store,
+        data_dir=data_folder(data),
+        jobs=jobs,
+        address=address,
+        retry=retry,
+        accept_versions=accept_versions,
+    )
+    try:
+        plan, summary = run_whole(asked, console, partial(tell, store, console))
+    except KeyboardInterrupt as stop:
+        console.print("\ninterrupted: what had finished is stored; the same command goes on from here", soft_wrap=True)
+        raise typer.Exit(getattr(stop, "exit_code", 130)) from None
     from normbench.cli.boards import boards_of
     from normbench.cli.terminal import render_all
     from normbench.pages import build

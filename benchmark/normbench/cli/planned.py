@@ -76,6 +76,20 @@ def plan(
     return None
 
 
+def tell(store: Store, console: Console, plan: Plan, first: bool) -> None:
+    """What a run is about to do. first: not the plan that a tuned run goes on with, which tells what was chosen."""
+    from normbench.cli.terminal import render_choices
+    from normbench.runner.session import announce
+
+    if first:
+        console.print(announce(plan), highlight=False, soft_wrap=True)
+    if plan.tuning and not (first and plan.waiting):
+        console.print(render_choices(plan), highlight=False, soft_wrap=True)
+    if first:
+        say_foreseen(plan, console)
+        warn(store)
+
+
 def say_foreseen(plan: Plan, console: Console) -> None:
     """What trials will fail at, before they are trained."""
     for text in plan.foreseen:

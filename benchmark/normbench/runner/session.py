@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -212,8 +213,11 @@ class Interrupted(KeyboardInterrupt):
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """The first Ctrl-C, SIGTERM or SIGHUP raises `Interrupted`, and running trials are ended. A second one ends this
-    process at once.
+    process at once. In a thread that is not the main one, which alone may handle signals, nothing is changed.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def first(number: int, frame: object) -> None:  # noqa: ARG001
         for each in before:
