@@ -39,6 +39,7 @@ STAGES = (
     ("studies",),
     ("pages",),
     ("cli",),
+    ("api",),
 )
 
 #: Libraries that take long to load or that not every command needs: the rooms and modules whose loading may load them.

@@ -38,6 +38,7 @@ from normbench.board.stats import (
 from normbench.board.titles import slugify
 from normbench.board.tuning import EDGE
 from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe, untested, why_not, why_not_compared
+from normbench.spec.rooms import callable_room
 
 __all__ = [
     "CLEAN",
@@ -81,6 +82,8 @@ __all__ = [
     "why_not_compared",
     "wilson",
 ]
+
+callable_room(__name__)
 
 
 def boards_json(boards: Iterable[Board]) -> list[dict[str, Any]]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import normbench
-from normbench import attacks, measures, norms
+import normbench.attacks as attacks
+import normbench.measures as measures
+import normbench.norms as norms
 from normbench.lab.data import HUB, SHIPPED, folders
 from normbench.paths import cache_dir, checkout, default_results
 

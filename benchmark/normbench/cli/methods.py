@@ -113,15 +113,7 @@ def _show_audit(done: Audit) -> None:
     console.print(table)
     for kept in done.kept:
         console.print(f"kept {kept.name} ({kept.layer}): {kept.reason}", highlight=False, soft_wrap=True)
-    invariant = done.scale_invariant or ()
-    console.print(
-        f"{len(done.replaced)} norms replaced, {len(done.wrapped)} weights reparametrized, {len(done.kept)} left "
-        "alone; "
-        f"parameters {done.parameters_before:,} -> {done.parameters_after:,}; "
-        f"{len(invariant)} of {done.weights} weight tensors are scale-invariant (measured: |cos(w, gradient)| < 1e-4)",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(done.in_short, highlight=False, soft_wrap=True)
 
 
 def new(

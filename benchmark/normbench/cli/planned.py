@@ -147,13 +147,11 @@ def wanted(
     suite: str, results: str | None, only: list[str] | None
 ) -> tuple[Suite, list[Trial], list[TuningSearch], Store]:
     """A suite, and what is asked for of it: trials, or searches where it tunes."""
-    from normbench.suite import expand, load, searches
-    from normbench.suite.only import select, select_searches
+    from normbench.suite import load
+    from normbench.suite.only import chosen
 
     loaded, store = load(suite), open_store(results)
-    if loaded.tune is None:
-        return loaded, select(expand(loaded), only or []), [], store
-    return loaded, [], select_searches(searches(loaded), only or []), store
+    return loaded, *chosen(loaded, only or []), store
 
 
 def _plan(

@@ -73,9 +73,13 @@ class Attacked:
         """Raise `AttackError` if any attack has failed."""
         if not self.failures:
             return
-        _, first = self.failures[0]
+        raise AttackError(self.told) from self.failures[0][1]
+
+    @property
+    def told(self) -> str:
+        """The failed attacks with their reasons."""
         several = f"{len(self.failures)} attacks failed: " if len(self.failures) > 1 else ""
-        raise AttackError(several + "; ".join(_told(self.failures))) from first
+        return several + "; ".join(_told(self.failures))
 
 
 def _told(failures: Sequence[tuple[str, Exception]]) -> list[str]:

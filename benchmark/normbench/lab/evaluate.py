@@ -88,8 +88,8 @@ def _logits(model: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor)
 
 
 def pixels(images: torch.Tensor) -> torch.Tensor:
-    """uint8 (N, C, H, W) to float32 in [0, 1]."""
-    return images.float() / 255
+    """(N, C, H, W) as float32 in [0, 1]: uint8 is divided by 255, floats are in [0, 1] already."""
+    return images.float() if images.is_floating_point() else images.float() / 255
 
 
 def clean(model: nn.Module, data: Tensors, batch_size: int) -> Clean:

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from normbench import attacks, measures
+import normbench.attacks as attacks
+import normbench.measures as measures
 from normbench.attacks._gradient import GradientAttack
 from normbench.lab import data as datasets
 from normbench.lab import evaluate, health
@@ -91,11 +92,17 @@ def checkpointer(trial: Trial, context: Context) -> Checkpointer | None:
 
 
 def run(
-    trial: Trial, context: Context, report: Callable[[Progress], None], kept: Checkpointer | None = None
+    trial: Trial,
+    context: Context,
+    report: Callable[[Progress], None],
+    kept: Checkpointer | None = None,
+    *,
+    debug: bool = False,
 ) -> Outcome:
     """Run one trial to its end. Any error becomes the outcome's status and reason; only a Ctrl-C passes through.
 
-    kept: see `checkpointer`. With it, training resumes from a checkpoint, and leaves checkpoints.
+    kept: see `checkpointer`. With it, training resumes from a checkpoint, and leaves checkpoints. debug: errors pass
+    through, but for divergence.
     """
     started, clock = time.time(), time.perf_counter()
     record = Record()
@@ -109,6 +116,8 @@ def run(
     except BaseException as error:  # any failure of a trial is a result with its reason
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             raise  # somebody may have pressed Ctrl-C; where the signal is ignored, the trial's own code raised this
+        if debug:
+            raise
         status, reason, log = Status.ERROR, f"{type(error).__name__}: {said(error)}", _tail()
         if memory := memory_of(error):
             status, reason, facts = Status.OUT_OF_MEMORY, said(error) or f"out of {memory}", {"out_of": memory}

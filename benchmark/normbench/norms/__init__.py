@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from normbench.norms.base import ActivationNorm, Claims, Norm, NormModifier, NormSiteError, Site, WeightNorm
 from normbench.spec.plugins import PluginError, Registry
+from normbench.spec.rooms import callable_room
 from normbench.spec.trial import Component
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "resolve",
     "split",
 ]
+
+callable_room(__name__)
 
 registry: Registry[Norm] = Registry("norm", "normbench.norms", Norm, "normbench.norms")
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import normbench
-from normbench import norms
+import normbench.norms as norms
 from normbench.pages import (
     boards_pages,
     compare_page,

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from normbench import attacks, measures
+import normbench.attacks as attacks
+import normbench.measures as measures
 from normbench.spec.plugins import PluginError
 from normbench.spec.trial import Trial
 

@@ -23,7 +23,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from normbench import attacks, measures, norms
+import normbench.attacks as attacks
+import normbench.measures as measures
+import normbench.norms as norms
 from normbench.plan.digests import closure, source_digest
 from normbench.spec.architectures import builder, unknown
 from normbench.spec.outcome import Outcome

@@ -82,7 +82,9 @@ def _load() -> None:
     import foolbox  # noqa: F401
     import torch
 
-    from normbench import attacks, measures, norms
+    import normbench.attacks as attacks
+    import normbench.measures as measures
+    import normbench.norms as norms
     from normbench.lab import trial_run  # noqa: F401
     from normbench.norms import layers
     from normbench.spec import architectures

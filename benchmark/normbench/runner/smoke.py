@@ -10,7 +10,7 @@ def smoke_trial(norm: str) -> Outcome:
     """Train a narrow ResNet with `norm` for one epoch on the digits, in a process of its own. Takes seconds. Raises
     `PluginError`.
     """
-    from normbench import norms
+    import normbench.norms as norms
     from normbench.lab import data
     from normbench.plan.provenance import provenance
     from normbench.runner.worker import Job, supervise

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from normbench.spec.text import bounded, plain
 from normbench.spec.trial import Value
@@ -16,6 +16,11 @@ from normbench.spec.trial import Value
 BALLS = frozenset({"linf", "l2", "l1"})
 #: Most bytes of a reason or of a note in the provenance, and most bytes and lines that are kept of what a trial wrote.
 REASON_BYTES, LOG_BYTES, LOG_LINES = 500, 8_000, 30
+
+
+T = TypeVar("T")
+#: Left out of `repr`: long.
+Unshown = Annotated[T, Field(repr=False)]
 
 
 class Status(StrEnum):
@@ -44,7 +49,7 @@ class AttackResult(Value):
     """eps of an attack, standard deviation of a noise, in pixel space [0, 1]; severity of a corruption."""
     correct: int
     total: int
-    outcomes: bytes
+    outcomes: Unshown[bytes]
     """Packed bits (`numpy.packbits`), one an example in test-set order: 1 = still classified correctly."""
     seconds: float
     model_calls: int
@@ -67,7 +72,7 @@ class RobustnessCurve(Value):
     threat: str
     sizes: tuple[float, ...]
     """Ascending, without 0."""
-    fell_at: bytes
+    fell_at: Unshown[bytes]
     """One byte an example in test-set order: 0 = wrong as it is, k = fell at the k-th size, len(sizes) + 1 = stood."""
     area: float
     """Mean accuracy over sizes from 0 to the largest (trapezoids)."""
@@ -109,7 +114,7 @@ class Outcome(Value):
     """Finished epochs."""
     clean_correct: int | None = None
     test_total: int | None = None
-    clean_outcomes: bytes | None = None
+    clean_outcomes: Unshown[bytes | None] = None
     """Packed bits as in `AttackResult`."""
     test_loss: float | None = None
     train_loss: float | None = None
@@ -119,14 +124,14 @@ class Outcome(Value):
     robustness: tuple[RobustnessCurve, ...] = ()
     health: tuple[HealthCheck, ...] = ()
     """Checks on the attacks' numbers; empty where nothing was attacked within a ball."""
-    curves: tuple[Reading, ...] = ()
-    measure_seconds: dict[str, float] = {}  # noqa: RUF012
+    curves: Unshown[tuple[Reading, ...]] = ()
+    measure_seconds: Unshown[dict[str, float]] = {}  # noqa: RUF012
     """What each measure cost, by name."""
     attempts: int = 1
     """How often the trial was started until it ended like this."""
-    audit: dict[str, Any] = {}  # noqa: RUF012
+    audit: Unshown[dict[str, Any]] = {}  # noqa: RUF012
     """What the swap did: see `normbench.lab.network.swap.Audit`."""
-    provenance: Annotated[dict[str, Any], BeforeValidator(partial(plain, limit=REASON_BYTES))] = {}  # noqa: RUF012
+    provenance: Annotated[Unshown[dict[str, Any]], BeforeValidator(partial(plain, limit=REASON_BYTES))] = {}  # noqa: RUF012
     """Commit, package versions, device, precision; in `measure_errors` a line for each measure that failed, by name."""
     started: float = 0.0
     """Unix time."""

@@ -210,7 +210,7 @@ class Registry(Generic[P]):
             raise PluginError("; ".join(lines)) from None
 
     def parse(self, text: str) -> P:
-        """Read `gn`, `gn[groups=8]` or `x[a=1,b=8/255]`."""
+        """Read `gn`, `gn[groups=8]` or `x[a=1,b=8/255]`; the values of a list stand between semicolons: `x[a=1;2]`."""
         match = _ITEM.fullmatch(text.strip())
         if not match:
             raise PluginError(f"{text!r} is no {self.kind}: expected a name, or a name[parameter=value,...]")
@@ -221,7 +221,7 @@ class Registry(Generic[P]):
                 raise PluginError(f"{text!r}: expected parameter=value in the brackets, found {part!r}")
             if key in params:
                 raise PluginError(f"{text!r}: parameter {key!r} is given twice")
-            params[key] = value
+            params[key] = [v.strip() for v in value.split(";")] if ";" in value else value
         return self.make(match[1].strip(), params)
 
     def from_component(self, component: Component) -> P:

@@ -18,7 +18,7 @@ from functools import cache, cached_property, lru_cache
 from itertools import islice
 from typing import Any, ClassVar, Literal, TypeVar
 
-from normbench import norms
+import normbench.norms as norms
 from normbench.board import Board, Metric, Run, boards
 from normbench.spec.plugins import Plugin, PluginError
 from normbench.studies._stats import Estimate

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from normbench import attacks, norms
+import normbench.attacks as attacks
+import normbench.norms as norms
 from normbench.spec import architectures
 from normbench.spec.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
 from normbench.suite._methods import NormChoice, NormPattern

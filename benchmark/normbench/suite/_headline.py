@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from normbench import attacks
+import normbench.attacks as attacks
 from normbench.spec.about import About, Headline
 from normbench.spec.outcome import BALLS
 from normbench.spec.text import show

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from normbench.paths import shipped
 from normbench.spec.trial import Trial
 from normbench.spec.tuning import TuningSearch
-from normbench.suite import _grid, _headline, _yaml
+from normbench.suite import _grid, _headline, _value, _yaml
 from normbench.suite import _tuning as _search
 from normbench.suite._models import NAME, Draft, Suite
 from normbench.suite._problems import Finding, Location, Problem, SuiteError, found, nearest, written
@@ -69,19 +69,30 @@ def read(data: bytes, source: Path) -> Suite:
         document = _yaml.read(data)
     except _yaml.UnreadableError as error:
         raise SuiteError([Problem(str(source), error.line, error.message)]) from None
+    suite = _sound(document, str(source))
+    suite._source = source
+    return suite
+
+
+def from_values(values: Mapping[str, Any]) -> Suite:
+    """A suite from a mapping of the keys that a file would have. Raises `SuiteError`."""
+    return _sound(_value.document(values), "suite", numbered=False)
+
+
+def _sound(document: _yaml.Document, source: str, *, numbered: bool = True) -> Suite:
+    """The suite that a document holds. numbered: its lines are those of a file. Raises `SuiteError`."""
     suite, findings = _validate(document.value, document) if () not in document.spoiled else (None, [])
     findings = document.findings + [f for f in findings if not any(f.location[: len(p)] == p for p in document.spoiled)]
     if findings or suite is None:
         problems = {
             Problem(
-                str(source),
-                f.line or document.line(f.location),
+                source,
+                (f.line or document.line(f.location)) if numbered else None,
                 f"{_prefix(document.known(f.location) or f.location)}{f.message}",
             )
             for f in findings
         }
         raise SuiteError(sorted(problems, key=lambda p: (p.line or 0, p.message)))
-    suite._source = source
     return suite
 
 

@@ -6,7 +6,9 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BeforeValidator, ValidationError, WithJsonSchema
 
-from normbench import attacks, measures, norms
+import normbench.attacks as attacks
+import normbench.measures as measures
+import normbench.norms as norms
 from normbench.attacks._gradient import GradientAttack
 from normbench.spec.plugins import Plugin, PluginError, Registry
 from normbench.spec.trial import Component, Value

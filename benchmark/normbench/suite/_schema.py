@@ -11,7 +11,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from normbench import attacks, measures, norms
+import normbench.attacks as attacks
+import normbench.measures as measures
+import normbench.norms as norms
 from normbench.spec.about import Headline
 from normbench.spec.plugins import Registry
 from normbench.spec.trial import DataSpec, Limits, ModelSpec, TrainSpec

@@ -7,17 +7,27 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from normbench import norms
+import normbench.norms as norms
 from normbench.errors import BenchError
 from normbench.spec.text import number
 from normbench.spec.trial import TrainSpec, Trial
 from normbench.spec.tuning import TuningSearch
+from normbench.suite import Suite, expand, searches
 
 KEYS = ("dataset", "model", "norm", "batch_size", "width", "seed", *TrainSpec.model_fields)
 
 
 class SelectionError(BenchError):
     """A filter names no known key or a value that no trial has, or no trial has all that is asked for."""
+
+
+def chosen(suite: Suite, filters: Sequence[str]) -> tuple[list[Trial], list[TuningSearch]]:
+    """What a suite plans, as far as it matches: trials, or searches where it tunes. Raises `SuiteError`,
+    `SelectionError`.
+    """
+    if suite.tune is None:
+        return select(expand(suite), filters), []
+    return [], select_searches(searches(suite), filters)
 
 
 def select(trials: Sequence[Trial], filters: Sequence[str]) -> list[Trial]:
@@ -50,19 +60,19 @@ def select(trials: Sequence[Trial], filters: Sequence[str]) -> list[Trial]:
     return found
 
 
-def select_searches(searches: Sequence[TuningSearch], filters: Sequence[str]) -> list[TuningSearch]:
+def select_searches(among: Sequence[TuningSearch], filters: Sequence[str]) -> list[TuningSearch]:
     """The searches with a final trial that matches, reduced to the final trials that match. Such a search keeps all its
     candidates: the choice needs them.
     """
-    for search in searches:
+    for search in among:
         for text in filters:
             if (key := text.partition("=")[0].strip()) in search.settings:
                 raise SelectionError(
                     f"--only {text!r}: the suite tunes {key}, so that it is known only afterwards; choose by "
                     "another key"
                 )
-    places = {id(trial) for trial in select([trial for search in searches for _, trial in search.finals], filters)}
-    kept = (replace(search, finals=tuple(f for f in search.finals if id(f[1]) in places)) for search in searches)
+    places = {id(trial) for trial in select([trial for search in among for _, trial in search.finals], filters)}
+    kept = (replace(search, finals=tuple(f for f in search.finals if id(f[1]) in places)) for search in among)
     return [search for search in kept if search.finals]
 
 

@@ -129,6 +129,27 @@ class Audit(Value):
     weights: int = 0
     """How many such parameters there are."""
 
+    def __repr__(self) -> str:
+        """A summary: what was left alone stands in it line by line."""
+        return "\n".join([self.in_short, *(f"kept {k.name} ({k.layer}): {k.reason}" for k in self.kept)])
+
+    __str__ = __repr__
+
+    @property
+    def in_short(self) -> str:
+        """One line."""
+        parts = [
+            f"{len(self.replaced)} norms replaced, {len(self.wrapped)} weights reparametrized, "
+            f"{len(self.kept)} left alone",
+            f"parameters {self.parameters_before:,} -> {self.parameters_after:,}",
+        ]
+        if self.scale_invariant is not None:
+            parts.append(
+                f"{len(self.scale_invariant)} of {self.weights} weight tensors are scale-invariant (measured: "
+                "|cos(w, gradient)| < 1e-4)"
+            )
+        return "; ".join(parts)
+
 
 class ChannelsLast(nn.Module):
     """Applies a layer for `(N, C, *)` to `(N, *, C)`."""
@@ -174,6 +195,10 @@ def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> 
     weight, activation, modifier = split(tuple(norm))
     before = sum(p.numel() for p in model.parameters())
     sites = {name: module for name, module in model.named_modules() if kind(module)}
+    if "" in sites:
+        raise SwapError(
+            f"the network is itself one {type(model).__name__}: there is none around it to put another into"
+        )
     if not sites and weight is None:
         raise SwapError(f"{type(model).__name__}: there is no normalization layer to replace")
     flow = trace(model, {name: _axis(module) for name, module in sites.items()}, example)
@@ -181,13 +206,7 @@ def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> 
     others = tuple(
         LeftAlone(name=name, layer=layer, reason=NOT_NORMS[layer]) for name, layer in named if layer in NOT_NORMS
     )
-    wrapped, kept = _wrap(model, weight, flow) if weight else ((), ())
-    if not sites and not wrapped:
-        raise SwapError(
-            f"{type(model).__name__}: no weight feeds a normalization layer, and there is none to replace; "
-            "where=all would wrap every weight"
-        )
-    if activation.own_branch_start and not flow.branch_ends:
+    if activation.own_branch_start and sites and not flow.branch_ends:
         raise SwapError(
             f"{activation.name}: no residual branch of {type(model).__name__} ends in a normalization layer"
         )
@@ -196,6 +215,13 @@ def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> 
         _replace(name, old, model=model, activation=activation, modifier=modifier, flow=flow, new=new)
         for name, old in sites.items()
     ]
+    # From here on the network changes. Whatever may be impossible at a place has been built.
+    wrapped, kept = _wrap(model, weight, flow) if weight else ((), ())
+    if not sites and not wrapped:
+        raise SwapError(
+            f"{type(model).__name__}: no weight feeds a normalization layer, and there is none to replace; "
+            "where=all would wrap every weight"
+        )
     _put(model, new)
     return Audit(
         replaced=tuple(replaced),
@@ -232,7 +258,7 @@ def _replace(
         activated=absorbed is not None,
         ends_branch=name in flow.branch_ends,
     )
-    layer = activation.layer(site)
+    layer = _placed(activation.layer(site), old, model)
     _copy_affine(old, layer, one=activation.own_branch_start and site.ends_branch)
     if absorbed is not None and not fused:
         new[id(absorbed)] = nn.Identity()
@@ -253,6 +279,13 @@ def _replace(
         absorbed="" if absorbed is None else type(absorbed).__name__,
         ends_branch=site.ends_branch,
     )
+
+
+def _placed(layer: nn.Module, old: nn.Module, model: nn.Module) -> nn.Module:
+    """The layer on the device and in the dtype of the one that it replaces."""
+    tensors = (t for source in (old, model) for t in (*source.parameters(), *source.buffers()))
+    like = next((t for t in tensors if t.is_floating_point()), None)
+    return layer if like is None else layer.to(like)
 
 
 def _put(model: nn.Module, new: dict[int, nn.Module]) -> None:
@@ -285,6 +318,8 @@ def _copy_affine(old: nn.Module, layer: nn.Module, *, one: bool) -> None:
         source, target = getattr(old, attribute, None), getattr(layer, attribute, None)
         if source is not None and target is not None:
             target.copy_(source.view_as(target))
+            if isinstance(source, nn.Parameter) and isinstance(target, nn.Parameter):
+                target.requires_grad_(source.requires_grad)
             if one and attribute == "weight" and not target.any():
                 target.fill_(1)
 

@@ -1,0 +1,315 @@
+"""The evaluation of trials, for any network: `normbench.evaluate`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from normbench.api._words import in_python
+from normbench.api.networks import NetworkError
+from normbench.attacks.base import Attack
+from normbench.errors import BenchError
+from normbench.spec.outcome import AttackResult, HealthCheck, RobustnessCurve
+from normbench.spec.text import show
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+#: An attack as callers write it: text, one name with its parameters, or an instance.
+AttackLike = str | Mapping[str, Mapping[str, Any] | None] | Attack
+
+
+class ImageError(BenchError, ValueError):
+    """Images or labels are not what an evaluation needs; the message says what was found and what was expected."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found. Accuracies are shares in [0, 1]. Printed, it is a summary."""
+
+    accuracy: float
+    """On the images as they are."""
+    loss: float
+    """Mean cross-entropy of the images as they are."""
+    correct: NDArray[np.bool_] = field(repr=False)
+    """(N,): which images are classified correctly as they are."""
+    attacks: tuple[AttackResult, ...]
+    """One for each attack and size; `outcomes` holds a bit an image (`survivors` unpacks it)."""
+    curves: tuple[RobustnessCurve, ...]
+    """Accuracy against size of each attack within a ball, and of the worst case of several."""
+    health: tuple[HealthCheck, ...]
+    """Whether the robust accuracies can be trusted; empty where nothing was attacked within a ball."""
+    failed: Mapping[str, str]
+    """Attacks that ended with an error, with its text. Without them there are no curves and no health checks."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all health checks passed."""
+        return all(check.passed for check in self.health)
+
+    def survivors(self, result: AttackResult) -> NDArray[np.bool_]:
+        """(N,): which images are still classified correctly under one of `attacks`."""
+        from normbench.spec.robustness import unpack
+
+        return unpack(result.outcomes, result.total)
+
+    def table(self) -> Any:
+        """An Arrow table with a row for each attack and size: `attack`, `threat`, `size`, `accuracy`, `correct`,
+        `total`, `model_calls`, `seconds`. `.to_pandas()` makes a frame of it.
+        """
+        import pyarrow as pa
+
+        names = ("attack", "threat", "size", "accuracy", "correct", "total", "model_calls", "seconds")
+        return pa.table({name: [getattr(result, name) for result in self.attacks] for name in names})
+
+    def __str__(self) -> str:
+        lines = [f"clean accuracy {self.accuracy:.2%} of {len(self.correct)} images, loss {self.loss:.4g}"]
+        lines += [f"{a.attack} {a.threat} {show(a.size)}: {a.accuracy:.2%}" for a in self.attacks]
+        lines += [f"{c.attack} {c.threat}: area {c.area:.4f} up to {show(c.sizes[-1])}" for c in self.curves]
+        lines += [f"{name} failed: {reason}" for name, reason in self.failed.items()]
+        if self.health:
+            doubts = [f"health: {c.check} did not pass: {c.evidence}" for c in self.health if not c.passed]
+            lines += doubts or [f"health: all {len(self.health)} checks passed"]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+@in_python()
+def evaluate(
+    model: nn.Module,
+    images: torch.Tensor | NDArray[Any],
+    labels: torch.Tensor | NDArray[Any] | Sequence[int],
+    attacks: Sequence[AttackLike] | AttackLike = (),
+    *,
+    seed: int = 0,
+    batch_size: int = 500,
+    data: str | Path | None = None,
+) -> Evaluation:
+    """Accuracy of a network on images and under attacks, with the checks that say whether the numbers can be trusted.
+
+    model: any `nn.Module` that maps pixels in [0, 1], float32 `(N, C, H, W)`, to logits `(N, classes)`. One that was
+    trained on standardised images gets its standardisation in front:
+    `nn.Sequential(torchvision.transforms.Normalize(mean, std), model)`. It is evaluated in eval mode, in float32, on
+    the device that it is on, and is left as it was. images: `(N, C, H, W)`, floats in [0, 1] or uint8. labels: class
+    numbers `(N,)`. attacks: `"bim[eps=2/255]"`, `"bim[eps=1/255;2/255, steps=10]"`, `{"bim": {"eps": [...]}}`, or an
+    instance of a class in `normbench.attacks()`; sizes are in pixel space. seed: of random starts and noise, which are
+    drawn for each image. batch_size: images in work at once; results do not depend on it. data: a folder for attacks
+    that read stored images (`cifar10-c`).
+
+    As in trials, an attack runs its sizes in ascending order on the images that still stand, gives up an image at the
+    step that fools it, and each perturbed image is verified: within its ball and [0, 1], and classified anew. An attack
+    that fails costs none of the others; a warning names it. The health checks attack the first 64 correct images
+    anew, which is most of the time that few attacks take.
+
+    Raises `BenchError` for images that look standardised or are no images, labels that do not fit, a network that gives
+    no finite logits, and unknown attacks.
+    """
+    from normbench.cli.results import data_folder
+    from normbench.lab import evaluate as lab
+    from normbench.lab import health
+    from normbench.lab.attacked import Attacked
+    from normbench.spec import robustness
+    from normbench.spec.text import said
+
+    given = [attacks] if isinstance(attacks, str | Mapping | Attack) else list(attacks)
+    _check_number("batch_size", batch_size, 1)
+    _check_number("seed", seed, 0)
+    folder = data_folder(None if data is None else Path(data))
+    methods = [_attack(item, folder) for item in given]
+    test = _tensors(model, images, labels)
+    _try_out(model, test)
+    attacked = Attacked()
+    with _told(model):
+        clean = lab.clean(model, test, batch_size)
+        with _progress(len(methods)) as report:
+            for place, method in enumerate(methods):
+                attacked.run(
+                    model,
+                    method,
+                    test,
+                    clean.correct,
+                    seed=seed,
+                    batch_size=batch_size,
+                    data_dir=None if folder is None else str(folder),
+                    report=partial(report, place, method.name),
+                    search=None,
+                )
+        curves = () if attacked.failures else robustness.curves(lab.pack(clean.correct), attacked.results)
+        checks = (
+            health.examine(model, test, clean.correct, attacked.results, seed=seed, batch_size=batch_size)
+            if curves
+            else ()
+        )
+    if attacked.failures:
+        warnings.warn(attacked.told, RuntimeWarning, stacklevel=3)
+    return Evaluation(
+        accuracy=float(clean.correct.double().mean()),
+        loss=clean.loss,
+        correct=clean.correct.numpy(),
+        attacks=tuple(attacked.results),
+        curves=curves,
+        health=checks,
+        failed={setting: f"{type(error).__name__}: {said(error)}" for setting, error in attacked.failures},
+    )
+
+
+def _check_number(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BenchError(f"{name}: expected a whole number, {least} or more, found {value!r:.60}")
+
+
+def _attack(item: AttackLike, folder: Path | None) -> Attack:
+    """Raises `BenchError` for what is no attack, and for one that lacks something on this machine."""
+    from normbench.attacks import registry
+
+    match item:
+        case Attack():
+            made = item
+        case str():
+            made = registry.parse(item)
+        case Mapping() if len(item) == 1 and isinstance(next(iter(item.values())), Mapping | None):
+            ((name, params),) = item.items()
+            made = registry.make(name, dict(params or {}))
+        case _:
+            raise BenchError(
+                'attacks: expected texts such as "bim[eps=2/255]", one name with its parameters such as '
+                f'{{"bim": {{"eps": [0.01]}}}}, or instances of classes in normbench.attacks(); found {item!r:.60}'
+            )
+    if lack := made.lacks(folder):
+        raise BenchError(lack)
+    return made
+
+
+def _tensors(model: nn.Module, images: Any, labels: Any) -> Any:
+    """Images and labels on the network's device. Raises `ImageError`, `NetworkError`."""
+    import torch
+    from torch import nn
+
+    from normbench.lab.train import Tensors
+
+    if not isinstance(model, nn.Module):
+        raise NetworkError(f"evaluate: expected an nn.Module as the network, found {type(model).__name__}")
+    pixels, classes = _as_tensor(images, "images"), _as_tensor(labels, "labels")
+    if pixels.ndim != 4 or not pixels.numel():
+        raise ImageError(f"images: expected (N, C, H, W), found shape {tuple(pixels.shape)}")
+    if pixels.shape[1] > 4 and pixels.shape[3] in {1, 3}:
+        raise ImageError(
+            f"images: expected (N, C, H, W), found shape {tuple(pixels.shape)}; torch.as_tensor(images).movedim(-1, 1) "
+            "puts the channels in front"
+        )
+    if pixels.dtype == torch.uint8:
+        if int(pixels.max()) <= 1:
+            raise ImageError("images: uint8 counts to 255, and these hold nothing above 1; floats are taken in [0, 1]")
+    elif pixels.is_floating_point():
+        _check_range(pixels)
+        pixels = pixels.float()
+    else:
+        raise ImageError(f"images: expected floats in [0, 1] or uint8, found {pixels.dtype}")
+    if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
+        raise ImageError(f"labels: expected class numbers, found {classes.dtype}")
+    if classes.shape != (len(pixels),):
+        raise ImageError(
+            f"labels: expected one class number for each of {len(pixels)} images, found shape {tuple(classes.shape)}"
+        )
+    tensor = next((t for t in (*model.parameters(), *model.buffers())), pixels)
+    if tensor.is_floating_point() and tensor.dtype != torch.float32:
+        raise NetworkError(f"the network is in {tensor.dtype}; evaluations are in float32: model.float() makes it so")
+    return Tensors(pixels.detach().to(tensor.device), classes.long().to(tensor.device))
+
+
+def _as_tensor(values: Any, what: str) -> torch.Tensor:
+    import torch
+
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ImageError(f"{what}: expected a tensor or an array, found {type(values).__name__} ({error})") from None
+
+
+def _check_range(pixels: torch.Tensor) -> None:
+    """Refuse floats that are no pixels in [0, 1]."""
+    import torch
+
+    if not torch.isfinite(pixels).all():
+        raise ImageError("images: some pixels are not finite")
+    low, high = float(pixels.min()), float(pixels.max())
+    if low < 0:
+        raise ImageError(
+            f"images: pixels from {low:.4g} to {high:.4g} look standardised; attacks are sized in pixels, so give "
+            "pixels in [0, 1], and put the standardisation into the network: "
+            "nn.Sequential(torchvision.transforms.Normalize(mean, std), model)"
+        )
+    if high > 1:
+        raise ImageError(
+            f"images: pixels from {low:.4g} to {high:.4g}; expected floats in [0, 1], which images / 255 makes of "
+            "pixels that count to 255, or uint8"
+        )
+
+
+def _try_out(model: nn.Module, test: Any) -> None:
+    """Raise `NetworkError` where the first images do not give logits, one for each class of the labels."""
+    import torch
+
+    from normbench.lab.evaluate import evaluating, pixels
+    from normbench.spec.text import said
+
+    try:
+        with evaluating(model), torch.no_grad():
+            logits = model(pixels(test.images[:2]))
+    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+        size = "x".join(map(str, test.images.shape[1:]))
+        raise NetworkError(f"{type(model).__name__} cannot take {size} images: {said(error)[:300]}") from error
+    count = min(2, len(test.images))
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != count:
+        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise NetworkError(f"{type(model).__name__} gives {found} for {count} images, not logits ({count}, classes)")
+    low, high = int(test.labels.min()), int(test.labels.max())
+    if low < 0 or high >= logits.shape[1]:
+        raise ImageError(
+            f"labels: class numbers from {low} to {high}, and the network tells {logits.shape[1]} classes apart: "
+            f"expected 0 to {logits.shape[1] - 1}"
+        )
+
+
+@contextmanager
+def _told(model: nn.Module) -> Iterator[None]:
+    """Errors that a caller can mend, as `NetworkError`."""
+    from normbench.lab.evaluate import EvaluationError
+    from normbench.lab.machine import memory_of
+
+    try:
+        yield
+    except EvaluationError as error:
+        raise NetworkError(f"{type(model).__name__}: {error}") from error
+    except Exception as error:
+        if memory := memory_of(error):
+            raise NetworkError(f"out of {memory}: give a smaller batch_size, or fewer images") from error
+        raise
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int, str, float], None]]:
+    """Shows a bar in a terminal or notebook. Yields a function of how many attacks are done, which one runs, and the
+    share of it that is done.
+    """
+    from rich.progress import Progress
+
+    from normbench.cli.say import screen
+
+    console = screen()
+    console.stderr = True
+    if not total or not (console.is_terminal or console.is_jupyter):
+        yield lambda place, name, done: None
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda place, name, done: bar.update(task, completed=place + done, description=name)
