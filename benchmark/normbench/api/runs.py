@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from normbench.api._suites import Only, SuiteLike, filters, suite_of
 from normbench.api._words import in_python
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from normbench.lab.train import Progress
     from normbench.spec.outcome import Outcome, Status
     from normbench.suite import Suite
+
+Device = Literal["cpu", "cuda"]
+Engine = Literal["auto", "graph", "compile", "eager"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -123,8 +126,8 @@ def trial(
     *,
     only: Only = (),
     data: str | PathLike[str] | None = None,
-    device: Literal["cpu", "cuda"] | None = None,
-    engine: Literal["auto", "graph", "compile", "eager"] | None = None,
+    device: Device | None = None,
+    engine: Engine | None = None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Outcome:
     """Run one trial in this process, for a debugger, and store nothing.
@@ -147,8 +150,9 @@ def trial(
 
     chosen, limits = (suite, Limits()) if isinstance(suite, Trial) else _one(suite, only)
     folder = data_folder(None if data is None else Path(data))
-    if device not in (None, "cpu", "cuda"):
-        raise BenchError(f"device: expected 'cpu', 'cuda' or None, found {device!r:.60}")
+    for name, value, kind in (("device", device, Device), ("engine", engine, Engine)):
+        if value not in (None, *get_args(kind)):
+            raise BenchError(f"{name}: expected {', '.join(map(repr, get_args(kind)))} or None, found {value!r:.60}")
     if device == "cuda" and not torch.cuda.is_available():
         raise BenchError("device 'cuda': torch finds no GPU here")
     here = device or ("cuda" if limits.gpu and torch.cuda.is_available() else "cpu")

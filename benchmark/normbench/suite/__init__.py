@@ -1,8 +1,8 @@
 """Suite files: what a benchmark run is made of.
 
-`load` reads and checks a file, `from_values` does so for a mapping. `expand` makes the trials of a suite, and `searches`
-those that wait for tuning. `about` is what a suite says of itself, `json_schema` describes the format for editors.
-`docs/suites.md` explains every key.
+`load` reads and checks a file, `from_values` does so for a mapping. `expand` makes the trials of a suite, and
+`searches` those that wait for tuning. `about` is what a suite says of itself, `json_schema` describes the format for
+editors. `docs/suites.md` explains every key.
 """
 
 from __future__ import annotations
