@@ -60,14 +60,14 @@ def stored(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> tuple[Pa
 @pytest.mark.parametrize("path", SUITES, ids=lambda p: p.stem)
 def test_a_mapping_of_a_file_s_keys_is_that_suite(path: Path) -> None:
     values = _yaml.read(path.read_bytes()).value
-    assert from_values(values).model_dump() == load(path).model_dump()
+    assert dict(from_values(values)) == dict(load(path))
 
 
 def test_values_as_python_has_them() -> None:
     plain = from_values(SMALL | {"seeds": [0, 1], "widths": [0.5, 1.0], "norms": ["bn", "gn"]})
     given = SMALL | {"seeds": range(2), "widths": np.array([0.5, 1.0]), "norms": ("bn", "gn")}
     given["data"] = SMALL["data"] | {"dataset": PurePosixPath("stripes"), "image_size": np.int64(8)}
-    assert from_values(given).model_dump() == plain.model_dump()
+    assert dict(from_values(given)) == dict(plain)
 
 
 BAD_SUITES: dict[str, tuple[Any, str]] = {
@@ -219,6 +219,15 @@ def test_a_run_of_what_is_there_runs_nothing(stored: tuple[Path, list[Outcome]],
     assert sorted(accuracies) == sorted(o.clean_accuracy for o in outcomes)
     nb.run(SMALL, only={"norm": "gn", "seed": [0]}, results=folder, data=data_dir, quiet=True)
     assert capsys.readouterr().out == ""
+
+
+def test_a_board_is_shown_without_codes_of_the_terminal(
+    stored: tuple[Path, list[Outcome]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = str(nb.board(SMALL, results=stored[0]))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert str(nb.board(SMALL, results=stored[0])) == plain
+    assert "\x1b" not in plain
 
 
 def test_boards_are_those_of_the_command(stored: tuple[Path, list[Outcome]], tmp_path: Path) -> None:

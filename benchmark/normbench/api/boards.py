@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, overload
 
@@ -67,10 +68,9 @@ class Boards(Sequence["Board"]):
         from normbench.cli.terminal import render_all
 
         console = screen()
-        console.no_color = True
-        with console.capture() as shown:
-            console.print(render_all(self.boards, self.tuning))
-        return shown.get().strip("\n")
+        console.record, console.file = True, StringIO()
+        console.print(render_all(self.boards, self.tuning))
+        return "\n".join(line.rstrip() for line in console.export_text().strip("\n").splitlines())
 
     __repr__ = __str__
 

@@ -298,7 +298,7 @@ def _told(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int, str, float], None]]:
-    """Shows a bar in a terminal or notebook. Yields a function of how many attacks are done, which one runs, and the
+    """Shows a bar in a terminal. Yields a function of how many attacks are done, which one runs, and the
     share of it that is done.
     """
     from rich.progress import Progress
@@ -307,7 +307,7 @@ def _progress(total: int) -> Iterator[Callable[[int, str, float], None]]:
 
     console = screen()
     console.stderr = True
-    if not total or not (console.is_terminal or console.is_jupyter):
+    if not total or not console.is_terminal:
         yield lambda place, name, done: None
         return
     with Progress(console=console, transient=True) as bar:
