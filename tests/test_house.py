@@ -80,11 +80,6 @@ PRIVATE = {
         "torch has no public class of all batch norms, walk through nested arguments, or count of writes",
         "tests/tensors/test_private.py",
     ),
-    "lab.data._pickled": Private(
-        frozenset({"_codecs", "_reconstruct"}),
-        "names that pickles of numpy's arrays ask for: they are held against a table, and lead to no library",
-        "tests/lab/test_cifar_files.py",
-    ),
     "lab.engine.compiling": Private(
         frozenset({"_inductor"}),
         "a pass over the compiler's graphs, and where it keeps code by default",
