@@ -10,7 +10,7 @@ from __future__ import annotations
 from normbench.suite._headline import about
 from normbench.suite._load import expand, from_values, load, searches
 from normbench.suite._models import Suite
-from normbench.suite._problems import Problem, SuiteError
+from normbench.suite._problems import Problem, SuiteError, nearest
 from normbench.suite._schema import json_schema
 from normbench.suite._sections import Tune, TuneOptions
 
@@ -25,5 +25,6 @@ __all__ = [
     "from_values",
     "json_schema",
     "load",
+    "nearest",
     "searches",
 ]

@@ -25,6 +25,9 @@ MAX_TRIALS = 100_000
 #: The singular keys of a rule, and the suite's key that lists them.
 AXES = {"model": "models", "width": "widths", "batch_size": "batch_sizes", "norm": "norms", "seed": "seeds"}
 
+#: What the message about a rule without effect begins with.
+FITS_NONE = "fits no trial"
+
 #: Images in the (training, test) split of datasets that are the same everywhere.
 SIZES = {"digits": (1437, 360), "cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "svhn": (73_257, 26_032)}
 
@@ -223,10 +226,10 @@ def _without_effect(location: Location, rule: Any, products: list[_Block]) -> Fi
             asked = ", ".join(v.text if isinstance(v, NormPattern) else found(v) for v in values)
             return Finding(
                 location,
-                f"fits no trial: no {key} is {asked}; there {'is' if len(shown) == 1 else 'are'} "
+                f"{FITS_NONE}: no {key} is {asked}; there {'is' if len(shown) == 1 else 'are'} "
                 f"{', '.join(map(str, shown[:20]))}",
             )
-    return Finding(location, "fits no trial: each of its values occurs, but not together")
+    return Finding(location, f"{FITS_NONE}: each of its values occurs, but not together")
 
 
 def _ordered(trials: list[Trial]) -> list[Trial]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,14 +14,15 @@ from normbench.spec.trial import Trial
 from normbench.spec.tuning import TuningSearch
 from normbench.suite import _grid, _headline, _value, _yaml
 from normbench.suite import _tuning as _search
+from normbench.suite._changes import Changes
 from normbench.suite._models import NAME, Draft, Suite
 from normbench.suite._problems import Finding, Location, Problem, SuiteError, found, nearest, written
 from normbench.suite._types import ReadAs
 
 
-def load(ref: str | Path) -> Suite:
+def load(ref: str | Path, changes: Sequence[str] = ()) -> Suite:
     """Read a suite: the path of a file, or a bare name such as `digits`, looked up in `suites/` here and among those
-    that ship with the package.
+    that ship with the package. changes: values in the place of the file's, as `train.epochs=2` or `norms=bn,gn`.
 
     Raises `SuiteError` with every problem of the file.
     """
@@ -42,7 +43,7 @@ def load(ref: str | Path) -> Suite:
         ) from None
     except OSError as error:
         raise SuiteError([Problem(str(path), None, f"cannot be read: {error.strerror}")]) from None
-    return read(data, path)
+    return read(data, path, changes)
 
 
 def _suites(folder: Path) -> list[Path]:
@@ -63,35 +64,37 @@ def _find(ref: str | Path) -> Path:
     raise SuiteError([Problem(ref, None, f"there is no suite of this name in {looked}{near}")])
 
 
-def read(data: bytes, source: Path) -> Suite:
-    """Read a suite from bytes; `source` is named in messages. Raises `SuiteError`."""
+def read(data: bytes, source: Path, changes: Sequence[str] = ()) -> Suite:
+    """Read a suite from bytes; `source` is named in messages, or the change that is to blame. Raises `SuiteError`."""
     try:
         document = _yaml.read(data)
     except _yaml.UnreadableError as error:
         raise SuiteError([Problem(str(source), error.line, error.message)]) from None
-    suite = _sound(document, str(source))
+    changed = Changes()
+    changed.apply(document, changes)
+    suite = _sound(document, str(source), changed)
     suite._source = source
     return suite
 
 
 def from_values(values: Mapping[str, Any]) -> Suite:
     """A suite from a mapping of the keys that a file would have. Raises `SuiteError`."""
-    return _sound(_value.document(values), "suite", numbered=False)
+    return _sound(_value.document(values), "suite", Changes(), numbered=False)
 
 
-def _sound(document: _yaml.Document, source: str, *, numbered: bool = True) -> Suite:
+def _sound(document: _yaml.Document, source: str, changed: Changes, *, numbered: bool = True) -> Suite:
     """The suite that a document holds. numbered: its lines are those of a file. Raises `SuiteError`."""
     suite, findings = _validate(document.value, document) if () not in document.spoiled else (None, [])
+    if changed.any:  # of a part of a suite: rules of the file that were for the rest have no effect
+        findings = [f for f in findings if not f.message.startswith(_grid.FITS_NONE) or changed.flag(f.location)]
     findings = document.findings + [f for f in findings if not any(f.location[: len(p)] == p for p in document.spoiled)]
     if findings or suite is None:
-        problems = {
-            Problem(
-                source,
-                (f.line or document.line(f.location)) if numbered else None,
-                f"{_prefix(document.known(f.location) or f.location)}{f.message}",
-            )
-            for f in findings
-        }
+        problems = set()
+        for f in findings:
+            place = document.known(f.location) or f.location
+            flag = changed.flag(place)
+            line = (f.line or document.line(f.location)) if numbered and not flag else None
+            problems.add(Problem(flag or source, line, f"{_prefix(place)}{f.message}"))
         raise SuiteError(sorted(problems, key=lambda p: (p.line or 0, p.message)))
     return suite
 

@@ -18,6 +18,8 @@ from normbench.suite._sections import (
     Change,
     Data,
     Include,
+    Keeps,
+    Loggers,
     ModelChoice,
     Seeds,
     SuiteHeadline,
@@ -100,8 +102,17 @@ class Suite(Value):
     """
     limits: SuiteLimits = Limits()
     """What a trial may use and how long it may take."""
+    keep: Keeps = ()
+    """What is kept beside the results: `weights`, those of each trained network. No result depends on it."""
+    log: Loggers = ()
+    """Where trials go besides the results: `tensorboard`, `wandb`, `mlflow`. No result depends on it."""
 
     _source: Path = PrivateAttr(default=Path("suite"))
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether the weights of its trained networks are kept."""
+        return "weights" in self.keep
 
     @property
     def source(self) -> Path:

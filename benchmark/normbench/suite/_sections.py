@@ -19,6 +19,7 @@ from pydantic import (
 
 from normbench.spec import architectures
 from normbench.spec.about import Headline, Role
+from normbench.spec.loggers import LOGGERS
 from normbench.spec.trial import DataSpec, Limits, ModelSpec, TrainSpec, Trial, Value
 from normbench.suite._methods import Adversary, NormItem, NormRule
 from normbench.suite._problems import Location, found
@@ -199,6 +200,8 @@ SuiteHeadline = Annotated[Headline | None, ReadAs(made("Headline", Headline, **_
 SuiteRole = Annotated[Role, ReadAs(Annotated[scalar(Literal[tuple(map(str, Role))]), AfterValidator(Role)])]
 About = Annotated[str, ReadAs(scalar(str, (MaxLen(2000),)))]
 BatchSizes = Annotated[tuple[int, ...], ReadAs(axis(_trial["batch_size"]))]
+Keeps = Annotated[tuple[str, ...], ReadAs(_sorted(one_or_more(scalar(Literal["weights"]), at_least=0)))]
+Loggers = Annotated[tuple[str, ...], ReadAs(_sorted(one_or_more(scalar(Literal[tuple(LOGGERS)]), at_least=0)))]
 Widths = Annotated[tuple[float, ...], ReadAs(axis(_model["width"]))]
 Seeds = Annotated[Sequence[int], ReadAs(_seeds_of(single(_trial["seed"])))]
 
