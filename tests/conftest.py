@@ -113,5 +113,19 @@ def make_trial() -> MakeTrial:
     return make
 
 
+def make_plain(norm: str = "bn", seed: int = 0) -> Trial:
+    """As `make_trial`, without attacks and measures."""
+    label, components = norms.resolve(norm)
+    return Trial(
+        data=DataSpec(dataset="stripes", image_size=16),
+        model=ModelSpec(name="resnet18", width=0.125, kwargs={"layers": [1, 1, 1, 1]}),
+        norm=components,
+        norm_label=label,
+        batch_size=16,
+        seed=seed,
+        train=TrainSpec(epochs=1, lr=0.05),
+    )
+
+
 def _component(registry: object, name: str, **params: object) -> Component:
     return registry.make(name, params).component()  # type: ignore[attr-defined, no-any-return]

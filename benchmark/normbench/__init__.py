@@ -6,6 +6,7 @@ Networks:
 
 Trials:
     `run` runs a suite, `trial` one of its trials in this process
+    `load` is the trained network of a trial whose weights were kept
     `results` reads what is stored, as tables; `board` makes the boards of a suite
     `rank` is the rule that tells methods apart, for any table
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from normbench.api.runs import run as run
     from normbench.api.runs import trial as trial
     from normbench.api.stored import results as results
+    from normbench.api.weights import load as load
     from normbench.board.tables import rank_table as rank
     from normbench.errors import BenchError as BenchError
 
@@ -56,6 +58,7 @@ PLACES = {
     "board": ("normbench.api.boards", "board"),
     "evaluate": ("normbench.api.evaluation", "evaluate"),
     "layer": ("normbench.api.networks", "layer"),
+    "load": ("normbench.api.weights", "load"),
     "measures": ("normbench.api.methods", "measures"),
     "norms": ("normbench.api.methods", "norms"),
     "rank": ("normbench.board.tables", "rank_table"),

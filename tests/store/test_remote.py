@@ -15,16 +15,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from normbench.api.weights import load
+from normbench.plan.identity import identity
 from normbench.store.compact import compact
 from normbench.store.files import FilesError, RemoteFiles, inside, open_files
 from normbench.store.leases import LeaseError, Leases
 from normbench.store.merge import merge
 from normbench.store.store import Store
 from normbench.store.verify import verify
+from normbench.store.weights import file_of, kept, put, read, unnamed
 
 from tests.command import bench
 from tests.conftest import MakeTrial
-from tests.store.samples import contents, fill, rows
+from tests.store.samples import contents, fill, outcome, rows
 from tests.store.test_leases import TRIALS, take_at_once
 
 SUITE = """
@@ -178,6 +181,21 @@ def test_a_damaged_object_is_named_and_set_aside(address: str, make_trial: MakeT
     assert len(rows(Store(address))) == 2
 
 
+def test_weights_lie_there_too(address: str, make_trial: MakeTrial) -> None:
+    store = Store(address)
+    (trial,) = fill(store, make_trial, [0])
+    said = put(address, "s", trial.trial_id, b"weights")
+    assert list(unnamed(store, "s", set())) == [file_of("s", trial.trial_id)]
+    named = outcome().model_copy(update={"provenance": {"weights": said.model_dump()}})
+    store.write("s", trial, identity(trial, "f" * 64).to_dict(), named)
+    assert kept(store, "s") == {trial.trial_id}
+    assert list(unnamed(store, "s", set())) == []
+    assert read(store, "s", trial.trial_id, said) == b"weights"
+    assert verify(store) == (1, [])
+    put(address, "s", trial.trial_id, b"damaged")
+    assert [f.path for f in verify(store)[1]] == [f"{address}/{file_of('s', trial.trial_id)}"]
+
+
 @pytest.mark.faults
 def test_the_whole_way_on_s3(address: str, tmp_path: Path, data_dir: Path) -> None:
     (tmp_path / "s.yaml").write_text(SUITE)
@@ -187,7 +205,9 @@ def test_the_whole_way_on_s3(address: str, tmp_path: Path, data_dir: Path) -> No
         assert answer.returncode == code, answer.stdout + answer.stderr
         return answer.stdout
 
-    assert "[2/2]" in on_s3("run", "s.yaml", "--site", "site")
+    assert "[2/2]" in on_s3("run", "s.yaml", "--site", "site", "--keep-weights")
+    assert len(kept(store := Store(address), "s")) == 2
+    assert all(load(r["trial_id"], results=address) for r in store.rows())
     assert "2 cached" in on_s3("status", "s.yaml")
     assert "2 results hold together" in on_s3("results", "verify")
     assert f"{address}/s/compact-" in on_s3("results", "compact")

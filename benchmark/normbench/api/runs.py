@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -66,6 +66,8 @@ def run(
     address: str | None = None,
     retry: bool = False,
     accept_versions: bool = False,
+    keep_weights: bool = False,
+    log: Sequence[str] = (),
     quiet: bool = False,
 ) -> Ran:
     """Run what a suite still misses, as `bench run` does: each trial in a process of its own, stored when it ends.
@@ -74,8 +76,9 @@ def run(
     (`docs/suites.md`). only: a part of it, `"norm=gn"` or `{"norm": ["gn", "bn"], "seed": 0}`. results: the folder or
     address that results are kept in; by default `BENCH_RESULTS`, else `results/` of the checkout or the working
     directory. data: the folder of datasets; by default `BENCH_DATA`. jobs: most trials at once. address: a Ray cluster.
-    retry: failed trials count as missing. accept_versions: results of other versions of the libraries count. quiet:
-    print nothing.
+    retry: failed trials count as missing. accept_versions: results of other versions of the libraries count.
+    keep_weights: those of trained networks, for `load`. log: `"tensorboard"`, `"wandb"`, `"mlflow"`, where trials go
+    too. quiet: print nothing.
 
     Needs no `if __name__ == "__main__"`: no process imports the caller's script anew. A broken trial does not raise; it
     stands in `broken`. An interrupt ends the run, and the same call goes on from there.
@@ -86,10 +89,11 @@ def run(
     from normbench.cli.planned import tell
     from normbench.cli.results import data_folder, open_store
     from normbench.cli.say import screen
+    from normbench.cli.wishes import Wishes
     from normbench.runner.whole import Asked, run_whole
     from normbench.suite.only import chosen
 
-    loaded = suite_of(suite)
+    loaded = Wishes(keep_weights=keep_weights, log=log).of(suite_of(suite))
     trials, searches = chosen(loaded, filters(only))
     if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
         raise BenchError(f"jobs: expected a whole number, 1 or more, or None for as many as fit, found {jobs!r:.60}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 from normbench.cli.methods import Json, print_json
 from normbench.cli.results import Results, data_folder, open_store
 from normbench.cli.say import say, screen
+from normbench.cli.wishes import KeepWeights, Log, Set, Wishes, say_missing, say_size, weights_size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +38,12 @@ AcceptVersions = Annotated[
     ),
 ]
 Retry = Annotated[
-    bool, typer.Option("--retry", help="Count failed trials (error, out_of_memory, timed_out) as missing.")
+    bool,
+    typer.Option(
+        "--retry",
+        help="Count failed trials (error, out_of_memory, timed_out) as missing; where weights are kept, also trials "
+        "without them.",
+    ),
 ]
 
 
@@ -45,8 +52,11 @@ def plan(
     results: Results = None,
     data: Data = None,
     only: Only = None,
+    changes: Set = None,
     retry: Retry = False,
     accept_versions: AcceptVersions = False,
+    keep_weights: KeepWeights = False,
+    log: Log = None,
     as_json: Json = False,
 ) -> None:
     """Say what a suite holds: its size, what is cached, stale or missing, and how long the rest should take."""
@@ -54,9 +64,13 @@ def plan(
     from normbench.runner.session import announce
     from normbench.suite.only import axes
 
-    loaded, trials, store, made = _plan(suite, results, data, only, retry=retry, accept_versions=accept_versions)
+    wishes = Wishes(changes, keep_weights, log)
+    loaded, trials, store, made = _plan(
+        suite, results, data, only, wishes, retry=retry, accept_versions=accept_versions
+    )
+    size = weights_size(made, trials) if loaded.keeps_weights else None
     if as_json:
-        return print_json(made.to_dict())
+        return print_json(made.to_dict() | ({"weights": size} if size else {}))
     console = new_console()
     console.print(announce(made), highlight=False, soft_wrap=True)
     for line in axes(trials, without=made.tuning[0].search.settings if made.tuning else ()):
@@ -69,6 +83,8 @@ def plan(
     console.print(
         f"  limits: {limit.cpu} CPU, {limit.gpu} GPU, {limit.time:g} s a trial; engine: {limit.engine}", highlight=False
     )
+    if size:
+        say_size(made, store, size, console)
     say_foreseen(made, console)
     if made.todo and made.estimate is None:
         console.print("  time: unknown; the first finished trials will tell")
@@ -91,7 +107,8 @@ def tell(store: Store, console: Console, plan: Plan, first: bool) -> None:
 
 
 def say_foreseen(plan: Plan, console: Console) -> None:
-    """What trials will fail at, before they are trained."""
+    """What trials will fail at, before they are trained, and what else will be missing."""
+    say_missing(plan, console)
     for text in plan.foreseen:
         console.print(f"  missing: {text}", highlight=False, soft_wrap=True)
     if plan.foreseen:
@@ -106,6 +123,7 @@ def status(
     results: Results = None,
     data: Data = None,
     only: Only = None,
+    changes: Set = None,
     accept_versions: AcceptVersions = False,
     as_json: Json = False,
 ) -> None:
@@ -114,7 +132,7 @@ def status(
     from normbench.plan.plan import State
     from normbench.runner.session import announce
 
-    _, _, store, made = _plan(suite, results, data, only, accept_versions=accept_versions)
+    _, _, store, made = _plan(suite, results, data, only, Wishes(changes), accept_versions=accept_versions)
     if as_json:
         return print_json(made.to_dict())
     console = new_console()
@@ -144,13 +162,12 @@ def status(
 
 
 def wanted(
-    suite: str, results: str | None, only: list[str] | None
+    suite: str, results: str | None, only: list[str] | None, wishes: Wishes | None = None
 ) -> tuple[Suite, list[Trial], list[TuningSearch], Store]:
     """A suite, and what is asked for of it: trials, or searches where it tunes."""
-    from normbench.suite import load
     from normbench.suite.only import chosen
 
-    loaded, store = load(suite), open_store(results)
+    loaded, store = (wishes or Wishes()).load(suite), open_store(results)
     return loaded, *chosen(loaded, only or []), store
 
 
@@ -159,6 +176,7 @@ def _plan(
     results: str | None,
     data: Path | None,
     only: list[str] | None,
+    wishes: Wishes,
     *,
     retry: bool = False,
     accept_versions: bool = False,
@@ -166,10 +184,9 @@ def _plan(
     """The trials are those of the suite's grid: where it tunes, final ones with the tuned settings still open."""
     from normbench.plan.plan import make
 
-    loaded, trials, searches, store = wanted(suite, results, only)
-    made = make(
-        loaded.name, trials, store, data_folder(data), searches=searches, retry=retry, accept_versions=accept_versions
-    )
+    loaded, trials, searches, store = wanted(suite, results, only, wishes)
+    planning = partial(make, loaded.name, trials, store, data_folder(data), searches=searches, retry=retry)
+    made = planning(accept_versions=accept_versions, keep_weights=loaded.keeps_weights, log=loaded.log)
     return loaded, trials or [trial for search in searches for _, trial in search.finals], store, made
 
 

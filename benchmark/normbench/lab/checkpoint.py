@@ -117,7 +117,7 @@ def capture(training: Training) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     """The state of `training` as JSON values and tensors. Raises `CheckpointError` where an optimizer keeps what is
     neither.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in _named(training.model).items()}
+    tensors = {f"model.{name}": tensor for name, tensor in named_tensors(training.model).items()}
     state = training.optimizer.state_dict()
     numbers: dict[str, dict[str, Any]] = {}
     for index, values in state["state"].items():
@@ -152,7 +152,7 @@ def capture(training: Training) -> tuple[dict[str, Any], dict[str, torch.Tensor]
 
 def restore(training: Training, about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     """Put a captured state into `training`. Raises `CheckpointError`, and changes nothing, where it does not fit."""
-    held = _named(training.model)
+    held = named_tensors(training.model)
     found = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     if {n: (t.shape, t.dtype) for n, t in held.items()} != {n: (t.shape, t.dtype) for n, t in found.items()}:
         raise CheckpointError("its network has other parameters or buffers")
@@ -230,6 +230,6 @@ def _seal(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
     return total.hexdigest()
 
 
-def _named(model: nn.Module) -> dict[str, torch.Tensor]:
+def named_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     """Parameters and buffers by name, those that `state_dict` leaves out as well."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import normbench.attacks as attacks
 import normbench.measures as measures
 from normbench.attacks._gradient import GradientAttack
 from normbench.lab import data as datasets
-from normbench.lab import evaluate, health
+from normbench.lab import evaluate, health, weights
 from normbench.lab.attacked import Attacked
 from normbench.lab.checkpoint import Checkpointer, Training
 from normbench.lab.engine.gradients import CompiledGradients
@@ -67,6 +67,8 @@ class Context:
     """Folder for checkpoints (see `normbench.paths.checkpoint_path`); None: none are kept."""
     checkpoint_seconds: float = 120.0
     """Least time between two of them."""
+    weights: Mapping[str, str] | None = None
+    """Where the trained network's weights are kept: `root` and `suite` of `normbench.store.weights`; None: nowhere."""
     steps: int | None = None
     """A re-run leaves off after so many optimizer steps, before anything is evaluated; None: it runs the whole trial.
     """
@@ -196,6 +198,8 @@ def _run(
         after_epoch=partial(_keep, kept, so_far, trial.train.epochs),
         engine=chosen(context.engine, context.device),
     )
+    if context.steps is None:
+        found["provenance"] |= weights.keep(model, trial, dataset, context.weights)
     if context.steps is None and test is not None:
         _test(trial, context, model, test, precision, record, found, report)
 

@@ -8,8 +8,14 @@ from pathlib import Path
 
 import normbench.attacks as attacks
 import normbench.measures as measures
+from normbench.spec.loggers import LOGGERS
 from normbench.spec.plugins import PluginError
 from normbench.spec.trial import Trial
+
+
+def loggers_lacking(names: Iterable[str]) -> tuple[str, ...]:
+    """A sentence for each of these loggers whose package this machine lacks."""
+    return tuple(f"log: {name} needs {lacks}" for name in names if (lacks := LOGGERS[name].lacks))
 
 
 def foreseen(trials: Iterable[Trial], data_dir: Path | None) -> tuple[str, ...]:

@@ -16,12 +16,13 @@ from typing import Any
 
 from normbench.lab import data as datasets
 from normbench.lab.data.images import images, unlike
-from normbench.plan.foreseen import foreseen
+from normbench.plan.foreseen import foreseen, loggers_lacking
 from normbench.plan.identity import Identity, identity
 from normbench.spec.about import Images
 from normbench.spec.outcome import Status
 from normbench.spec.trial import Trial
 from normbench.spec.tuning import Choice, TuningSearch
+from normbench.store import weights
 from normbench.store.schema import BRIEF
 from normbench.store.store import Store
 
@@ -62,6 +63,8 @@ class Item:
     """
     search: TuningSearch | None = None
     """Of a candidate: the search that it belongs to."""
+    without_weights: bool = False
+    """It is cached, and its weights, which are asked for, were not kept."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class Plan:
     """What trials to be run will fail at: packages and files that this machine lacks. Their other numbers are kept."""
     datasets: Mapping[str, Images] = field(default_factory=dict)
     """The datasets by their fingerprint, of those that final trials are tested on and that are on this machine."""
+    unlogged: tuple[str, ...] = ()
+    """Loggers that were asked for and that this machine lacks a package for."""
 
     def count(self, state: State) -> int:
         return sum(i.state is state for i in self.items)
@@ -124,6 +129,7 @@ class Plan:
             "waiting": self.waiting,
             "estimate_seconds": self.estimate,
             "foreseen": list(self.foreseen),
+            "unlogged": list(self.unlogged),
             "tuning": [
                 {
                     "for": t.search.label,
@@ -145,6 +151,7 @@ class Plan:
                     "reasons": list(i.reasons),
                     "status": i.stored["status"] if i.stored else None,
                     "estimate_seconds": i.estimate,
+                    "without_weights": i.without_weights,
                 }
                 for i in self.items
             ],
@@ -162,16 +169,20 @@ def make(
     retry: bool = False,
     download: bool = False,
     accept_versions: bool = False,
+    keep_weights: bool = False,
+    log: Sequence[str] = (),
 ) -> Plan:
     """Compare the trials of a suite with what is stored. Raises `DataError` when a dataset cannot exist.
 
     searches: of a suite with `tune`, in the place of `trials`. ended: ids of trials that this very command has run:
     they are not run again, whatever their end. retry: count failed trials as missing. download: fetch datasets that are
     not on this machine, so that their content is known. accept_versions: results of other versions of the libraries
-    count.
+    count. keep_weights: weights of final trials are to be kept; with `retry`, trials without them count as missing.
+    log: loggers that trials are to go to.
     """
     fingerprints = Fingerprints(data_dir, download=download)
-    planner = _Planner(store, suite, fingerprints, ended, retry=retry, accept_versions=accept_versions)
+    kept = weights.kept(store, suite) if keep_weights else None
+    planner = _Planner(store, suite, fingerprints, ended, kept, retry=retry, accept_versions=accept_versions)
     items = [planner.item(trial) for trial in trials]
     tuning: list[Tuning] = []
     finals: list[tuple[int, Item]] = []
@@ -190,7 +201,9 @@ def make(
     items += [item for _, item in sorted(finals, key=lambda found: found[0])]
     todo = [i.trial for i in items if i.state is not State.CACHED]
     todo += [trial for t in tuning if t.choice is None for _, trial in t.search.finals]
-    return Plan(suite, tuple(items), tuple(tuning), foreseen(todo, data_dir), fingerprints.datasets)
+    return Plan(
+        suite, tuple(items), tuple(tuning), foreseen(todo, data_dir), fingerprints.datasets, loggers_lacking(log)
+    )
 
 
 def known(suite: str, trials: Sequence[Trial], searches: Sequence[TuningSearch], store: Store) -> set[str]:
@@ -214,12 +227,15 @@ class _Planner:
         suite: str,
         fingerprints: Fingerprints,
         ended: Collection[str],
+        kept: Collection[str] | None,
         *,
         retry: bool,
         accept_versions: bool,
     ) -> None:
+        """kept: the trials whose weights are there; None: weights are not asked for."""
         self._rows = {r["trial_id"]: r for r in store.rows([suite], BRIEF)}
         self._fingerprints, self._ended, self._retry, self._accept = fingerprints, ended, retry, accept_versions
+        self._kept = kept
         self._paces, self._nearest = _Paces(self._rows.values()), _Nearest(self._rows.values())
 
     def item(self, trial: Trial, no_choice: Choice | None = None, *, search: TuningSearch | None = None) -> Item:
@@ -236,6 +252,7 @@ class _Planner:
             self._paces.estimate(trial),
             no_choice,
             search,
+            state is State.CACHED and self._without_weights(trial),
         )
 
     def wait(self, trial: Trial) -> float | None:
@@ -262,7 +279,16 @@ class _Planner:
             ]
         if self._retry and row["status"] in RETRIABLE:
             return State.MISSING, [f"it ended as {row['status']} and is to be tried again ({row['reason']})"]
+        if self._retry and self._without_weights(trial):
+            return State.MISSING, ["its weights were not kept, and it is to be run again for them"]
         return State.CACHED, []
+
+    def _without_weights(self, trial: Trial) -> bool:
+        """Whether a stored trial has no weights though it could, and they are asked for."""
+        row = self._rows.get(trial.trial_id)
+        if self._kept is None or trial.stage != "final" or row is None or row["status"] != Status.OK:
+            return False
+        return trial.trial_id not in self._kept
 
 
 class Fingerprints:

@@ -20,12 +20,14 @@ from normbench.paths import cache_dir, seconds
 from normbench.plan.plan import Item, Plan, State
 from normbench.plan.provenance import provenance
 from normbench.runner.cluster import Connection
+from normbench.runner.logs import Logs
 from normbench.runner.progress import Display, display, duration
 from normbench.runner.retry import GOES_ON
 from normbench.runner.sharing import shares
 from normbench.runner.tune import Events, Options, execute
 from normbench.spec.outcome import Outcome, Status
 from normbench.spec.trial import Limits, digest
+from normbench.store import weights
 from normbench.store.store import Store, StoreError
 
 #: Ends that say nothing about a method; they make `bench run` exit non-zero.
@@ -83,9 +85,12 @@ def run(
     data_dir: Path | None,
     jobs: int | None,
     ray: Connection,
+    keep_weights: bool = False,
+    logs: Logs | None = None,
 ) -> Summary:
     """Run everything in `plan.todo`. Each outcome is on disk before the next event is looked at.
 
+    keep_weights: those of final trials, see `normbench.store.weights`. logs: where each trial goes when it is stored.
     Raises `Interrupted`, and `StoreError` at the first outcome that cannot be written.
     """
     if not plan.todo:
@@ -98,6 +103,7 @@ def run(
             outcome = outcome.model_copy(
                 update={"provenance": outcome.provenance | {"tuned": list(item.search.settings)}}
             )
+        outcome = weights.confirmed(store, plan.suite, item.trial.trial_id, outcome)
         try:
             store.write(plan.suite, item.trial, item.identity.placed(outcome).to_dict(), outcome)
         except StoreError as error:
@@ -105,8 +111,11 @@ def run(
         checkpoints.settled(item, outcome.status)
         ended.append((item, outcome.status, outcome.reason))
         shown.done(item, outcome)
-        if said := outcome.provenance.get("checkpoint"):
-            shown.note(f"{item.trial.title}: {said}")
+        if logs:
+            logs.trial(item.trial, outcome)
+        for key in ("checkpoint", weights.PROBLEM):
+            if said := outcome.provenance.get(key):
+                shown.note(f"{item.trial.title}: {said}")
 
     todo = [item for item in plan.todo if not item.no_choice]
     try:
@@ -125,6 +134,7 @@ def run(
                         ray=ray,
                         checkpoints=checkpoints.folder,
                         checkpoint_seconds=seconds("NORMBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS),
+                        weights={"root": str(store.root), "suite": plan.suite} if keep_weights else None,
                     )
                     execute(
                         mine,

@@ -14,7 +14,7 @@ import logging
 import os
 import queue
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,8 @@ class Options:
     checkpoints: Path | None = None
     """Folder for checkpoints; nodes that do not have it use their own cache. None: none are kept."""
     checkpoint_seconds: float = 120.0
+    weights: Mapping[str, str] | None = None
+    """Where the weights of final trials are kept: `root` and `suite`; None: nowhere."""
 
 
 @dataclass
@@ -148,6 +150,7 @@ def _job(work: Work, limits: Limits, options: Options) -> Job:
         "provenance": options.provenance,
         "checkpoints": str(options.checkpoints) if options.checkpoints else None,
         "checkpoint_seconds": options.checkpoint_seconds,
+        "weights": options.weights if item.trial.stage == "final" else None,
     }
     return Job(item.trial.model_dump_json(), context, limits.time)
 

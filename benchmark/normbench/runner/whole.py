@@ -55,6 +55,7 @@ def run_whole(asked: Asked, console: Console, tell: Callable[[Plan, bool], None]
         from normbench.plan.plan import make
         from normbench.runner import session
         from normbench.runner.cluster import Connection
+        from normbench.runner.logs import Logs
         from normbench.runner.sharing import refuse_other_versions
         from normbench.store.about import keep
         from normbench.suite import about
@@ -62,9 +63,12 @@ def run_whole(asked: Asked, console: Console, tell: Callable[[Plan, bool], None]
         suite, store = asked.suite, asked.store
         planning = partial(make, suite.name, asked.trials, store, asked.data_dir, searches=asked.searches)
         planning = partial(planning, download=True, retry=asked.retry, accept_versions=asked.accept_versions)
-        ray = opened.enter_context(Connection(folder, asked.address, variables, partial(console.print, soft_wrap=True)))
-        running = partial(session.run, store=store, limits=suite.limits, console=console)
-        running = partial(running, data_dir=asked.data_dir, jobs=asked.jobs, ray=ray)
+        planning = partial(planning, keep_weights=suite.keeps_weights, log=suite.log)
+        note = partial(console.print, soft_wrap=True)
+        ray = opened.enter_context(Connection(folder, asked.address, variables, note))
+        logs = opened.enter_context(Logs(suite.name, suite.log, note))
+        running = partial(session.run, store=store, limits=suite.limits, console=console, logs=logs)
+        running = partial(running, data_dir=asked.data_dir, jobs=asked.jobs, ray=ray, keep_weights=suite.keeps_weights)
 
         def again(ended: Collection[str]) -> Plan:
             made = planning(ended=ended)

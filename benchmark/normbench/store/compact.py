@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from normbench.store import weights
 from normbench.store.leases import ALL, PREFIX, Leases
 from normbench.store.schema import SCHEMA
-from normbench.store.store import ASIDE, Store, StoreError, compact_name, is_compact, to_bytes
+from normbench.store.store import ASIDE, SUITE, Store, StoreError, compact_name, is_compact, to_bytes
 
 #: After so many seconds a temporary file belongs to no living write: no write takes nearly as long.
 LEFT_OVER = 600.0
@@ -74,12 +75,13 @@ class Garbage:
 
 
 def garbage(store: Store, *, broken: bool = False, unplanned: tuple[str, Iterable[str]] | None = None) -> list[Garbage]:
-    """What may be removed: left-over temporary files and leases; with `broken`, also shards that were set aside; with
-    `unplanned` (a suite and the ids that it plans), also results of trials that the suite plans no longer.
+    """What may be removed: left-over temporary files, leases and weights; with `broken`, also shards that were set
+    aside; with `unplanned` (a suite and the ids that it plans), also results of trials that the suite plans no longer.
     """
     found = []
     now = time.time()
-    for folder in ["", *(e.name for e in store.entries() if e.is_folder)]:
+    folders = [e.name for e in store.entries() if e.is_folder]
+    for folder in ["", *folders, *(f"{name}/{weights.FOLDER}" for name in folders)]:
         for entry in store.entries(folder):
             name = f"{folder}/{entry.name}" if folder else entry.name
             if (
@@ -91,24 +93,32 @@ def garbage(store: Store, *, broken: bool = False, unplanned: tuple[str, Iterabl
                 found.append(Garbage(name, "left over from a write that did not end"))
             elif broken and entry.name == ASIDE and entry.is_folder:
                 found += [Garbage(f"{name}/{e.name}", "set aside") for e in store.entries(name)]
-        if folder:
-            leases = Leases(store.files, folder, "bench results gc")
-            found += [Garbage(name, "a lease of a process that is gone") for name in leases.void()]
+    for folder in folders:
+        leases = Leases(store.files, folder, "bench results gc")
+        found += [Garbage(name, "a lease of a process that is gone") for name in leases.void()]
+        if SUITE.fullmatch(folder) and ALL not in (running := leases.living()):
+            found += [Garbage(name, "weights that no result names") for name in weights.unnamed(store, folder, running)]
     if unplanned:
         suite, planned = unplanned[0], set(unplanned[1])
-        for name in store.shards(suite):
-            table = store.read(name, pa.schema([SCHEMA.field("trial_id")]))
-            within = (
-                tuple(t for t in table.column("trial_id").to_pylist() if t not in planned) if table is not None else ()
-            )
-            if within:
-                found.append(Garbage(name, "of trials that the suite does not plan any more", within))
+        why = "of trials that the suite does not plan any more"
+        found += rows_of(store, suite, lambda trial_id: trial_id not in planned, why)
+    return found
+
+
+def rows_of(store: Store, suite: str, wanted: Callable[[str], bool], reason: str) -> list[Garbage]:
+    """The rows of a suite whose trial's id is wanted, by the files that hold them."""
+    found = []
+    for name in store.shards(suite):
+        table = store.read(name, pa.schema([SCHEMA.field("trial_id")]))
+        within = tuple(filter(wanted, table.column("trial_id").to_pylist())) if table is not None else ()
+        if within:
+            found.append(Garbage(name, reason, within))
     return found
 
 
 def collect(store: Store, found: Iterable[Garbage]) -> None:
-    """Remove what `garbage` found. To remove rows, their file is written anew without them. Raises `LeaseError` while a
-    run works on a suite with such rows.
+    """Remove what `garbage` found. To remove rows, their file is written anew without them, and their weights go too.
+    Raises `LeaseError` while a run works on a suite with such rows.
     """
     for item in sorted(found, key=lambda g: not is_compact(g.name)):  # a shard hides the row in a compact file
         suite, _, name = item.name.rpartition("/")
@@ -130,3 +140,5 @@ def collect(store: Store, found: Iterable[Garbage]) -> None:
                 content = to_bytes(kept)
                 store.put(f"{suite}/{compact_name(content)}", content)
             store.drop(item.name)
+            for trial_id in gone & weights.sizes(store, suite).keys():
+                store.drop(weights.file_of(suite, trial_id))

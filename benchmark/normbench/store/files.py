@@ -77,7 +77,8 @@ class Files(ABC):
         """What a folder holds, sorted by name; nothing where there is no such folder."""
 
     @abstractmethod
-    def read(self, name: str) -> bytes: ...
+    def read(self, name: str, at_most: int = LARGEST) -> bytes:
+        """What a file holds. at_most: bytes; a larger file is an error."""
 
     @abstractmethod
     def write(self, name: str, content: bytes) -> None:
@@ -164,7 +165,7 @@ class LocalFiles(Files):
                     found.append(Entry(entry.name, is_folder, about.st_size, about.st_mtime, is_link))
         return sorted(found, key=lambda e: e.name)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, at_most: int = LARGEST) -> bytes:
         # Without O_NONBLOCK, opening a pipe would wait for whoever writes to it.
         with self._place(name) as (folder, last):
             opened = _open(last, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, folder)
@@ -174,7 +175,7 @@ class LocalFiles(Files):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if not stat.S_ISREG(about.st_mode):
                 raise OSError(errno.EINVAL, "it is no regular file")
-            _refuse_large(about.st_size)
+            _refuse_large(about.st_size, at_most)
             return file.read()
 
     def write(self, name: str, content: bytes) -> None:
@@ -220,9 +221,9 @@ def _open(name: str, flags: int, folder: int) -> int:
         raise
 
 
-def _refuse_large(size: int) -> None:
-    if size > LARGEST:
-        raise OSError(errno.EFBIG, f"it has {size:,} bytes; at most {LARGEST:,} are read")
+def _refuse_large(size: int, at_most: int) -> None:
+    if size > at_most:
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes; at most {at_most:,} are read")
 
 
 class RemoteFiles(Files):
@@ -268,9 +269,9 @@ class RemoteFiles(Files):
     def _is_link(self, path: str) -> bool:
         return self._system.type_name == "local" and Path(path).is_symlink()  # `file://`: pyarrow would follow links
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, at_most: int = LARGEST) -> bytes:
         with self._system.open_input_file(self._path(name)) as file:
-            _refuse_large(file.size())
+            _refuse_large(file.size(), at_most)
             return bytes(file.read())
 
     def write(self, name: str, content: bytes) -> None:

@@ -131,6 +131,10 @@ class Leases(contextlib.AbstractContextManager["Leases"]):
         living += [lease for lease in void if not self._remove(lease)]
         return [lease for lease in living if _KEY.fullmatch(lease.key)]
 
+    def living(self) -> set[str]:
+        """Keys of the leases of other processes that live: trials that they run, or `ALL`."""
+        return {lease.key for lease in self._look()[0] if _KEY.fullmatch(lease.key)}
+
     def void(self) -> list[str]:
         """The files of leases whose process is gone."""
         return [self._file(lease.key) for lease in self._look()[1]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from normbench.errors import BenchError
-from normbench.store import about, marks
+from normbench.store import about, marks, weights
 from normbench.store.leases import Leases
 from normbench.store.store import SUITE, Store, as_rows, shard_name
 
@@ -37,9 +37,9 @@ def export(store: Store, target: Store, *, norms: Sequence[str] = (), suites: Se
 
 
 def merge(source: Store, target: Store) -> dict[str, int]:
-    """Bring the readable rows of `source` into `target`. Where both have a trial, the one that started later stays.
-    Marks come along where they are about a shard that `target` then has, and what a suite says of itself where `target`
-    does not know it. Returns counts.
+    """Bring the readable rows of `source` into `target`, with their weights where they were kept. Where both have a
+    trial, the one that started later stays. Marks come along where they are about a shard that `target` then has, and
+    what a suite says of itself where `target` does not know it. Returns counts.
 
     Raises `LeaseError` while a run on `target` works on one of them.
     """
@@ -57,6 +57,7 @@ def merge(source: Store, target: Store) -> dict[str, int]:
         with Leases(target.files, suite, "bench results merge") as leases:
             leases.hold(trial_ids)
             for trial_id, content in source.extract(suite, trial_ids):
+                weights.bring(source, target, suite, trial_id)
                 target.put(shard_name(suite, trial_id), content)
                 counts["replaced" if (suite, trial_id) in here else "added"] += 1
     # Marks and words of a suite come without shards too.

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from normbench.spec.outcome import Status
 from normbench.spec.trial import digest
-from normbench.store import about
+from normbench.store import about, weights
 from normbench.store.schema import of_identity, of_trial, trial_of
 from normbench.store.store import ASIDE, Store, is_compact
 
@@ -32,8 +32,8 @@ def verify(store: Store) -> tuple[int, list[Finding]]:
     """How many results contradict neither themselves nor their file, and what is wrong with the others.
 
     Beyond what reading checks (Parquet, schema version, checksum of the bytes): the row is of the trial that its name,
-    folder and identity say, its flat columns are those of its specification, and its accuracies are those of its stored
-    bits.
+    folder and identity say, its flat columns are those of its specification, its accuracies are those of its stored
+    bits, and its weights, where they lie beside it, are those that it names.
     """
     findings = []
     good = 0
@@ -61,6 +61,7 @@ def verify(store: Store) -> tuple[int, list[Finding]]:
             Finding(store.files.where(f"{suite}/{ASIDE}/{e.name}"), "was set aside")
             for e in store.entries(f"{suite}/{ASIDE}")
         ]
+        findings += [Finding(store.files.where(name), problem) for name, problem in weights.damaged(store, suite)]
         about.read(store, suite)
         if problem := store.problems.get(where := store.files.where(f"{suite}/{about.FILE}")):
             findings.append(Finding(where, problem))

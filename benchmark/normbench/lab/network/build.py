@@ -12,7 +12,7 @@ from normbench.lab.network.invariance import audited
 from normbench.lab.network.swap import Audit, swap
 from normbench.spec.trial import Trial
 
-__all__ = ["ModelError", "PixelModel", "build"]
+__all__ = ["ModelError", "PixelModel", "build", "request", "swapped"]
 
 
 class PixelModel(nn.Module):
@@ -46,7 +46,21 @@ def build(
     the place.
     """
     torch.manual_seed(trial.seed)
-    request = Request(
+    network, done = swapped(trial, channels=channels, image_size=image_size, classes=classes)
+    return PixelModel(network, mean, std), audited(network, done, channels, image_size)
+
+
+def swapped(trial: Trial, *, channels: int, image_size: int, classes: int) -> tuple[nn.Module, Audit]:
+    """The network alone, which takes standardized images and whose weights come from torch's random state; of the
+    audit, what needs no measuring.
+    """
+    network = construct(request(trial, channels=channels, image_size=image_size, classes=classes))
+    return network, swap(network, trial.norm, torch.zeros(2, channels, image_size, image_size))
+
+
+def request(trial: Trial, *, channels: int, image_size: int, classes: int) -> Request:
+    """What the builder of networks is asked for."""
+    return Request(
         name=trial.model.name,
         stem=trial.model.stem,
         width=trial.model.width,
@@ -55,7 +69,3 @@ def build(
         classes=classes,
         kwargs=trial.model.kwargs,
     )
-    network = construct(request)
-    example = torch.zeros(2, channels, image_size, image_size)
-    done = swap(network, trial.norm, example)
-    return PixelModel(network, mean, std), audited(network, done, channels, image_size)
