@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from normbench.store.store import Store
+from normbench.store.weights import kept
 
 from tests.command import bench
 
@@ -89,8 +90,8 @@ def test_one_command_from_suite_to_site_and_nothing_twice(place: Place) -> None:
         pytest.skip("the package is not installed")
     for name in MODULES:
         (place.root / f"{name}.py").write_text("raise ImportError('this is the user\\'s own')\n")
-    place.suite(norms="bn, gn", seeds=2)
-    assert place.plan() | {"trials": None} == {
+    place.suite(norms="bn, gn", seeds=2, more="keep: weights\nlog: tensorboard\n")
+    assert place.plan() | {"trials": None, "weights": None} == {
         "suite": "small",
         "total": 4,
         "cached": 0,
@@ -98,9 +99,11 @@ def test_one_command_from_suite_to_site_and_nothing_twice(place: Place) -> None:
         "missing": 4,
         "estimate_seconds": None,
         "foreseen": [],
+        "unlogged": [],
         "waiting": 0,
         "tuning": [],
         "trials": None,
+        "weights": None,
     }
     running = place.start(INSTALLED)
     said, _ = running.communicate(timeout=580)
@@ -114,6 +117,8 @@ def test_one_command_from_suite_to_site_and_nothing_twice(place: Place) -> None:
     assert sorted((r["norm"], r["seed"]) for r in rows) == sorted((n, s) for n in ("bn", "gn") for s in (0, 1))
     assert {r["status"] for r in rows} == {"ok"}
     assert {json.loads(r["provenance"])["normbench"] for r in rows} == {"0.1.0"}
+    assert kept(place.store, "small") == {r["trial_id"] for r in rows}
+    assert len(list(place.root.glob("runs/small/*/*/events*"))) == 4
     index = place.root / "site" / "index.html"
     assert str(index.name) in said
     assert index.is_file()
@@ -234,6 +239,11 @@ def test_what_no_machine_offers_is_an_error_at_once(place: Place) -> None:
             ["plan", "small.yaml", "--only", "norm=bn", "--only", "norm=gnn"],
             "--only 'norm=gnn': no trial of the suite has it; did you mean 'gn'?",
         ),
+        (["plan", "small.yaml", "--set", "train.epoch=2"], "--set train.epoch=2: train.epoch: unknown key"),
+        (["run", "small.yaml", "--log", "wand"], "--log wand: there is no such logger; there are tensorboard, wandb"),
+        (["rerun", "0" * 16, "--results", "."], "no trial whose id begins with 0000000000000000"),
+        (["rerun", "x"], "'x' is no id of a trial: expected 16 hexadecimal digits"),
+        (["results", "rm", "--results", "."], "say which results: ids of trials, --only KEY=VALUE or --suite SUITE"),
         (["plan", "small.yaml", "--data", "nowhere"], "--data nowhere: there is no such folder"),
         (["plan", "small.yaml", "--results", "small.yaml"], "expected a folder, found a file"),
         (["run", "small.yaml", "--jobs", "0"], "jobs"),

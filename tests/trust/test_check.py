@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from normbench.cli.main import app
 from normbench.errors import BenchError
 from normbench.lab import data
 from normbench.lab.trial_run import Context, run
@@ -23,6 +24,7 @@ from normbench.store.schema import SCHEMA, of_identity, of_trial
 from normbench.store.store import Store, to_bytes
 from normbench.store.verify import verify
 from normbench.trust.rerun import Checked, Rerun, Verdict, shards, since
+from typer.testing import CliRunner
 
 from tests.conftest import MakeTrial
 
@@ -238,3 +240,23 @@ def test_shards_are_found_by_file_suite_or_folder_and_by_commit(tmp_path: Path) 
         with pytest.raises(BenchError, match="--since"):
             since(wrong, results)
     assert not (results / "x").exists()
+
+
+def test_a_stored_trial_is_run_again_whatever_has_changed(ran: Ran, make_trial: MakeTrial, data_dir: Path) -> None:
+    def other_code(row: dict[str, Any]) -> None:
+        _everything_right(row)
+        parts = json.loads(row["identity_parts"])
+        row |= of_identity(parts | {"code": parts["code"] | {"normbench.norms.bn": "0" * 16}})
+
+    path = ran(make_trial("bn", lr=1e-4), other_code)
+    before = path.read_bytes()
+    where = ["--results", str(path.parent.parent), "--data", str(data_dir)]
+    done = CliRunner().invoke(app, ["rerun", path.stem[:10], *where, "--json"])
+    assert done.exit_code == 1, done.output
+    said = json.loads(done.stdout)
+    assert said["verdict"] == "does not hold"
+    assert said["notes"] == ["not of this checkout: normbench.norms.bn: source changed"]
+    assert "clean accuracy: it says 1, a re-run gives 0." in said["reasons"][0]
+    assert [c["holds"] for c in said["compared"] if c["what"] == "clean accuracy"] == [False]
+    assert "bim[steps=3] at 0.0313725" in {c["what"] for c in said["compared"]}
+    assert path.read_bytes() == before

@@ -17,9 +17,12 @@ from normbench.cli.data import app as data_app
 from normbench.cli.methods import VERBS, Json, print_json
 from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, tell, wanted, warn
 from normbench.cli.ranks import rank
+from normbench.cli.removal import rm
+from normbench.cli.rerun import rerun
 from normbench.cli.results import Results, data_folder, open_store
 from normbench.cli.results import app as results_app
 from normbench.cli.say import say
+from normbench.cli.wishes import KeepWeights, Log, Set, Wishes
 from normbench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -48,8 +51,11 @@ def run(
     address: Annotated[
         str | None, typer.Option("--address", help="A Ray cluster: auto, host:port or ray://...", metavar="ADDRESS")
     ] = None,
+    changes: Set = None,
     retry: Retry = False,
     accept_versions: AcceptVersions = False,
+    keep_weights: KeepWeights = False,
+    log: Log = None,
     site_dir: Annotated[
         Path | None, typer.Option("--site", help="Where to build the site [default: site/build].", metavar="DIR")
     ] = None,
@@ -58,7 +64,7 @@ def run(
     from normbench.runner.whole import Asked, run_whole
 
     console = new_console()
-    loaded, trials, searches, store = wanted(suite, results, only)
+    loaded, trials, searches, store = wanted(suite, results, only, Wishes(changes, keep_weights, log))
     asked = Asked(
         suite=loaded,
         trials=trials,
@@ -100,6 +106,7 @@ def _end(summary: Summary, suite: str, console: Console) -> None:
 
 app.command()(planned.plan)
 app.command()(planned.status)
+app.command()(rerun)
 
 
 @app.command()
@@ -107,6 +114,7 @@ def board(
     suite: SuiteName,
     results: Results = None,
     only: Only = None,
+    changes: Set = None,
     together: Annotated[
         bool,
         typer.Option(
@@ -120,7 +128,7 @@ def board(
     from normbench.cli.boards import boards_of
     from normbench.plan.plan import known
 
-    loaded, trials, searches, store = wanted(suite, results, only)
+    loaded, trials, searches, store = wanted(suite, results, only, Wishes(changes))
     made, tried = boards_of(loaded, store, known(loaded.name, trials, searches, store), together=together)
     if as_json:
         return print_json(boards_json(made))
@@ -183,6 +191,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
 for verb in (*VERBS, rank):
     app.command()(verb)
+results_app.command()(rm)
 app.add_typer(results_app, name="results")
 app.add_typer(data_app, name="data")
 

@@ -69,6 +69,7 @@ def accuracies(expected: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[C
 
 def _accuracies(row: Mapping[str, Any]) -> dict[str, tuple[float | None, int]]:
     if row["clean_accuracy"] is None:
-        return {}
+        held_out = row["validation_accuracy"]
+        return {} if held_out is None else {"validation accuracy": (held_out, 0)}
     attacks = {f"{a['attack']} at {a['size']:.6g}": (a["accuracy"], a["total"]) for a in row["attacks"] or ()}
     return {"clean accuracy": (row["clean_accuracy"], row["test_total"]), **attacks}

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,8 +23,9 @@ from normbench.spec.outcome import Outcome, Status
 from normbench.spec.trial import Trial
 from normbench.store.levels import Level
 from normbench.store.marks import Compared, Mark
-from normbench.store.schema import to_row, trial_of
-from normbench.store.store import Store, fingerprint_of
+from normbench.store.reading import parse
+from normbench.store.schema import SCHEMA, to_row, trial_of
+from normbench.store.store import Store, fingerprint_of, shard_name
 from normbench.store.verify import contradictions
 from normbench.trust.compare import SHAKE, accuracies, step_losses
 
@@ -56,10 +57,16 @@ class Checked:
     notes: tuple[str, ...] = ()
     """What differs here without speaking against it: versions of libraries."""
     mark: Mark | None = None
+    compared: tuple[Compared, ...] = ()
+    """The numbers of the result and of the re-run."""
 
 
 class Refuted(Exception):  # noqa: N818
-    """A re-run contradicts the result."""
+    """A re-run contradicts the result. `compared`: the numbers of both, where it has come to that."""
+
+    def __init__(self, why: str, compared: tuple[Compared, ...] = ()) -> None:
+        super().__init__(why)
+        self.compared = compared
 
 
 class Unchecked(Exception):  # noqa: N818
@@ -76,6 +83,29 @@ class Rerun:
     fingerprints: Fingerprints
     rerun: bool = False
     whole: float = 60.0
+    report: Callable[[dict[str, Any]], None] = lambda _: None
+    """Gets the progress of what is run, as `normbench.runner.worker.supervise` reports it."""
+
+    def again(self, store: Store, suite: str, trial_id: str) -> Checked:
+        """Run a stored trial again, all of it, from the specification of its row, and compare. What has changed since
+        it was run is noted, and does not keep it from being run. Raises `StoreError` for a damaged row.
+        """
+        name = shard_name(suite, trial_id)
+        content = next(content for _, content in store.extract(suite, [trial_id]))
+        (row,) = parse(content, SCHEMA).to_pylist()
+        trial, path = trial_of(row), Path(name)
+        fingerprint, differing, notes = self._identity(trial, json.loads(row["identity_parts"]))
+        notes = (*differing, *notes)
+        try:
+            if fingerprint is None:
+                raise Unchecked(f"its dataset {trial.data.dataset} is not on this machine")
+            extent, compared, _ = self._whole(row, trial, fingerprint)
+        except Refuted as refuted:
+            return Checked(path, trial.title, Verdict.REFUTED, (str(refuted),), notes, compared=refuted.compared)
+        except (Unchecked, BenchError) as reason:
+            return Checked(path, trial.title, Verdict.UNCHECKED, (str(reason),), notes)
+        why = (f"{extent}: {_summary(compared)}",)
+        return Checked(path, trial.title, Verdict.HOLDS, why, notes, compared=compared)
 
     def check(self, path: Path) -> Checked:
         """Check one shard, `<suite>/<trial_id>.parquet`."""
@@ -206,19 +236,20 @@ class Rerun:
             "provenance": provenance(),
             **more,
         }
-        outcome = supervise(Job(trial.model_dump_json(), context, limit), lambda _: None)
+        outcome = supervise(Job(trial.model_dump_json(), context, limit), self.report)
         if outcome.status in MACHINE:
             raise Unchecked(f"its re-run {outcome.status.value.replace('_', ' ')}: {outcome.reason}")
         return outcome
 
 
-def _hold(compared: Iterable[Compared]) -> None:
+def _hold(compared: tuple[Compared, ...]) -> None:
     if failing := [c for c in compared if not c.holds]:
         first = failing[0]
         more = f", and {len(failing) - 1} more numbers" if len(failing) > 1 else ""
         raise Refuted(
             f"{first.what}: it says {_number(first.expected)}, a re-run gives {_number(first.found)} (tolerance "
-            f"{first.tolerance:.2g}){more}"
+            f"{first.tolerance:.2g}){more}",
+            compared,
         )
 
 
