@@ -40,6 +40,7 @@ __all__ = [
     "board",
     "evaluate",
     "layer",
+    "load",
     "measures",
     "norms",
     "rank",
