@@ -24,7 +24,7 @@ from normbench.lab.checkpoint import Checkpointer, Training
 from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.engine.steps import chosen
 from normbench.lab.machine import machine, memory_of, peak_memory, precision_of, settle
-from normbench.lab.network.build import build
+from normbench.lab.network.build import build, move
 from normbench.lab.network.swap import Audit
 from normbench.lab.observer import Observer, constraints, invariant_layers, norm_layers
 from normbench.lab.train import Diverged, Progress, Record, Tensors, make_optimizer, train
@@ -225,7 +225,7 @@ def _network(
         mean=dataset.mean,
         std=dataset.std,
     )
-    _shake(model, shake)
+    move(model, shake)
     model = model.to(device)
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)
@@ -385,13 +385,6 @@ def _attack_progress(
         )
 
     return report_share
-
-
-def _shake(model: torch.nn.Module, share: float) -> None:
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters() if share else ():
-            parameter.mul_(1 + share * torch.randn(parameter.shape, generator=generator))
 
 
 def _on_device(split: datasets.Split, device: torch.device) -> Tensors:

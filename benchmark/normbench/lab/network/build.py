@@ -12,7 +12,7 @@ from normbench.lab.network.invariance import audited
 from normbench.lab.network.swap import Audit, swap
 from normbench.spec.trial import Trial
 
-__all__ = ["ModelError", "PixelModel", "build", "request", "swapped"]
+__all__ = ["ModelError", "PixelModel", "build", "move", "request", "swapped"]
 
 
 class PixelModel(nn.Module):
@@ -69,3 +69,11 @@ def request(trial: Trial, *, channels: int, image_size: int, classes: int) -> Re
         classes=classes,
         kwargs=trial.model.kwargs,
     )
+
+
+def move(model: nn.Module, share: float) -> None:
+    """Move every parameter by about this share of itself, at random."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters() if share else ():
+            parameter.mul_(1 + share * torch.randn(parameter.shape, generator=generator))
