@@ -34,7 +34,7 @@ from normbench.studies._paper import (
     verdict,
 )
 from normbench.studies._stats import Estimate
-from normbench.studies._sun2020 import BATCH, PROTOCOL, SLIPS, TABLES, TITLES, WHOLE
+from normbench.studies._sun2020 import BATCH, CITATION, CLEAN, PROTOCOL, SLIPS, TABLES, TITLES, WHOLE
 from normbench.studies.base import (
     Cell,
     Evidence,
@@ -54,12 +54,13 @@ class Paper(Question):
     name: ClassVar[str] = "paper"
     summary: ClassVar[str] = "Do the source paper's findings hold with repeats, and on more test images?"
     source: ClassVar[str] = (
-        "Sun et al. 2020, New Interpretations of Normalization Methods in Deep Learning, AAAI 2020, Tables 1 and 2, "
-        "Figures 2 and 3"
+        "Sun, Cao, Liang, Huang, Chen and Li 2020, New Interpretations of Normalization Methods in Deep Learning, AAAI "
+        "2020, arXiv:2006.09104, Tables 1 and 2, Figures 2 and 3"
     )
     title: ClassVar[str] = "The source paper's tables and figures"
     reads: ClassVar[tuple[str, ...]] = (WEIGHTS, DRIFT)
     method: ClassVar[str] = (
+        f"The paper is {CITATION}. "
         "Acc-Diff1 is clean accuracy less that under noise, Acc-Diff2 clean accuracy less that under BIM. Printed "
         "numbers have no interval; shown are those "
         "that they would have from 32 images, whose multiples most clean and noise accuracies of Table 1 are, and "
@@ -176,6 +177,7 @@ def _claims(claims: Sequence[Claim]) -> Table:
                 Cell(f"{c.text[:1].upper()}{c.text[1:]}"),
                 c.method.upper(),
                 c.printed,
+                c.in_print,
                 here,
                 probability(c.here.p),
                 c.verdict,
@@ -183,14 +185,15 @@ def _claims(claims: Sequence[Claim]) -> Table:
         )
     caption = (
         "Differences in percentage points (octaves where said), above zero where the finding holds. Here: "
-        "mean over seeds, with an interval and p for all findings of the table at once."
+        "mean over seeds, with an interval and p for all findings of the table at once. In print: what the printed "
+        "number says by itself, which has no interval."
     )
     return Table(
         "The findings, method by method",
         caption,
-        ("Finding", "Method", "Printed", "Here", "p", "What can be told"),
+        ("Finding", "Method", "Printed", "In print", "Here", "p", "What can be told"),
         tuple(rows),
-        frozenset({2, 3, 4}),
+        frozenset({2, 4, 5}),
     )
 
 
@@ -334,6 +337,7 @@ def _mean(ours: Ours, quantity: str, layer: str) -> tuple[tuple[float, float, fl
 
 
 def _notes(board: Board, dataset: str, noise: Metric, bim: Metric) -> Iterable[str]:
+    yield CLEAN[dataset]
     yield from SLIPS.get(dataset, ())
     if board.dataset != dataset:
         yield (

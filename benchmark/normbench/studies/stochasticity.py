@@ -140,6 +140,17 @@ def _steps(kinds: Sequence[Kind], quantity: str) -> list[tuple[str, str, Compari
     return [(a.entry.label, b.entry.label, c) for (a, b), c in zip(pairwise(there), made, strict=True)]
 
 
+def read(found: Evidence) -> Iterator[tuple[Board, list[tuple[str, str, Comparison]], list[tuple[str, Estimate | None]]]]:
+    """Of each board that has the shape: the steps of the claimed order, and of each method the slope of disturbance on
+    group size.
+    """
+    quantities = found.quantities(DISTURBANCE)
+    for board in found.boards if quantities else ():
+        if _shaped(board) and (kinds := _kinds(found, board, quantities)):
+            slopes = [(name, e) for name, q, e in _slopes(kinds, quantities) if q == quantities[0]]
+            yield board, _steps(kinds, quantities[0]), slopes
+
+
 def verdict(steps: Sequence[Comparison]) -> Verdict:
     """Yes where every step of the claimed order is there, no where one is reversed; not tested where no step is."""
     said = [c.verdict for c in steps]

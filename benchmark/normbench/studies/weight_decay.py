@@ -99,18 +99,10 @@ def _section(found: Evidence, board: Board) -> Section | None:
     robust, clean = board.headline("robust"), board.headline("clean")
     if robust is None or clean is None:
         return None
-    by_id = found.by_id
-    units = [
-        u
-        for e in board.entries
-        if (u := _unit(e, [by_id[r.trial_id] for r in e.runs if r.trial_id in by_id], robust, clean))
-    ]
+    units = _units(found, board, robust, clean)
     records = found.on(board)
     relations = list(_relations(units))
-    across, within = (
-        next((c for name, kind, c in relations if name == PRIMARY and kind.startswith(k)), None)
-        for k in ("across", "within")
-    )
+    across, within = primary(relations)
     tables = [t for t in (_correlations(relations), _effects(board, units, robust, clean), *_intervention(units)) if t]
     tables += failures(records, lambda r: (f"{r.weight_decay:g}",), ("Weight decay",))
     return Section(
@@ -124,6 +116,28 @@ def _section(found: Evidence, board: Board) -> Section | None:
 
 
 PRIMARY = "growth of all weights"
+Relation = tuple[str, str, Correlation | None]
+
+
+def _units(found: Evidence, board: Board, robust: Metric, clean: Metric) -> list[Unit]:
+    by_id = found.by_id
+    made = (_unit(e, [by_id[r.trial_id] for r in e.runs if r.trial_id in by_id], robust, clean) for e in board.entries)
+    return [u for u in made if u]
+
+
+def primary(relations: Iterable[Relation]) -> tuple[Correlation | None, Correlation | None]:
+    """Of growth with vulnerability: across methods at the smallest weight decay, and within methods."""
+    own = [(kind, c) for name, kind, c in relations if name == PRIMARY]
+    across, within = (next((c for kind, c in own if kind.startswith(k)), None) for k in ("across", "within"))
+    return across, within
+
+
+def ties(found: Evidence) -> Iterator[tuple[Board, Correlation | None, Correlation | None]]:
+    """Of each board that has the shape: growth and vulnerability across methods, and within them."""
+    for board in found.boards:
+        robust, clean = board.headline("robust"), board.headline("clean")
+        if _shaped(board) and robust and clean:
+            yield board, *primary(_relations(_units(found, board, robust, clean)))
 
 
 def _unit(entry: Entry, records: Sequence[Record], robust: Metric, clean: Metric) -> Unit | None:
@@ -157,7 +171,7 @@ def _invariant_growth(record: Record) -> float | None:
     return math.sqrt(math.fsum(c[-1][1] ** 2 for c in curves) / start) if start else None
 
 
-def _relations(units: Sequence[Unit]) -> Iterable[tuple[str, str, Correlation | None]]:
+def _relations(units: Sequence[Unit]) -> Iterable[Relation]:
     """Of every size with vulnerability: across methods at each weight decay, and within methods."""
     decays = sorted({u.entry.spec["train"]["weight_decay"] for u in units})
     for name in dict.fromkeys(n for u in units for n in u.sizes):

@@ -1,0 +1,42 @@
+"""Group norm over batch sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from normbench.claims.base import Computed, Part
+
+
+class StableBatches(Computed):
+    name = "gn-stable-batches"
+    summary = "The accuracy of group norm is stable over a wide range of batch sizes"
+    source = "yuan"
+    place = "Section 5"
+    test = "trained"
+    scope = (
+        "MLPs of 3x32 units, batches of 2 and 32 with 1,600 examples in all, best of 3 rates each, 8 seeds, on the "
+        "digits (8x8), plain SGD, paired by seed"
+    )
+
+    def about(self) -> Any:
+        """The method."""
+        return "gn[groups=4]"
+
+    def turned(self) -> Any:
+        return "bn"
+
+    def measure(self, about: Any, seed: int) -> Iterable[Part]:
+        from normbench.claims._chance import mean
+        from normbench.claims._compared import RATES, best
+        from normbench.claims._small import Training
+
+        small, large = (
+            best(Training(batch=b, steps=1600 // b, rates=RATES, first=100 * seed), about)[0] for b in (2, 32)
+        )
+        yield mean(
+            f"accuracy at batches of 2 less that at 32, {about}, points",
+            100 * (small - large),
+            at_least=-3.0,
+            at_most=3.0,
+        )

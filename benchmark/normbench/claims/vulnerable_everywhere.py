@@ -1,0 +1,31 @@
+"""Read off the boards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from normbench.board import Pair
+from normbench.claims.base import Part, Trained, compared
+from normbench.studies import Evidence
+from normbench.studies._paper import DIFFERENCE, bims_of
+from normbench.studies._stats import together
+
+
+class VulnerableEverywhere(Trained):
+    name = "vulnerable-everywhere"
+    summary = "All scale-invariant methods lose accuracy under BIM, not batch norm alone"
+    source = "sun"
+    place = "Section 3.2, Tables 1 and 2"
+    study = "paper"
+
+    def parts(self, found: Evidence) -> Iterable[tuple[str, Part | None]]:
+        for board in found.boards:
+            bims, clean = bims_of(board), board.headline("clean")
+            if not bims or clean is None:
+                continue
+            families = [
+                [Pair(r.seed, r.values[clean.key], r.values[bims[-1].key]) for r in e.runs if bims[-1].key in r.values]
+                for e in board.entries
+            ]
+            for entry, made in zip(board.entries, together(DIFFERENCE, families), strict=True):
+                yield board.title, compared(f"{entry.label}: clean less {bims[-1].label}, points", made, 100.0)
