@@ -37,6 +37,7 @@ STAGES = (
     ("pages.charts",),
     ("pages.line_charts",),
     ("studies",),
+    ("claims",),
     ("pages",),
     ("cli",),
     ("api",),
@@ -48,6 +49,8 @@ LATE = {
     "torch": (
         *("tensors", "lab", "norms.layers", "norms._bench", "norms._measure", "norms.check"),
         *("attacks._balls", "attacks._corrupt", "measures._lanczos", "measures._loss"),
+        *("claims._angles", "claims._disturbed", "claims._dynamics", "claims._landscape", "claims._layers"),
+        *("claims._compared", "claims._probes", "claims._small"),
     ),
     "timm": ("lab",),
     "ray": (),

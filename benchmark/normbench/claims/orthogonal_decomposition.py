@@ -16,7 +16,7 @@ class OrthogonalDecomposition(Computed):
     test = "exact"
     scope = "a vector of 50 values, float64"
     note = (
-        "The statement has gamma = |v - mean| / sqrt(n). The proof of part 3 prints 1 / n in place of 1 / sqrt(n), with "
+        "In the statement gamma is |v - mean| / sqrt(n). The proof of part 3 prints 1 / n in place of 1 / sqrt(n), with "
         "which neither equation holds."
     )
 

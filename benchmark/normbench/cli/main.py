@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from normbench.cli import planned
+from normbench.cli.claims import claims
 from normbench.cli.data import app as data_app
 from normbench.cli.methods import VERBS, Json, print_json
 from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, tell, wanted, warn
@@ -189,7 +190,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     return show(found, new_console())
 
 
-for verb in (*VERBS, rank):
+for verb in (*VERBS, rank, claims):
     app.command()(verb)
 results_app.command()(rm)
 app.add_typer(results_app, name="results")

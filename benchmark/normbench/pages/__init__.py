@@ -12,6 +12,7 @@ import normbench
 import normbench.norms as norms
 from normbench.pages import (
     boards_pages,
+    claims_page,
     compare_page,
     data_page,
     drawings,
@@ -38,6 +39,7 @@ NAVIGATION = (
     ("robustness.html", "Robustness"),
     ("weight-norm.html", "Weight norms"),
     ("studies.html", "Studies"),
+    ("claims.html", "Claims"),
     ("compare.html", "Compare"),
     ("methods.html", "Methods"),
     ("tuning.html", "Tuning"),
@@ -80,7 +82,8 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
 
 
 def _build(results: Results, out: Path) -> Path:
-    studies = study_pages.studies(results)
+    evidences = study_pages.evidences(results)
+    studies = study_pages.studies(evidences)
     hidden = {page for page, there in (("studies.html", studies), ("tuning.html", results.sweeps)) if not there}
     with replacing(out) as folder, Press() as press:
         shared = {
@@ -101,6 +104,7 @@ def _build(results: Results, out: Path) -> Path:
         boards_pages.write(context)
         trial_pages.write(context)
         study_pages.write(context, studies)
+        claims_page.write(context, evidences, studies)
         method_pages.write(context)
         tuning_page.write(context)
         compare_page.write(context)

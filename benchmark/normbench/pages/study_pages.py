@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +12,7 @@ from normbench.board import slugify
 from normbench.pages.context import Context
 from normbench.pages.results import Results
 from normbench.pages.svg import draw
-from normbench.studies import Cell, Section, Study, Table, asked
+from normbench.studies import Cell, Evidence, Section, Study, Table, asked
 from normbench.studies.base import gather
 
 #: Sections that have charts, of the whole site: the first of every study come first.
@@ -22,36 +22,29 @@ CURVES = 5000
 LIGHT = ("suite", "trial_id", "stage", "validation_accuracy", "audit")
 
 
-def studies(results: Results) -> list[Study]:
+def evidences(results: Results) -> dict[str, Evidence]:
+    """The evidence of every suite, with the curves that the questions need for whose shape its trials are."""
+    suites = sorted(pc.unique(results.table.column("suite")).to_pylist())
+    return {suite: _of_suite(results, suite) for suite in suites}
+
+
+def studies(found: Mapping[str, Evidence]) -> list[Study]:
     """What every suite's trials say to the questions that they have the shape for, by question and suite."""
-    return sorted(
-        (
-            s
-            for suite in sorted(pc.unique(results.table.column("suite")).to_pylist())
-            for s in _of_suite(results, suite)
-        ),
-        key=lambda s: (s.name, s.suite),
-    )
+    made = (q.study(evidence) for evidence in found.values() for q in asked(evidence))
+    return sorted((s for s in made if s), key=lambda s: (s.name, s.suite))
 
 
-def _of_suite(results: Results, suite: str) -> Iterator[Study]:
+def _of_suite(results: Results, suite: str) -> Evidence:
     boards = [b for b in results.boards if suite in b.suites]
     table = results.table.filter(pc.equal(results.table.column("suite"), suite))
     light = table.select(LIGHT)
     found = gather(suite, boards, light.to_pylist())
-    questions = asked(found)
-    prefixes = tuple(p for q in questions for p in q.reads)
-    if prefixes and table.num_rows <= CURVES:
-        curves = [_starting(c, prefixes) for c in table.column("curves").chunks]
-        found = gather(
-            suite,
-            boards,
-            light.append_column("curves", pa.chunked_array(curves, table.schema.field("curves").type)).to_pylist(),
-            prefixes,
-        )
-    for question in questions:
-        if study := question.study(found):
-            yield study
+    prefixes = tuple(p for q in asked(found) for p in q.reads)
+    if not prefixes or table.num_rows > CURVES:
+        return found
+    curves = [_starting(c, prefixes) for c in table.column("curves").chunks]
+    rows = light.append_column("curves", pa.chunked_array(curves, table.schema.field("curves").type)).to_pylist()
+    return gather(suite, boards, rows, prefixes)
 
 
 def _starting(curves: pa.ListArray, prefixes: Sequence[str]) -> pa.ListArray:
@@ -67,16 +60,22 @@ def _starting(curves: pa.ListArray, prefixes: Sequence[str]) -> pa.ListArray:
     )
 
 
-def write(context: Context, made: Sequence[Study]) -> None:
-    """Write studies.html and a page for each study; nothing where no results answer any question."""
-    if not made:
-        return
+def addresses(made: Sequence[Study]) -> dict[int, str]:
+    """File names of pages, by the id of the study."""
     paths: dict[int, str] = {}
     for study in made:
         path = f"study-{slugify(study.name)}-{slugify(study.suite, 40)}"
         while f"{path}.html" in paths.values():
             path += "-x"
         paths[id(study)] = f"{path}.html"
+    return paths
+
+
+def write(context: Context, made: Sequence[Study]) -> None:
+    """Write studies.html and a page for each study; nothing where no results answer any question."""
+    if not made:
+        return
+    paths = addresses(made)
     in_turn = sorted((i, number) for number, study in enumerate(made) for i in range(len(study.sections)))
     drawn = set(in_turn[:DRAWN])
     for number, study in enumerate(made):

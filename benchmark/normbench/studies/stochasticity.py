@@ -140,7 +140,9 @@ def _steps(kinds: Sequence[Kind], quantity: str) -> list[tuple[str, str, Compari
     return [(a.entry.label, b.entry.label, c) for (a, b), c in zip(pairwise(there), made, strict=True)]
 
 
-def read(found: Evidence) -> Iterator[tuple[Board, list[tuple[str, str, Comparison]], list[tuple[str, Estimate | None]]]]:
+def read(
+    found: Evidence,
+) -> Iterator[tuple[Board, list[tuple[str, str, Comparison]], list[tuple[str, Estimate | None]]]]:
     """Of each board that has the shape: the steps of the claimed order, and of each method the slope of disturbance on
     group size.
     """
