@@ -58,4 +58,4 @@ def _lengths(method: str, loss: str, seed: int, alphas: Sequence[float]) -> Rati
         "output gradients": [h.grad for h in outputs],
         "weight gradients": [w.grad for w in weights],
     }
-    return {what: [float(t.norm()) for t in several if t is not None] for what, several in norms.items()}
+    return {what: [float(t.detach().norm()) for t in several if t is not None] for what, several in norms.items()}

@@ -171,17 +171,28 @@ def batches(of: Training, steps: int) -> Iterator[tuple[torch.Tensor, torch.Tens
 def train(of: Training) -> Trained:
     """Train, by plain SGD."""
     networks = Networks(of).train()
+    generator = fit(networks, of.steps)
+    return Trained(evaluate(networks, generator).numpy().astype(float).reshape(len(of.rates), of.seeds), networks)
+
+
+def fit(networks: Networks, steps: int, after: Callable[[], None] | None = None) -> torch.Generator:
+    """Take steps from where the networks are; gives the stream of their noise and drop-out. after: called behind each
+    step.
+    """
+    of = networks.of
     lr = torch.tensor(of.rates).repeat_interleave(of.seeds)
     optimizer = torch.optim.SGD(networks.parameters(), lr=1.0)
     generator = torch.Generator().manual_seed(of.first)
-    for images, labels in batches(of, of.steps):
+    for images, labels in batches(of, steps):
         logits = networks(images, generator)
         loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
         optimizer.zero_grad()
         (loss.view(len(lr), -1).mean(1) * lr).sum().backward()  # type: ignore[no-untyped-call]
         _forget_lost(networks)
         optimizer.step()
-    return Trained(evaluate(networks, generator).numpy().astype(float).reshape(len(of.rates), of.seeds), networks)
+        if after is not None:
+            after()
+    return generator
 
 
 def _forget_lost(networks: Networks) -> None:

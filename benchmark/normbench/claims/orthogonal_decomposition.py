@@ -16,8 +16,8 @@ class OrthogonalDecomposition(Computed):
     test = "exact"
     scope = "a vector of 50 values, float64"
     note = (
-        "In the statement gamma is |v - mean| / sqrt(n). The proof of part 3 prints 1 / n in place of 1 / sqrt(n), with "
-        "which neither equation holds."
+        "In the statement gamma is |v - mean| / sqrt(n). The proof of part 3 prints 1 / n in place of 1 / sqrt(n), "
+        "with which neither equation holds."
     )
 
     def about(self) -> Any:

@@ -9,6 +9,10 @@ Shapes: `(N, C, *)` to the same; `weight`, `bias`, `v` and the running statistic
 Invariances: each row of the weights before it may be rescaled by its own factor (up to eps); the input may not be
 shifted.
 
+Departure: where no activation follows, the published pseudocode and timm give `gamma x + beta` and normalize nothing.
+Here the same statistics divide there too, so that every place of a network that had a norm still has one; with both
+kinds of place in one network (a residual network with an activation behind each sum) the two differ.
+
 Source: Liu, Brock, Simonyan and Le, Evolving Normalization-Activation Layers, NeurIPS 2020.
 """
 
@@ -27,7 +31,10 @@ class EvoNormB0(ActivationNorm):
     summary: ClassVar[str] = "EvoNorm B0: normalization and activation in one, batch statistics"
     aliases: ClassVar[tuple[str, ...]] = ("evonorm",)
     source: ClassVar[str] = "Liu et al. 2020, arXiv:2004.02967"
-    equation: ClassVar[str] = "y = gamma x / max(sqrt(var_NHW + eps), v x + sqrt(var_HW + eps)) + beta"
+    equation: ClassVar[str] = (
+        "y = gamma x / max(sqrt(var_NHW + eps), v x + sqrt(var_HW + eps)) + beta; where no activation follows, "
+        "y = gamma x / sqrt(var_NHW + eps) + beta (published: gamma x + beta)"
+    )
     family: ClassVar[Family] = "batch statistics"
     claims: ClassVar[Claims] = Claims(
         weight_scale="row",

@@ -8,6 +8,10 @@ Shapes: `(N, C, *)` to the same; `weight`, `bias` and `v` are `(C,)`. Groups as 
 Invariances: none where it is an activation, since the sigmoid sees the scale; that is what is claimed and measured
 here.
 
+Departure: where no activation follows, the published pseudocode and timm give `gamma x + beta` and normalize nothing.
+Here the same statistics divide there too, so that every place of a network that had a norm still has one; with both
+kinds of place in one network (a residual network with an activation behind each sum) the two differ.
+
 Source: Liu, Brock, Simonyan and Le, Evolving Normalization-Activation Layers, NeurIPS 2020.
 """
 
@@ -29,7 +33,10 @@ class EvoNormS0(ActivationNorm):
     summary: ClassVar[str] = "EvoNorm S0: normalization and activation in one, group statistics"
     aliases: ClassVar[tuple[str, ...]] = ("evonorm",)
     source: ClassVar[str] = "Liu et al. 2020, arXiv:2004.02967"
-    equation: ClassVar[str] = "y = gamma x sigmoid(v x) / sqrt(var_gHW + eps) + beta"
+    equation: ClassVar[str] = (
+        "y = gamma x sigmoid(v x) / sqrt(var_gHW + eps) + beta; where no activation follows, "
+        "y = gamma x / sqrt(var_gHW + eps) + beta (published: gamma x + beta)"
+    )
     family: ClassVar[Family] = "sample statistics"
     claims: ClassVar[Claims] = Claims(
         weight_scale="none",

@@ -52,7 +52,11 @@ class LpBatchNorm(BatchLayer):
         self.register_buffer("running_scale", torch.ones(channels))
 
     def constant(self, count: int) -> float:
-        """What makes the scale of `count` normally distributed values their standard deviation."""
+        """What makes the scale of `count` normally distributed values their standard deviation, for finite p.
+
+        For p = inf it is the constant of Hoffer et al., which is too large: the output of such values has a standard
+        deviation of .74 with 32 of them, .70 with 1,000 and with 16,000.
+        """
         if math.isinf(self.p):
             return (1 + math.sqrt(math.pi * math.log(4))) / (2 * math.sqrt(2 * math.log(count)))
         return math.exp(-(self.p / 2 * math.log(2) + math.lgamma((self.p + 1) / 2) - math.log(math.pi) / 2) / self.p)
