@@ -49,8 +49,15 @@ LATE = {
     "torch": (
         *("tensors", "lab", "norms.layers", "norms._bench", "norms._measure", "norms.check"),
         *("attacks._balls", "attacks._corrupt", "measures._lanczos", "measures._loss"),
-        *("claims._angles", "claims._disturbed", "claims._dynamics", "claims._landscape", "claims._layers"),
-        *("claims._compared", "claims._probes", "claims._small"),
+        *("claims._affine", "claims._angles", "claims._certified", "claims._compared", "claims._disturbed"),
+        *(
+            "claims._dynamics",
+            "claims._landscape",
+            "claims._layers",
+            "claims._merged",
+            "claims._probes",
+            "claims._small",
+        ),
     ),
     "timm": ("lab",),
     "ray": (),
@@ -61,9 +68,9 @@ LATE = {
     "wandb": (),
     "mlflow": (),
     "huggingface_hub": (),
-    "altair": ("pages", "studies"),
-    "vl_convert": ("pages", "studies"),
-    "jinja2": ("pages", "studies"),
+    "altair": ("pages", "studies", "claims"),
+    "vl_convert": ("pages", "studies", "claims"),
+    "jinja2": ("pages", "studies", "claims"),
 }
 #: Loaded where nothing is trained, though the rest of their rooms may load torch: a plan looks at data.
 EARLY = ("lab", "lab.data", "tensors", "norms.layers", "lab.engine")

@@ -11,6 +11,6 @@ __all__ = ["SOURCES", "Claim", "Computed", "Evidences", "Finding", "Part", "Trai
 registry: Registry[Claim] = Registry(
     kind="claim",
     package="normbench.claims",
-    base=Claim,  # type: ignore[type-abstract]
+    base=Claim,
     group="normbench.claims",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -31,9 +32,10 @@ def effective(of: Training) -> torch.Tensor:
     networks = train(of).networks
     losses(networks, *batch_of(of))
     sigma = networks.inputs[0].detach().std(1, correction=0)
-    dense, norm = networks.dense[0], networks.norms[0]
-    weight = dense.rows.weight.detach().view(networks.networks, of.width, -1)  # type: ignore[union-attr, operator]
-    gamma = norm.gamma.detach()[:, 0]  # type: ignore[union-attr, operator]
+    dense: Any = networks.dense[0]
+    norm: Any = networks.norms[0]
+    weight = dense.rows.weight.detach().view(networks.networks, of.width, -1)
+    gamma = norm.gamma.detach()[:, 0]
     made: torch.Tensor = weight * (gamma / sigma).unsqueeze(2)
     return made
 
@@ -41,4 +43,5 @@ def effective(of: Training) -> torch.Tensor:
 def moved(of: Training, start: int, count: int) -> Array:
     """(S,): how far the effective weights move over so many steps, as a share of their length."""
     before, after = (effective(Training(**{**vars(of), "steps": steps})).flatten(1) for steps in (start, start + count))
-    return ((after - before).norm(dim=1) / before.norm(dim=1)).double().numpy()
+    found: Array = ((after - before).norm(dim=1) / before.norm(dim=1)).double().numpy()
+    return found

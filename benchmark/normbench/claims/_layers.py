@@ -10,7 +10,19 @@ from torch import nn
 from normbench.norms import ActivationNorm, Site, WeightNorm, registry
 from normbench.norms._bench import TINY_EPS, Bench, apart, tiny
 
-__all__ = ["TINY_EPS", "Bench", "apart", "covariance", "effective", "layer", "made", "normal", "orthogonality"]
+__all__ = [
+    "TINY_EPS",
+    "Bench",
+    "apart",
+    "covariance",
+    "effective",
+    "layer",
+    "made",
+    "normal",
+    "orthogonality",
+    "tiny",
+    "unmet",
+]
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 

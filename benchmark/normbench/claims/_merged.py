@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -20,7 +20,8 @@ def tuned(of: Training, share: float, choice: Literal["similar", "random", "none
     @torch.no_grad()
     def stay_merged() -> None:
         for k, mask in enumerate(masks):
-            networks.dense[k + 1].rows.weight.mul_(mask)  # type: ignore[union-attr, operator]
+            follows: Any = networks.dense[k + 1]
+            follows.rows.weight.mul_(mask)
 
     generator = fit(networks.train(), steps, stay_merged)
     found: Array = evaluate(networks, generator).double().numpy()
@@ -30,10 +31,11 @@ def tuned(of: Training, share: float, choice: Literal["similar", "random", "none
 @torch.no_grad()
 def _merge(networks: Networks, k: int, share: float, choice: str) -> torch.Tensor:
     """Let what follows layer k take the units that stay in place of those that go; the mask of its weight."""
-    norm, follows = networks.norms[k], networks.dense[k + 1]
-    gamma, beta = norm.gamma[:, 0], norm.beta[:, 0]  # type: ignore[union-attr, operator, index]
+    norm: Any = networks.norms[k]
+    follows: Any = networks.dense[k + 1]
+    gamma, beta = norm.gamma[:, 0], norm.beta[:, 0]
     count, units = gamma.shape
-    weight = follows.rows.weight.view(count, follows.out, units)  # type: ignore[union-attr, operator, arg-type]
+    weight = follows.rows.weight.view(count, follows.out, units)
     mask = torch.ones_like(weight)
     for s in range(count):
         if choice == "similar":

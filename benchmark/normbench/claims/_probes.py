@@ -75,7 +75,8 @@ def shift(of: Training, rate: float) -> Array:
     there = gradients(networks, images, labels)[last].reshape(networks.networks, -1)
     move(networks, step, rate)
     g = here[last].reshape(networks.networks, -1)
-    return ((there - g).norm(dim=1) / g.norm(dim=1)).double().numpy()
+    found: Array = ((there - g).norm(dim=1) / g.norm(dim=1)).double().numpy()
+    return found
 
 
 @cache
@@ -95,7 +96,8 @@ def largest_curvature(of: Training, steps: int = 20) -> Array:
             for rows, p in zip(of_rows(networks, vector), parameters, strict=True)
         ]
         vector = torch.autograd.grad(slopes, parameters, vector, retain_graph=True)
-    return torch.cat(of_rows(networks, vector), 1).norm(dim=1).double().numpy()
+    found: Array = torch.cat(of_rows(networks, vector), 1).norm(dim=1).double().numpy()
+    return found
 
 
 @cache

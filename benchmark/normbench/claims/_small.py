@@ -76,7 +76,8 @@ class Dense(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight = self.rows.weight.view(self.networks, self.out, -1)
-        return torch.baddbmm(self.bias, x, weight.mT)
+        made: torch.Tensor = torch.baddbmm(self.bias, x, weight.mT)
+        return made
 
 
 class Normed(nn.Module):
@@ -97,7 +98,8 @@ class Normed(nn.Module):
             y = self.layer(x.reshape(-1, units)).view(x.shape)
         else:
             y = self.layer(x.transpose(0, 1).reshape(batch, -1)).view(batch, networks, units).transpose(0, 1)
-        return self.gamma * y + self.beta
+        made: torch.Tensor = self.gamma * y + self.beta
+        return made
 
 
 class Networks(nn.Module):

@@ -31,6 +31,6 @@ class GammaBetaRecover(Computed):
         x = normal(seed, 64, 8) * 2 + 1
         unit = layer("bn", 8)
         with torch.no_grad():
-            unit.weight.copy_(x.std(0, correction=about))  # type: ignore[operator, union-attr]
-            unit.bias.copy_(x.mean(0))  # type: ignore[operator, union-attr]
+            unit.weight.copy_(x.std(0, correction=about))  # type: ignore[operator]
+            unit.bias.copy_(x.mean(0))  # type: ignore[operator]
         yield vanishes("output against input", apart(unit(x), x))

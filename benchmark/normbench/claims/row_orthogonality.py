@@ -38,5 +38,5 @@ class RowOrthogonality(Computed):
         for method in about:
             made = registry.parse(method)
             bench = Bench(made if "eps=" in method else tiny(made))
-            cosine = orthogonality(lambda raw, b=bench: b.run(raw=raw), bench.raw, seed)
+            cosine = orthogonality(bench.run, bench.raw, seed)
             yield vanishes(f"largest |cos| of a row, {method}", cosine)

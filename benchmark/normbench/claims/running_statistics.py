@@ -31,13 +31,12 @@ class RunningStatistics(Computed):
         from normbench.claims._layers import apart, layer, normal
 
         unit = layer("bn[momentum=0.1]", 8, eps=1e-5)
-        mean = variance = None
+        mean, variance = normal(seed, 8) * 0, normal(seed, 8) * 0 + 1
         for i in range(50):
             x = normal(seed, 32, 8, stream=i) * 2 + 1
             unit(x)
             new = x.mean(0), x.var(0)
-            old = (0 * new[0], 0 * new[1] + 1) if mean is None else (mean, variance)
-            mean, variance = (about * o + (1 - about) * n for o, n in zip(old, new, strict=True))
+            mean, variance = (about * o + (1 - about) * n for o, n in zip((mean, variance), new, strict=True))
         x = normal(seed, 5, 8, stream=99)
         yield vanishes(
             "testing against the moving averages", apart(unit.eval()(x), (x - mean) / (variance + 1e-5).sqrt())

@@ -21,4 +21,4 @@ class DisturbanceGroupsTrained(Trained):
             for method, slope in slopes:
                 what = f"slope of log2 disturbance on log2 group size, {method}"
                 seeds = max((len({r.seed for r in e.runs if r.ok}) for e in board.entries), default=0)
-                yield board.title, slope and estimated(what, slope, seeds, at_least=0.0)
+                yield board.title, estimated(what, slope, seeds, at_least=0.0) if slope else None

@@ -34,5 +34,5 @@ class WholeOrthogonality(Computed):
 
         for method in about:
             bench = Bench(tiny(registry.parse(method)))
-            cosine = orthogonality(lambda raw, b=bench: b.run(raw=raw), bench.raw, seed, rows=False)
+            cosine = orthogonality(bench.run, bench.raw, seed, rows=False)
             yield vanishes(f"|cos| of the weight, {method}", cosine)

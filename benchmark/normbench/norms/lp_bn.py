@@ -11,8 +11,8 @@ Invariances: each row of the weights before it may be rescaled by its own factor
 
 Source: Hoffer, Banner, Golan and Soudry, Norm Matters: Efficient and Accurate Normalization Schemes in Deep Networks,
 NeurIPS 2018. They give no constant for p other than 1, 2 and inf; without it the output at p = 3 has a standard
-deviation of 0.86. Theirs for inf is kept as it is, though the output of normally distributed values then has 0.70 in place
-of 1 (0.74 with 32 values).
+deviation of 0.86. Theirs for inf is kept as it is, though the output of normally distributed values then has 0.70
+(0.74 with 32 values).
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ CITATION = (
 CLEAN = {
     "cifar10": (
         "The paper says that with weight decay the accuracy increases a bit. Clean accuracy is not meant: in Table 1 "
-        "it falls for BN and GN and rises for LN and WN. Read as accuracy under noise the print says the opposite for BN, "
-        "GN and LN; read as accuracy under BIM it says so for WN alone."
+        "it falls for BN and GN and rises for LN and WN. Read as accuracy under noise the print says the opposite for "
+        "BN, GN and LN; read as accuracy under BIM it says so for WN alone."
     ),
     "cifar100": (
         "The paper says that with weight decay the accuracy increases a bit. Clean accuracy is not meant: in Table 2 "

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Collection
 from typing import Literal
 
 import torch
 from torch import nn
 
 from normbench.lab.network import ModelError, Request, construct
-from normbench.lab.network.swap import Audit, swap
+from normbench.lab.network.inside import watching
+from normbench.lab.network.swap import Audit, LeftAlone, swap
 from normbench.norms import resolve
 from normbench.tensors.layers import WEIGHTED
 from normbench.tensors.seeding import seeded
@@ -50,31 +52,46 @@ def audit(
 
 
 def audited(network: nn.Module, done: Audit, channels: int, image_size: int) -> Audit:
-    """The audit with the scale-invariant weights of `network` filled in."""
-    cosines = weight_cosines(network, channels, image_size)
+    """The audit with the scale-invariant weights of `network` filled in, and with what normalizes inside forwards."""
+    inside: list[LeftAlone] = []
+    known = {r.name for r in done.replaced} | {w.name for w in done.wrapped} | {k.name for k in done.kept}
+    cosines = weight_cosines(network, channels, image_size, known=known, inside=inside)
     return done.model_copy(
         update={
+            "kept": (*done.kept, *inside),
             "scale_invariant": tuple(n for n, c in cosines.items() if c is not None and c < COSINE),
             "weights": len(cosines),
         }
     )
 
 
-def weight_cosines(network: nn.Module, channels: int, image_size: int) -> dict[str, float | None]:
+def weight_cosines(
+    network: nn.Module,
+    channels: int,
+    image_size: int,
+    *,
+    known: Collection[str] = (),
+    inside: list[LeftAlone] | None = None,
+) -> dict[str, float | None]:
     """|cos(w, gradient)| of every weight of a convolution or linear layer (the raw one where it is reparametrized), by
     parameter name.
 
     It is the largest over several random projections of the logits: in a large tensor any two directions may be nearly
     orthogonal once. It is measured in training mode, on random images, on a copy of the network whose zeros are
     replaced: gammas, heads and scalars that start at zero would hide what is behind them. None where the gradient is
-    zero or not finite. Raises `ModelError` where the network gives no logits.
+    zero or not finite. inside: filled with what normalizes inside forwards, but for modules that are `known` (see
+    `normbench.lab.network.inside`). Raises `ModelError` where the network gives no logits.
     """
     twin = copy.deepcopy(network).train()
     cosines: dict[str, list[float | None]] = {}
     with seeded():
         _undo_zeros(twin)
         weights = _weights(twin)
-        logits = twin(torch.randn(EXAMPLES, channels, image_size, image_size))
+        images = torch.randn(EXAMPLES, channels, image_size, image_size)
+        with watching(twin, known) as seen:
+            logits = twin(images)
+        if inside is not None:
+            inside.extend(seen)
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
             found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise ModelError(
