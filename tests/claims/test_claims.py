@@ -20,7 +20,7 @@ KEPT = recorded()
 SLOW = {name for name, c in COMPUTED.items() if c.test == "trained" or name.startswith("snd-")} | {
     *("wd-equilibrium", "auto-tuning", "constraint-numbers-dataset", "whole-orthogonality"),
 }
-SAMPLE = "bn-smoother"
+SAMPLE = "bn-conditioning"
 
 every = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.matrix if n in SLOW - {SAMPLE} else ()) for n in sorted(COMPUTED)]
