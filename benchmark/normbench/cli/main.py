@@ -32,11 +32,26 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="What a normalization layer does to a network: a benchmark.",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import normbench
+
+        say(f"normbench {normbench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def bench(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
 
 
 @app.command()

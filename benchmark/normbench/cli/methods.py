@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from normbench.cli import completion
 from normbench.cli.say import say, screen
 from normbench.errors import BenchError
 
@@ -53,8 +54,15 @@ def measures(as_json: Json = False) -> None:
 
 
 def audit(
-    model: Annotated[str, typer.Argument(help="A timm architecture.", metavar="MODEL")],
-    norm: Annotated[str, typer.Argument(help="A method as a suite names it: gn[groups=8], ws+gn.", metavar="NORM")],
+    model: Annotated[
+        str, typer.Argument(help="A timm architecture.", metavar="MODEL", autocompletion=completion.models)
+    ],
+    norm: Annotated[
+        str,
+        typer.Argument(
+            help="A method as a suite names it: gn[groups=8], ws+gn.", metavar="NORM", autocompletion=completion.norms
+        ),
+    ],
     stem: Annotated[str, typer.Option("--stem", help="cifar or native.")] = "cifar",
     width: Annotated[float, typer.Option("--width", min=0.01, max=64, help="Multiplier of the channel numbers.")] = 1.0,
     image_size: Annotated[
@@ -92,12 +100,12 @@ def audit(
 
 
 def _show_audit(done: Audit) -> None:
-    from rich.table import Table
+    from normbench.cli.fitted import Column, Fitted, number
 
     console = screen()
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("layer", "before", "after", "channels", "eps"):
-        table.add_column(column)
+    table = Fitted(
+        [Column("layer", key=True), Column("before"), Column("after", words=True), number("channels"), number("eps")]
+    )
     for r in done.replaced:
         table.add_row(
             r.name,
@@ -188,13 +196,12 @@ def check(
 
 
 def _show_check(rows: list[Any], trained: Any) -> None:
-    from rich.table import Table
     from rich.text import Text
 
+    from normbench.cli.fitted import Column, Fitted
+
     console = screen()
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("claim", "claimed", "measured", ""):
-        table.add_column(column)
+    table = Fitted([Column("claim", key=True), Column("claimed"), Column("measured", words=True), Column("")])
     for row in rows:
         table.add_row(row.claim, row.claimed, row.measured, Text("✓", "green") if row.ok else Text("✗", "red"))
     console.print(table)
@@ -232,11 +239,11 @@ def _list(registry: Any, as_json: bool, extra: Any, columns: tuple[str, ...]) ->
         )
     if as_json:
         return print_json([*rows, *({"name": n, "problem": p} for n, p in problems.items())])
-    from rich.table import Table
+    from normbench.cli.fitted import Column, Fitted
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("name", *columns):
-        table.add_column(column, no_wrap=column in {"name", "family", "threat"})
+    table = Fitted(
+        [Column("name", key=True), *(Column(c, words=c in {"summary", "parameters", "source"}) for c in columns)]
+    )
     for row in rows:
         shown = row | {"parameters": ", ".join(f"{k}={show(v)}" for k, v in row["parameters"].items() if v is not None)}
         table.add_row(*(str(shown[c]) for c in ("name", *columns)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from normbench.cli import completion
 from normbench.cli.methods import Json, print_json
 from normbench.cli.results import Results, data_folder, open_store
 from normbench.cli.say import say, screen
@@ -24,12 +25,22 @@ if TYPE_CHECKING:
     from normbench.suite import Suite
 
 SuiteName = Annotated[
-    str, typer.Argument(help="A suite file, or the name of one in suites/ (digits, cifar, ...).", metavar="SUITE")
+    str,
+    typer.Argument(
+        help="A suite file, or the name of one in suites/ (digits, cifar, ...).",
+        metavar="SUITE",
+        autocompletion=completion.suites,
+    ),
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of datasets [default: BENCH_DATA].", metavar="DIR")]
 Only = Annotated[
     list[str] | None,
-    typer.Option("--only", help="Just the trials that match, e.g. norm=gn; may be repeated.", metavar="KEY=VALUE"),
+    typer.Option(
+        "--only",
+        help="Just the trials that match, e.g. norm=gn; may be repeated.",
+        metavar="KEY=VALUE",
+        autocompletion=completion.only,
+    ),
 ]
 AcceptVersions = Annotated[
     bool,

@@ -4,6 +4,7 @@ style nor move what else stands there.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -59,6 +60,15 @@ class Screen(Console):
                 yield Segment(visible(segment.text), segment.style)
 
 
+#: Columns of an output that has no width, such as a file.
+WIDE = 10_000
+
+
 def screen() -> Screen:
-    """A console for what the program shows."""
-    return Screen(markup=False, highlight=False, emoji=False)
+    """A console for what the program shows: as wide as the terminal, or as COLUMNS says; without either, a line is as
+    long as it needs to be.
+    """
+    console = Screen(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDE
+    return console

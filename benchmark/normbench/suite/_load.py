@@ -50,17 +50,25 @@ def _suites(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.yaml")) if folder.is_dir() else []
 
 
+def _folders() -> list[Path]:
+    """Where suites are looked up by their name."""
+    return list(dict.fromkeys((Path("suites"), shipped("suites"))))
+
+
+def suite_names() -> list[str]:
+    """Names that `load` finds a suite by, sorted."""
+    return sorted({path.stem for folder in _folders() for path in _suites(folder)})
+
+
 def _find(ref: str | Path) -> Path:
     path = Path(ref)
     if isinstance(ref, Path) or not NAME.fullmatch(ref) or path.is_file():
         return path
-    folders = list(dict.fromkeys((Path("suites"), shipped("suites"))))
-    for folder in folders:
+    for folder in _folders():
         if (folder / f"{ref}.yaml").is_file():
             return folder / f"{ref}.yaml"
-    names = sorted({p.stem for folder in folders for p in _suites(folder)})
-    near = nearest(ref, names) or f"; there are {', '.join(names) or 'none'}"
-    looked = " and ".join(str(folder) for folder in folders)
+    near = nearest(ref, suite_names()) or f"; there are {', '.join(suite_names()) or 'none'}"
+    looked = " and ".join(map(str, _folders()))
     raise SuiteError([Problem(ref, None, f"there is no suite of this name in {looked}{near}")])
 
 
