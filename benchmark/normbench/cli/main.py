@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from normbench.cli import planned
+from normbench.cli.compare import compare
 from normbench.cli.data import app as data_app
 from normbench.cli.methods import VERBS, Json, print_json
 from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, tell, wanted, warn
@@ -22,6 +23,7 @@ from normbench.cli.rerun import rerun
 from normbench.cli.results import Results, data_folder, open_store
 from normbench.cli.results import app as results_app
 from normbench.cli.say import say
+from normbench.cli.tables import board, table
 from normbench.cli.wishes import KeepWeights, Log, Set, Wishes
 from normbench.errors import BenchError
 
@@ -124,38 +126,8 @@ app.command()(planned.status)
 app.command()(rerun)
 
 
-@app.command()
-def board(
-    suite: SuiteName,
-    results: Results = None,
-    only: Only = None,
-    changes: Set = None,
-    together: Annotated[
-        bool,
-        typer.Option(
-            "--together", help="Average over classes of devices and precisions, which stand apart without it."
-        ),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Show a suite's boards in the terminal."""
-    from normbench.board import boards_json
-    from normbench.cli.boards import boards_of
-    from normbench.plan.plan import known
-
-    loaded, trials, searches, store = wanted(suite, results, only, Wishes(changes))
-    made, tried = boards_of(loaded, store, known(loaded.name, trials, searches, store), together=together)
-    if as_json:
-        return print_json(boards_json(made))
-    console = new_console()
-    if made or tried:
-        from normbench.cli.terminal import render_all
-
-        console.print(render_all(made, tried))
-    else:
-        console.print(f"no results of {loaded.name} in {store.root} yet: bench run {suite}", soft_wrap=True)
-    warn(store)
-    return None
+app.command()(board)
+app.command()(table)
 
 
 @app.command()
@@ -204,7 +176,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     return show(found, new_console())
 
 
-for verb in (*VERBS, rank):
+for verb in (*VERBS, rank, compare):
     app.command()(verb)
 results_app.command()(rm)
 app.add_typer(results_app, name="results")

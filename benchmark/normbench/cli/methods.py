@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from normbench.cli import completion
-from normbench.cli.say import say, screen
+from normbench.cli.say import in_json, say, screen
 from normbench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -253,10 +253,15 @@ def _list(registry: Any, as_json: bool, extra: Any, columns: tuple[str, ...]) ->
     return None
 
 
-def print_json(value: object) -> None:
+def json_text(value: object) -> str:
+    """A value as JSON, in which what a terminal would obey is written as `\\u001b`."""
     # Where the terminal does not write UTF-8, characters are escaped: it stays the same JSON.
     ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    print(json.dumps(value, indent=2, ensure_ascii=ascii_only, allow_nan=False))
+    return in_json(json.dumps(value, indent=2, ensure_ascii=ascii_only, allow_nan=False))
+
+
+def print_json(value: object) -> None:
+    print(json_text(value))
 
 
 VERBS = (norms, attacks, measures, audit, new, check)

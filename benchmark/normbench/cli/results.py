@@ -176,7 +176,7 @@ def compact(
 
     store = open_store(results)
     with _reporting_problems(store):
-        for name in _suites(store, suite):
+        for name in known_suites(store, suite):
             made = bring(store, name)
             what = (
                 "nothing to do"
@@ -266,7 +266,8 @@ def open_store(results: str | None, *, must_exist: bool = False) -> Store:
     return Store(root)
 
 
-def _suites(store: Store, chosen: list[str] | None) -> list[str]:
+def known_suites(store: Store, chosen: list[str] | None) -> list[str]:
+    """The suites that were named, or all that have results. Raises `BenchError` for one without."""
     there = store.suites()
     if unknown := sorted(set(chosen or ()) - set(there)):
         raise BenchError(

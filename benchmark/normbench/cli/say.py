@@ -35,6 +35,11 @@ def _written(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def in_json(text: str) -> str:
+    """JSON in which what a terminal would obey is written as JSON writes it; it can stand nowhere but in texts."""
+    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
 def say(text: object = "", *, file: TextIO | None = None, flush: bool = False) -> None:
     """Print a line."""
     print(visible(str(text)), file=file or sys.stdout, flush=flush)

@@ -34,6 +34,13 @@ def render_all(boards: Iterable[Board], sweeps: Sequence[Sweep]) -> Group:
     return Group(render(boards), *render_sweeps(sweeps))
 
 
+#: What stands under comparisons.
+COMPARED = (
+    "A − B, from and to are in the unit of the metric, accuracies in points of %; seeds are paired, these test images "
+    "taken as given. Two methods are told apart exactly where their intervals on the board do not overlap: there from "
+    "and to have one sign. p is that of the whole board's rule."
+)
+
 #: What stands under other people's tables.
 RANKS = (
     "Methods are told apart where their intervals (from, to) do not overlap: seeds are paired; of boards on which no "

@@ -63,6 +63,11 @@ def bounded(text: str, limit: int, *, end: bool = False) -> str:
     return (data[-limit:] if end else data[:limit]).decode(errors="ignore") if len(data) > limit else data.decode()
 
 
+def one_line(text: str) -> str:
+    """A text on one line: white space of every kind is a blank, what cannot be printed is U+FFFD."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+
+
 def said(error: BaseException) -> str:
     """The text of an exception on one line, also where it has none that can be had."""
     try:
