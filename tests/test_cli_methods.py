@@ -70,7 +70,7 @@ def test_results_of_a_new_method_go_from_a_run_to_their_mark(tmp_path: Path) -> 
     run = bench("run", "suites/mine.yaml", "--results", "mine", "--site", "built", cwd=tmp_path, **here)
     assert run.returncode == 0, run.stderr + run.stdout
     assert (
-        "copied 1 shards"
+        "copied 1 shard "
         in bench("results", "export", "added", "--norm", "mynorm", "--results", "mine", cwd=tmp_path, **here).stdout
     )
     checked = bench("results", "check", "added", "--mark", "marks", cwd=tmp_path, **here)

@@ -78,6 +78,7 @@ def run(
     ] = None,
 ) -> None:
     """Run what a suite still misses, then show its boards and build the site."""
+    from normbench.plan.located import located
     from normbench.runner.whole import Asked, run_whole
 
     console = new_console()
@@ -94,7 +95,8 @@ def run(
         accept_versions=accept_versions,
     )
     try:
-        plan, summary = run_whole(asked, console, partial(tell, store, console))
+        with located(loaded):
+            plan, summary = run_whole(asked, console, partial(tell, store, console))
     except KeyboardInterrupt as stop:
         console.print("\ninterrupted: what had finished is stored; the same command goes on from here", soft_wrap=True)
         raise typer.Exit(getattr(stop, "exit_code", 130)) from None

@@ -96,6 +96,9 @@ def plan(
     )
     if size:
         say_size(made, store, size, console)
+    for name in made.absent:
+        advice = "bench run fetches it; --data or BENCH_DATA names a folder that has it"
+        console.print(f"  data: {name} is not on this machine: {advice}", highlight=False, soft_wrap=True)
     say_foreseen(made, console)
     if made.todo and made.estimate is None:
         console.print("  time: unknown; the first finished trials will tell")
@@ -193,11 +196,13 @@ def _plan(
     accept_versions: bool = False,
 ) -> tuple[Suite, list[Trial], Store, Plan]:
     """The trials are those of the suite's grid: where it tunes, final ones with the tuned settings still open."""
+    from normbench.plan.located import located
     from normbench.plan.plan import make
 
     loaded, trials, searches, store = wanted(suite, results, only, wishes)
     planning = partial(make, loaded.name, trials, store, data_folder(data), searches=searches, retry=retry)
-    made = planning(accept_versions=accept_versions, keep_weights=loaded.keeps_weights, log=loaded.log)
+    with located(loaded):
+        made = planning(accept_versions=accept_versions, keep_weights=loaded.keeps_weights, log=loaded.log)
     return loaded, trials or [trial for search in searches for _, trial in search.finals], store, made
 
 

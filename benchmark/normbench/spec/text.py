@@ -63,6 +63,12 @@ def bounded(text: str, limit: int, *, end: bool = False) -> str:
     return (data[-limit:] if end else data[:limit]).decode(errors="ignore") if len(data) > limit else data.decode()
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `1,200 trials`, `2 tries`."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def one_line(text: str) -> str:
     """A text on one line: white space of every kind is a blank, what cannot be printed is U+FFFD."""
     return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))

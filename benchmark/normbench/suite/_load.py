@@ -72,6 +72,20 @@ def _find(ref: str | Path) -> Path:
     raise SuiteError([Problem(ref, None, f"there is no suite of this name in {looked}{near}")])
 
 
+def line_of(suite: Suite, section: str, key: str, value: object) -> int | None:
+    """The line of the suite's file that gives a key of a section a value, else that of the key or the section. None
+    where the file is gone or never was one.
+    """
+    try:
+        document = _yaml.read(suite.source.read_bytes())
+    except (OSError, _yaml.UnreadableError):
+        return None
+    written = document.value.get(section) if isinstance(document.value, dict) else None
+    values = written.get(key) if isinstance(written, dict) else None
+    place = next((i for i, v in enumerate(values) if v == value), 0) if isinstance(values, list) else 0
+    return document.line((section, key, place))
+
+
 def read(data: bytes, source: Path, changes: Sequence[str] = ()) -> Suite:
     """Read a suite from bytes; `source` is named in messages, or the change that is to blame. Raises `SuiteError`."""
     try:
