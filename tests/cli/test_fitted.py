@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from normbench.cli.fitted import Column, Fitted, number
 from normbench.cli.say import WIDE, Screen, screen
+from normbench.runner.fitted import Column, Fitted, number
 
 from tests.cli.conftest import Bench
 

@@ -77,8 +77,8 @@ def compare(
 
 def _show(a: Entry, b: Entry, made: list[Comparison], console: Console) -> None:
     from normbench.board.pairing import differing
-    from normbench.cli.fitted import Column, Fitted, number
     from normbench.cli.say import shown
+    from normbench.runner.fitted import Column, Fitted, number
 
     apart = ", ".join(f"{k} {x} against {y}" for k, (x, y) in differing(a, b).items())
     console.print(shown(f"{a.label} minus {b.label}{f' (they differ in {apart} as well)' if apart else ''}", "italic"))

@@ -57,7 +57,7 @@ def norms(incomplete: str) -> Iterator[tuple[str, str]]:
 @offered
 def plugins(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
     """Plug-ins of the kind that stands before on the command line."""
-    from normbench.cli.methods import registry_of
+    from normbench.cli.plugins import registry_of
 
     registry = registry_of(context.params.get("kind") or "norm")
     return ((n, escape(registry.get(n).summary)) for n in registry.names() if n.startswith(incomplete))

@@ -17,12 +17,14 @@ from normbench.cli.compare import compare
 from normbench.cli.data import app as data_app
 from normbench.cli.methods import VERBS, Json, print_json
 from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, tell, wanted, warn
+from normbench.cli.plugins import check, new
 from normbench.cli.ranks import rank
 from normbench.cli.removal import rm
 from normbench.cli.rerun import rerun
-from normbench.cli.results import Results, data_folder, open_store
+from normbench.cli.results import Results, data_folder
 from normbench.cli.results import app as results_app
 from normbench.cli.say import say
+from normbench.cli.site import current, site
 from normbench.cli.tables import board, table
 from normbench.cli.wishes import KeepWeights, Log, Set, Wishes
 from normbench.errors import BenchError
@@ -102,11 +104,10 @@ def run(
         raise typer.Exit(getattr(stop, "exit_code", 130)) from None
     from normbench.cli.boards import boards_of
     from normbench.cli.terminal import render_all
-    from normbench.pages import build
     from normbench.paths import default_site
 
     console.print(render_all(*boards_of(loaded, store, {i.trial.trial_id for i in plan.items})))
-    console.print(f"site: {build(store, site_dir or default_site())}", highlight=False, soft_wrap=True)
+    console.print(f"site: {current(store, site_dir or default_site())[0]}", highlight=False, soft_wrap=True)
     _end(summary, suite, console)
 
 
@@ -130,33 +131,7 @@ app.command()(rerun)
 
 app.command()(board)
 app.command()(table)
-
-
-@app.command()
-def site(
-    results: Results = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Where to build [default: site/build].", metavar="DIR")
-    ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Just this suite; may be repeated.", metavar="SUITE")
-    ] = None,
-    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
-) -> None:
-    """Build the static site from the results."""
-    from normbench.pages import build
-    from normbench.paths import default_site
-
-    store = open_store(results)
-    if only and (unknown := sorted(set(only) - set(store.suites()))):
-        raise BenchError(
-            f"no results of suite {', '.join(unknown)} in {store.root}; there are {', '.join(store.suites()) or 'none'}"
-        )
-    index = build(store, out or default_site(), suites=only)
-    new_console().print(f"site: {index}", highlight=False, soft_wrap=True)
-    warn(store)
-    if show:
-        typer.launch(index.resolve().as_uri())
+app.command()(site)
 
 
 @app.command()
@@ -178,7 +153,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     return show(found, new_console())
 
 
-for verb in (*VERBS, rank, compare):
+for verb in (*VERBS, new, check, rank, compare):
     app.command()(verb)
 results_app.command()(rm)
 app.add_typer(results_app, name="results")

@@ -150,8 +150,8 @@ def _metric(board: Board, boards: Sequence[Board], text: str | None, option: str
 
 
 def _render(found: Sequence[Sheet]) -> list[RenderableType]:
-    from normbench.cli.fitted import Column, Fitted, number
     from normbench.cli.say import shown
+    from normbench.runner.fitted import Column, Fitted, number
 
     parts: list[RenderableType] = []
     for sheet in found:

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from normbench.board import EDGE, MIN_SEEDS, Board, Entry, Metric, badges, why_not
 from normbench.board.tuning import Sweep, Tried
-from normbench.cli.fitted import Column, Fitted, number
 from normbench.cli.say import shown
 from normbench.plan.plan import Plan
+from normbench.runner.fitted import Column, Fitted, number
 from normbench.spec.robustness import WORST_CASE
 from normbench.spec.text import show
 from normbench.spec.tuning import TuningSearch, order, written

@@ -136,7 +136,7 @@ def run(
         ) as parts:
             for mine in parts:
                 _prepare(mine, data_dir, console)
-                with interruptible(), display(console, len(mine)) as shown:
+                with interruptible(), display(console, mine) as shown:
                     options = Options(
                         data_dir=data_dir,
                         provenance=provenance(),
@@ -175,7 +175,7 @@ def _forgo(items: Sequence[Item], console: Console, done: Callable[[Item, Outcom
     """Write the rows of trials that cannot be run, because no candidate of their search can be chosen."""
     if not items:
         return
-    with display(console, len(items)) as shown:
+    with display(console, items) as shown:
         for item in items:
             assert item.no_choice is not None  # noqa: S101
             done(

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from normbench.cli.say import shown
+from normbench.spec.text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -50,7 +50,7 @@ class Fitted:
     header_style: str = "bold"
 
     def add_row(self, *cells: str | Text) -> None:
-        self.rows.append(tuple(c if isinstance(c, Text) else shown(c) for c in cells))
+        self.rows.append(tuple(c if isinstance(c, Text) else Text(visible(c)) for c in cells))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         least, natural = self._widths(options.max_width)
@@ -102,11 +102,18 @@ class Fitted:
         for i in part:
             more = max(0, min(free, natural[i] - least[i]))
             widths[i], free = widths[i] + more, free - more
-        table = Table(box=None, header_style=self.header_style, pad_edge=False, padding=(0, GAP, 0, 0))
+        headed = any(column.name for column in self.columns)
+        table = Table(
+            box=None, show_header=headed, header_style=self.header_style, pad_edge=False, padding=(0, GAP, 0, 0)
+        )
         for i in part:
             column = self.columns[i]
             table.add_column(
-                shown(column.name), justify=column.justify, width=max(1, widths[i]), overflow="fold", no_wrap=False
+                Text(visible(column.name)),
+                justify=column.justify,
+                width=max(1, widths[i]),
+                overflow="fold",
+                no_wrap=False,
             )
         for row in self.rows:
             table.add_row(*(row[i] for i in part))
