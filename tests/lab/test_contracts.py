@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -58,7 +59,7 @@ def test_a_new_one_keeps_its_contract(kind: str, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    "name", sample([n for n in attacks.names() if n not in {"cifar10-c"}], ["bim", "noise", "deepfool", "galloway"])
+    "name", sample([n for n in attacks.names() if n not in {"cifar10-c"}], ["noise", "fgsm", "galloway"])
 )
 def test_attacks_that_are_there_keep_it(name: str) -> None:
     method = attacks.make(name)
@@ -69,7 +70,7 @@ def test_attacks_that_are_there_keep_it(name: str) -> None:
     assert [r.total for r in results] == [contracts.IMAGES] * len(results)
 
 
-@pytest.mark.parametrize("name", sample(measures.names(), ["weight-norm", "effective-lr", "norm-input"]))
+@pytest.mark.parametrize("name", sample(measures.names(), ["weight-norm", "sphere"]))
 def test_measures_that_are_there_keep_it(name: str) -> None:
     assert wrong(check_measure(measures.make(name))) == []
 
@@ -82,7 +83,7 @@ class Bad(Attack):
     source: ClassVar[str] = "x"
     threat: ClassVar[Threat] = "linf"
     size_field: ClassVar[str] = "eps"
-    eps: Sizes = (0.3, 0.5)
+    eps: Sizes = (0.3, 1.0)
     how: str = ""
 
     def perturb(
@@ -99,7 +100,7 @@ class Bad(Attack):
         if self.how == "draws":
             drawn = torch.rand(images.shape)
         if self.how == "batches":
-            drawn = drawn if len(images) > 20 else 0.5 + 0 * drawn
+            drawn = drawn if len(images) > 20 else (images < 0.5).float()
         if self.how == "trains":
             with torch.no_grad():
                 next(model.parameters()).add_(0.5)
@@ -119,7 +120,7 @@ class Odd(Measure):
             raise RuntimeError("no idea")
         if self.how == "silent":
             return
-        value = {"nan": float("nan"), "random": float(torch.rand(()))}.get(self.how, 1.0)
+        value = {"nan": float("nan"), "random": random.random()}.get(self.how, 1.0)
         yield Value("else.x" if self.how == "named" else "odd.x", "nowhere" if self.how == "layer" else "", value)
         if self.how == "twice":
             yield Value("odd.x", "", value)
@@ -163,8 +164,8 @@ def test_a_broken_attack_is_told_by_its_fault(how: str, claim: list[str]) -> Non
     ("how", "claim"),
     [
         ("", []),
-        ("raises", ["says something of every network"]),
-        ("silent", ["says something of every network"]),
+        ("raises", ["raises nothing"]),
+        ("silent", ["says something of a network of bn, gn, ws+gn or none"]),
         ("nan", ["every value is finite"]),
         ("random", ["again gives the same"]),
         ("named", ["quantities are called odd.*"]),

@@ -35,8 +35,8 @@ class $class_name(Attack):
     threat: ClassVar[Threat] = "linf"
     size_field: ClassVar[str] = "eps"
 
-    # Parameters are typed fields with defaults, written `{$name: {eps: [2/255, 8/255]}}` in a suite. Sizes are in pixel
-    # space: the images lie in [0, 1].
+    # Parameters are typed fields with defaults, written so in a suite:
+    # `{$name: {eps: [2/255, 8/255]}}`. Sizes are in pixel space: the images lie in [0, 1].
     eps: Sizes = (8 / 255,)
     """Radii of the L-infinity ball in pixel space."""
 

@@ -30,9 +30,9 @@ class $class_name(Measure):
     source: ClassVar[str] = "TODO: authors year, arXiv number"
     cost: ClassVar[str] = "TODO: of one look, in a few words: one forward and backward of the probe"
 
-    # Parameters are typed fields with defaults, written `{$name: {every: 2}}` in a suite. `every`, the number of epochs
-    # between two looks, is there for every measure. `EndMeasure` looks at the trained network alone, `StepMeasure`
-    # follows optimizer steps.
+    # Parameters are typed fields with defaults, written so in a suite: `{$name: {every: 2}}`.
+    # `every`, the number of epochs between two looks, is there for every measure. `EndMeasure` looks at the trained
+    # network alone, `StepMeasure` follows optimizer steps.
 
     def read(self, probe: Probe) -> Iterable[Value]:
         # TODO: look at `probe.model`, which is in eval mode, with `probe.images` and `probe.labels`. Whatever changes
