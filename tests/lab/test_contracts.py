@@ -100,7 +100,7 @@ class Bad(Attack):
         if self.how == "draws":
             drawn = torch.rand(images.shape)
         if self.how == "batches":
-            drawn = drawn if len(images) > 20 else (images < 0.5).float()
+            drawn = drawn if len(images) > 10 else (images < 0.5).float()
         if self.how == "trains":
             with torch.no_grad():
                 next(model.parameters()).add_(0.5)
