@@ -116,7 +116,7 @@ def test_other_shapes_tell_nothing(tmp_path: Path, other: dict) -> None:
 
 
 def test_the_committed_suites_stay_cached(shown: Bench) -> None:
-    for name in ("digits", "digits-tuned", "methods"):
+    for name in ("digits", "digits-tuned"):
         suite = load(name)
         total = len(expand(suite)) + sum(len(s.finals) for s in searches(suite))
         assert f"({total} cached)" in shown("plan", name)

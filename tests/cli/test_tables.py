@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,7 +21,7 @@ from normbench.errors import BenchError
 from normbench.store.schema import to_row
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexWalker
 
-from tests.cli.conftest import Bench
+from tests.cli.conftest import ROOT, Bench
 from tests.site import synthetic
 
 HOSTILE = [
@@ -148,16 +149,16 @@ def test_the_papers_layout(board: Board) -> None:
             assert less.value == pytest.approx((clean.value or 0) - (under.value or 0))
 
 
-FORMATS = {".md": "### digits", ".tex": "\\begin{table}", ".csv": "board,dataset", ".json": "[", ".txt": "Rank Method"}
+FORMATS = {".md": "### digits", ".tex": "\\begin{table}", ".csv": "board,dataset", ".json": "[", ".txt": "Accuracy, %"}
 
 
 def test_a_file_says_its_format(shown: Bench, tmp_path: Path) -> None:
     for suffix, part in FORMATS.items():
         out = tmp_path / f"board{suffix}"
-        assert shown("board", "digits", "-o", str(out)) == f"wrote {out}\n"
+        assert shown("board", "digits", "--only", "norm=none", "-o", str(out)) == f"wrote {out}\n"
         assert part in out.read_text()
     assert json.loads((tmp_path / "board.json").read_text())[0]["entries"]
-    assert shown("board", "digits", "--format", "md") == (tmp_path / "board.md").read_text()
+    assert shown("board", "digits", "--only", "norm=none", "--format", "md") == (tmp_path / "board.md").read_text()
 
 
 def test_the_layout_in_every_format(shown: Bench, tmp_path: Path) -> None:
@@ -191,3 +192,28 @@ def test_wrong_outputs_are_one_message(
 def test_an_unknown_metric_names_those_that_there_are(shown: Bench) -> None:
     with pytest.raises(BenchError, match=r"--noise 'nois@0.1': no board has this metric; did you mean 'noise@0.1'"):
         shown("table", "digits", "--noise", "nois@0.1")
+
+
+def test_the_commands_in_the_docs_work(
+    shown: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench_documents: list[str]
+) -> None:
+    monkeypatch.setenv("BENCH_RESULTS", str(ROOT / "results"))
+    monkeypatch.chdir(tmp_path)
+    for line in bench_documents:
+        assert shown(*shlex.split(line)[1:])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["board.csv", "board.tex"]
+
+
+@pytest.fixture
+def bench_documents() -> list[str]:
+    """The commands of docs/results.md that make tables."""
+    (block,) = re.findall(r"<!-- tables -->\n```\n(.*?)```", (ROOT / "docs" / "results.md").read_text(), re.DOTALL)
+    return block.splitlines()
+
+
+def test_without_results_there_is_no_empty_table(shown: Bench, tmp_path: Path) -> None:
+    for verb in ("board", "table"):
+        with pytest.raises(BenchError, match=r"no results of digits in .* yet: bench run digits"):
+            shown(verb, "digits", "--format", "md", "--results", str(tmp_path))
+        assert shown(verb, "digits", "--json", "--results", str(tmp_path)) == "[]\n"
+        assert "yet: bench run digits" in shown(verb, "digits", "--results", str(tmp_path))

@@ -46,7 +46,7 @@ def differing(a: Entry, b: Entry) -> dict[str, tuple[str, str]]:
 def metrics_of(board: Board, wanted: Sequence[str]) -> list[Metric]:
     """The metrics of a board by key or label; without any, the headlines of accuracy and robustness; `all` is all."""
     if not wanted:
-        return [m for group in ("clean", "robust") if (m := board.headline(group))]  # type: ignore[arg-type]
+        return [m for group in ("clean", "robust") if (m := board.headline(group))]
     if "all" in wanted:
         return list(board.metrics)
     asked = {text.casefold() for text in wanted}

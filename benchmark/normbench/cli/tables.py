@@ -79,6 +79,8 @@ def board(
             console.print(f"no results of {loaded.name} in {store.root} yet: bench run {suite}", soft_wrap=True)
         return
     found = [sheet for b in made for sheet in sheets.sheets(b)]
+    if not made and kind is not Format.JSON:
+        raise BenchError(f"no results of {loaded.name} in {store.root} yet: bench run {suite}")
     writers: dict[Format, Callable[[], str]] = {
         Format.TEXT: lambda: _captured([render_all(made, tried)]),
         Format.MD: lambda: sheets.markdown(found),
@@ -127,6 +129,8 @@ def table(
         if not found:
             console.print(f"no results of {loaded.name} in {store.root} yet: bench run {suite}", soft_wrap=True)
         return
+    if not found and kind is not Format.JSON:
+        raise BenchError(f"no results of {loaded.name} in {store.root} yet: bench run {suite}")
     writers: dict[Format, Callable[[], str]] = {
         Format.TEXT: lambda: _captured(_render(found)),
         Format.MD: lambda: sheets.markdown(found),

@@ -143,7 +143,7 @@ def _look(
         model.train()
         for step in range(method.steps):
             optimizer.zero_grad()
-            functional.cross_entropy(model(images), labels).backward()
+            torch.autograd.backward(functional.cross_entropy(model(images), labels))
             watched = observer.before(step, 1, method.steps)
             optimizer.step()
             readings += observer.after(watched) if watched else []
@@ -196,7 +196,8 @@ def _train(model: nn.Module, training: Tensors) -> None:
     for step in range(STEPS):
         chosen = torch.arange(step * BATCH, (step + 1) * BATCH) % len(training.labels)
         optimizer.zero_grad()
-        functional.cross_entropy(model(evaluate.pixels(training.images[chosen])), training.labels[chosen]).backward()
+        logits = model(evaluate.pixels(training.images[chosen]))
+        torch.autograd.backward(functional.cross_entropy(logits, training.labels[chosen]))
         optimizer.step()
     optimizer.zero_grad()
 
