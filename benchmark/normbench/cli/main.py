@@ -16,7 +16,7 @@ from normbench.cli import planned
 from normbench.cli.compare import compare
 from normbench.cli.data import app as data_app
 from normbench.cli.methods import VERBS, Json, print_json
-from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, tell, wanted, warn
+from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, tell, wanted
 from normbench.cli.plugins import check, new
 from normbench.cli.ranks import rank
 from normbench.cli.removal import rm
