@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from statistics import median
 from typing import Any
@@ -100,3 +100,11 @@ def _paces(rows: Iterable[Mapping[str, Any]]) -> _By:
         for key in ((*shape, row["stage"], row["norm"]), (*shape, row["stage"]), shape):
             by.setdefault(key, []).append(pace)
     return by
+
+
+def total(times: Sequence[float | None]) -> float | None:
+    """The sum, where unknown ones take as long as the others on average; None where all are unknown."""
+    known = [seconds for seconds in times if seconds is not None]
+    if not times:
+        return 0.0
+    return sum(known) / len(known) * len(times) if known else None

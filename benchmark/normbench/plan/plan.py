@@ -17,7 +17,7 @@ from normbench.lab import data as datasets
 from normbench.lab.data.images import images, unlike
 from normbench.plan.foreseen import foreseen, loggers_lacking
 from normbench.plan.identity import Identity, identity
-from normbench.plan.paces import Paces
+from normbench.plan.paces import Paces, total
 from normbench.spec.about import Images
 from normbench.spec.outcome import Status
 from normbench.spec.trial import Trial
@@ -105,12 +105,12 @@ class Plan:
     @property
     def estimate(self) -> float | None:
         """Seconds of trial time still to run, one trial after the other; None where no earlier trial tells."""
-        return _total([*self._times("tuning"), *self._times("final")])
+        return total([*self._times("tuning"), *self._times("final")])
 
     @property
     def estimates(self) -> dict[str, float | None]:
         """The same for each phase: `candidates` and `final`."""
-        return {"candidates": _total(self._times("tuning")), "final": _total(self._times("final"))}
+        return {"candidates": total(self._times("tuning")), "final": total(self._times("final"))}
 
     def _times(self, stage: str) -> list[float | None]:
         known = [i.estimate for i in self.todo if not i.no_choice and i.trial.stage == stage]
@@ -166,14 +166,6 @@ class Plan:
                 for i in self.items
             ],
         }
-
-
-def _total(times: Sequence[float | None]) -> float | None:
-    """The sum, where unknown ones take as long as the others on average; None where all are unknown."""
-    known = [seconds for seconds in times if seconds is not None]
-    if not times:
-        return 0.0
-    return sum(known) / len(known) * len(times) if known else None
 
 
 def make(
