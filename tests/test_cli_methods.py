@@ -70,7 +70,7 @@ def test_results_of_a_new_method_go_from_a_run_to_their_mark(tmp_path: Path) -> 
     run = bench("run", "suites/mine.yaml", "--results", "mine", "--site", "built", cwd=tmp_path, **here)
     assert run.returncode == 0, run.stderr + run.stdout
     assert (
-        "copied 1 shards"
+        "copied 1 shard "
         in bench("results", "export", "added", "--norm", "mynorm", "--results", "mine", cwd=tmp_path, **here).stdout
     )
     checked = bench("results", "check", "added", "--mark", "marks", cwd=tmp_path, **here)
@@ -106,9 +106,11 @@ def test_an_audit_says_what_a_swap_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["new", "norm", "Bad Name"], "cannot name a method"),
+        (["new", "norm", "Bad Name"], "cannot name a norm"),
         (["new", "norm", "bn"], "is called 'bn' already"),
-        (["new", "attack", "x"], "expected norm"),
+        (["new", "attak", "x"], "expected norm, attack, measure"),
+        (["new", "attack", "bim"], "an attack is called 'bim' already"),
+        (["check", "measure", "rnk"], "no measure is called 'rnk'"),
         (["check", "norm", "gm8"], "no norm is called 'gm8'"),
         (["audit", "resnet19", "gn"], "did you mean resnet18"),
         (["audit", "resnet18", "gn", "--stem", "tall"], "expected cifar or native"),

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 from normbench import norms
+from normbench.attacks.scaffold import scaffold as new_attack
+from normbench.measures.scaffold import scaffold as new_measure
 from normbench.norms.check import check
 from normbench.norms.scaffold import scaffold
 from normbench.spec.plugins import Registry
+
+SCAFFOLDS = {"norm": scaffold, "attack": new_attack, "measure": new_measure}
 
 
 def registry_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[norms.Norm]:
@@ -32,8 +36,8 @@ def test_a_new_method_passes_its_checks(name: str, tmp_path: Path, monkeypatch: 
     assert [r for r in check(method) if not r.ok] == []
 
 
-def test_the_file_is_clean(tmp_path: Path) -> None:
-    path = scaffold("my-own-norm", tmp_path)
+def test_the_files_are_clean(tmp_path: Path) -> None:
+    paths = [str(write(f"my-own-{kind}", tmp_path)) for kind, write in SCAFFOLDS.items()]
     config = str(Path(__file__).parents[2] / "pyproject.toml")
     for command in (
         ["ruff", "check", "--config", config],
@@ -41,14 +45,14 @@ def test_the_file_is_clean(tmp_path: Path) -> None:
         ["mypy", "--strict", "--config-file", config],
     ):
         done = subprocess.run(
-            [sys.executable, "-m", *command, str(path)], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+            [sys.executable, "-m", *command, *paths], capture_output=True, text=True, cwd=Path(__file__).parents[2]
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_names_that_cannot_be(tmp_path: Path) -> None:
     for name in ("", "My-Norm", "my_norm", "1norm", "../up", "base", "layers", "a--b"):
-        with pytest.raises(ValueError, match="cannot name a method"):
+        with pytest.raises(ValueError, match="cannot name a norm"):
             scaffold(name, tmp_path)
     with pytest.raises(ValueError, match="a norm is called 'gn' already"):
         scaffold("gn", tmp_path)

@@ -17,6 +17,12 @@ from typing import Any
 from normbench.spec.text import natural
 from normbench.spec.tuning import Score, Settings, best, order, score, written
 
+#: Columns that sweeps are made of.
+SWEPT = [
+    *("suite", "trial_id", "identity_parts", "spec", "norm", "stage", "status", "epoch"),
+    *("validation_accuracy", "provenance", "wall_seconds", "train_seconds"),
+]
+
 #: What the star beside a tuned setting says, see `Sweep.ends_of`.
 EDGE = "* the smallest or largest value that tuning tried: a better one may lie beyond"
 

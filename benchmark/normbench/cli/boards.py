@@ -1,12 +1,14 @@
-"""The boards of a suite, for `bench run` and `bench board`."""
+"""The boards of a suite or of all, for the verbs that show them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from normbench.board import Board, boards
-from normbench.board.tuning import Sweep, sweeps
-from normbench.store.about import read
+from normbench.board.reading import rows_of
+from normbench.board.tuning import SWEPT, Sweep, sweeps
+from normbench.cli.results import known_suites
+from normbench.store.about import read, read_all
 from normbench.store.marks import with_levels
 from normbench.store.store import Store
 from normbench.suite import Suite, about
@@ -24,3 +26,12 @@ def boards_of(
     says = about(suite).model_copy(update={"datasets": read(store, suite.name).datasets})
     tried = sweeps(rows)
     return boards(rows, abouts={suite.name: says}, sweeps=tried, together=together), tried
+
+
+def stored_boards(store: Store, suites: list[str] | None = None, *, together: bool = False) -> list[Board]:
+    """The boards of all that is stored, or of some suites. Raises `BenchError` for a suite without results."""
+    chosen = known_suites(store, suites)
+    table = store.table(chosen)
+    tried = sweeps(table.select(SWEPT).to_pylist()) if "tuning" in table.column("stage").unique().to_pylist() else []
+    rows = with_levels(store, rows_of(table), chosen)
+    return boards(rows, abouts=read_all(store, chosen), sweeps=tried, together=together)

@@ -13,6 +13,7 @@ import normbench
 import normbench.attacks as attacks
 import normbench.measures as measures
 import normbench.norms as norms
+from normbench.cli.say import shown
 from normbench.lab.data import HUB, SHIPPED, folders
 from normbench.paths import cache_dir, checkout, default_results
 
@@ -77,15 +78,26 @@ def examine(data_dir: Path | None) -> dict[str, Any]:
 
 
 def show(found: dict[str, Any], console: Console) -> None:
-    """Print what `examine` found, a line each."""
-    from rich.text import Text
+    """Print what `examine` found, a row each; of plug-ins how many there are, as `bench norms` lists them."""
+    from normbench.runner.fitted import Column, Fitted
 
-    for key, value in found.items():
-        if isinstance(value, dict):
-            text = ", ".join(f"{k} {', '.join(v) if isinstance(v, list) else v}" for k, v in value.items()) or "none"
-        else:
-            text = ", ".join(value) if isinstance(value, list) else str(value)
-        console.print(Text.assemble((key.replace("_", " "), "bold"), f"  {text or 'none'}"), soft_wrap=True)
+    table = Fitted([Column("", key=True), Column("", words=True)])
+    for key, value in _told(found).items():
+        table.add_row(shown(key.replace("_", " "), "bold"), ", ".join(value) if isinstance(value, list) else str(value))
+    console.print(table)
+
+
+def _told(found: dict[str, Any]) -> dict[str, str | list[str]]:
+    """What stands beside each name."""
+    counts = [f"{len(names)} {kind} (bench {kind})" for kind, names in found["plugins"].items()]
+    broken = [f"{name}: {problem}" for name, problem in found["broken_plugins"].items()]
+    told = found | {
+        "libraries": [f"{name} {there}" for name, there in found["libraries"].items()],
+        "plugins": counts,
+        "broken_plugins": broken,
+    }
+    datasets = {f"datasets {where}": names for where, names in told.pop("datasets").items()}
+    return {key: value or "none" for key, value in (told | datasets).items()}
 
 
 def _version(name: str) -> str:

@@ -14,15 +14,19 @@ import typer
 
 from normbench.cli import planned
 from normbench.cli.claims import claims
+from normbench.cli.compare import compare
 from normbench.cli.data import app as data_app
 from normbench.cli.methods import VERBS, Json, print_json
-from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, tell, wanted, warn
+from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, tell, wanted
+from normbench.cli.plugins import check, new
 from normbench.cli.ranks import rank
 from normbench.cli.removal import rm
 from normbench.cli.rerun import rerun
-from normbench.cli.results import Results, data_folder, open_store
+from normbench.cli.results import Results, data_folder
 from normbench.cli.results import app as results_app
 from normbench.cli.say import say
+from normbench.cli.site import current, site
+from normbench.cli.tables import board, table
 from normbench.cli.wishes import KeepWeights, Log, Set, Wishes
 from normbench.errors import BenchError
 
@@ -33,11 +37,26 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="What a normalization layer does to a network: a benchmark.",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import normbench
+
+        say(f"normbench {normbench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def bench(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -62,6 +81,7 @@ def run(
     ] = None,
 ) -> None:
     """Run what a suite still misses, then show its boards and build the site."""
+    from normbench.plan.located import located
     from normbench.runner.whole import Asked, run_whole
 
     console = new_console()
@@ -78,17 +98,17 @@ def run(
         accept_versions=accept_versions,
     )
     try:
-        plan, summary = run_whole(asked, console, partial(tell, store, console))
+        with located(loaded):
+            plan, summary = run_whole(asked, console, partial(tell, store, console))
     except KeyboardInterrupt as stop:
         console.print("\ninterrupted: what had finished is stored; the same command goes on from here", soft_wrap=True)
         raise typer.Exit(getattr(stop, "exit_code", 130)) from None
     from normbench.cli.boards import boards_of
     from normbench.cli.terminal import render_all
-    from normbench.pages import build
     from normbench.paths import default_site
 
     console.print(render_all(*boards_of(loaded, store, {i.trial.trial_id for i in plan.items})))
-    console.print(f"site: {build(store, site_dir or default_site())}", highlight=False, soft_wrap=True)
+    console.print(f"site: {current(store, site_dir or default_site())[0]}", highlight=False, soft_wrap=True)
     _end(summary, suite, console)
 
 
@@ -110,65 +130,9 @@ app.command()(planned.status)
 app.command()(rerun)
 
 
-@app.command()
-def board(
-    suite: SuiteName,
-    results: Results = None,
-    only: Only = None,
-    changes: Set = None,
-    together: Annotated[
-        bool,
-        typer.Option(
-            "--together", help="Average over classes of devices and precisions, which stand apart without it."
-        ),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Show a suite's boards in the terminal."""
-    from normbench.board import boards_json
-    from normbench.cli.boards import boards_of
-    from normbench.plan.plan import known
-
-    loaded, trials, searches, store = wanted(suite, results, only, Wishes(changes))
-    made, tried = boards_of(loaded, store, known(loaded.name, trials, searches, store), together=together)
-    if as_json:
-        return print_json(boards_json(made))
-    console = new_console()
-    if made or tried:
-        from normbench.cli.terminal import render_all
-
-        console.print(render_all(made, tried))
-    else:
-        console.print(f"no results of {loaded.name} in {store.root} yet: bench run {suite}", soft_wrap=True)
-    warn(store)
-    return None
-
-
-@app.command()
-def site(
-    results: Results = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Where to build [default: site/build].", metavar="DIR")
-    ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Just this suite; may be repeated.", metavar="SUITE")
-    ] = None,
-    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
-) -> None:
-    """Build the static site from the results."""
-    from normbench.pages import build
-    from normbench.paths import default_site
-
-    store = open_store(results)
-    if only and (unknown := sorted(set(only) - set(store.suites()))):
-        raise BenchError(
-            f"no results of suite {', '.join(unknown)} in {store.root}; there are {', '.join(store.suites()) or 'none'}"
-        )
-    index = build(store, out or default_site(), suites=only)
-    new_console().print(f"site: {index}", highlight=False, soft_wrap=True)
-    warn(store)
-    if show:
-        typer.launch(index.resolve().as_uri())
+app.command()(board)
+app.command()(table)
+app.command()(site)
 
 
 @app.command()
@@ -190,7 +154,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     return show(found, new_console())
 
 
-for verb in (*VERBS, rank, claims):
+for verb in (*VERBS, new, check, rank, compare, claims):
     app.command()(verb)
 results_app.command()(rm)
 app.add_typer(results_app, name="results")

@@ -1,22 +1,21 @@
-"""The verbs of `bench` about plug-ins: what is registered, what a swap does, a new method, its check."""
+"""The verbs of `bench` about methods that are there: what is registered, what a swap does."""
 
 from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from normbench.cli.say import say, screen
+from normbench.cli import completion
+from normbench.cli.say import in_json, say, screen, working
 from normbench.errors import BenchError
 
 if TYPE_CHECKING:
     from normbench.lab.network.swap import Audit
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Kind = Annotated[str, typer.Argument(help="The kind of plug-in; norm is the one there is.", metavar="KIND")]
 
 
 def norms(as_json: Json = False) -> None:
@@ -53,8 +52,15 @@ def measures(as_json: Json = False) -> None:
 
 
 def audit(
-    model: Annotated[str, typer.Argument(help="A timm architecture.", metavar="MODEL")],
-    norm: Annotated[str, typer.Argument(help="A method as a suite names it: gn[groups=8], ws+gn.", metavar="NORM")],
+    model: Annotated[
+        str, typer.Argument(help="A timm architecture.", metavar="MODEL", autocompletion=completion.models)
+    ],
+    norm: Annotated[
+        str,
+        typer.Argument(
+            help="A method as a suite names it: gn[groups=8], ws+gn.", metavar="NORM", autocompletion=completion.norms
+        ),
+    ],
     stem: Annotated[str, typer.Option("--stem", help="cifar or native.")] = "cifar",
     width: Annotated[float, typer.Option("--width", min=0.01, max=64, help="Multiplier of the channel numbers.")] = 1.0,
     image_size: Annotated[
@@ -80,10 +86,14 @@ def audit(
         raise BenchError(problem)
     resolve(norm)
 
-    from normbench.lab.network.invariance import audit as examine
-
     try:
-        done = examine(model, norm, stem="cifar" if stem == "cifar" else "native", width=width, image_size=image_size)
+        with working(f"auditing {model} with {norm}: loading torch and timm"):
+            from normbench.lab.network.invariance import audit as examine
+
+        with working(f"auditing {model} with {norm}: building, swapping, measuring which weights are scale-invariant"):
+            done = examine(
+                model, norm, stem="cifar" if stem == "cifar" else "native", width=width, image_size=image_size
+            )
     except ValueError as error:  # ModelError, SwapError, FlowError, NormSiteError: each names the place
         raise BenchError(str(error)) from error
     if as_json:
@@ -92,12 +102,12 @@ def audit(
 
 
 def _show_audit(done: Audit) -> None:
-    from rich.table import Table
+    from normbench.runner.fitted import Column, Fitted, number
 
     console = screen()
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("layer", "before", "after", "channels", "eps"):
-        table.add_column(column)
+    table = Fitted(
+        [Column("layer", key=True), Column("before"), Column("after", words=True), number("channels"), number("eps")]
+    )
     for r in done.replaced:
         table.add_row(
             r.name,
@@ -114,104 +124,6 @@ def _show_audit(done: Audit) -> None:
     for kept in done.kept:
         console.print(f"kept {kept.name} ({kept.layer}): {kept.reason}", highlight=False, soft_wrap=True)
     console.print(done.in_short, highlight=False, soft_wrap=True)
-
-
-def new(
-    kind: Kind,
-    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and dashes.", metavar="NAME")],
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--folder", help="Where to write it [default: benchmark/normbench/norms of the checkout].", metavar="DIR"
-        ),
-    ] = None,
-) -> None:
-    """Write a new method from a template that already runs."""
-    _only_norms(kind)
-    from normbench.norms.scaffold import scaffold
-    from normbench.paths import checkout
-
-    root = checkout()
-    if folder is None and root is None:
-        raise BenchError("this is an installed package, not a checkout: say with --folder where the file should go")
-    try:
-        path = scaffold(name, folder or Path(str(root)) / "benchmark" / "normbench" / "norms")
-    except (ValueError, OSError) as error:
-        raise BenchError(str(error)) from error
-    say(f"wrote {path}; next: bench check norm {name}")
-
-
-def check(
-    kind: Kind,
-    name: Annotated[
-        str, typer.Argument(help="A registered method, with parameters if wanted: gn[groups=8].", metavar="NAME")
-    ],
-    smoke: Annotated[
-        bool, typer.Option("--smoke/--no-smoke", help="Also train it on the digits for one epoch.")
-    ] = True,
-    as_json: Json = False,
-) -> None:
-    """Hold a method's claims against measurements, then train it for a moment. Exit code 1 when something does not
-    hold.
-    """
-    _only_norms(kind)
-    from normbench.norms import NormModifier, registry
-    from normbench.norms.check import check as measure
-
-    method = registry.parse(name)
-    rows = measure(method)
-    trained = None
-    if smoke:
-        from normbench.runner.smoke import smoke_trial
-
-        trained = smoke_trial(f"bn+{name}" if isinstance(method, NormModifier) else name)
-    good = all(r.ok for r in rows) and (trained is None or trained.status == "ok")
-    if as_json:
-        print_json(
-            {
-                "norm": name,
-                "ok": good,
-                "claims": [{"claim": r.claim, "claimed": r.claimed, "measured": r.measured, "ok": r.ok} for r in rows],
-                "smoke": None
-                if trained is None
-                else {
-                    "status": trained.status.value,
-                    "reason": trained.reason,
-                    "clean_accuracy": trained.clean_accuracy,
-                },
-            }
-        )
-    else:
-        _show_check(rows, trained)
-    if not good:
-        raise typer.Exit(1)
-
-
-def _show_check(rows: list[Any], trained: Any) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    console = screen()
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("claim", "claimed", "measured", ""):
-        table.add_column(column)
-    for row in rows:
-        table.add_row(row.claim, row.claimed, row.measured, Text("✓", "green") if row.ok else Text("✗", "red"))
-    console.print(table)
-    if trained is not None:
-        result = f"clean accuracy {trained.clean_accuracy:.1%}" if trained.status == "ok" else trained.reason
-        console.print(
-            f"smoke trial on digits: {trained.status.value}, {result} ({trained.wall_seconds:.1f} s)",
-            highlight=False,
-            soft_wrap=True,
-        )
-        if trained.log:
-            console.print(trained.log, highlight=False, markup=False, soft_wrap=True)
-
-
-def _only_norms(kind: str) -> None:
-    if kind != "norm":
-        raise BenchError(f"there is no template or contract for {kind!r}; expected norm")
 
 
 def _list(registry: Any, as_json: bool, extra: Any, columns: tuple[str, ...]) -> None:
@@ -232,11 +144,11 @@ def _list(registry: Any, as_json: bool, extra: Any, columns: tuple[str, ...]) ->
         )
     if as_json:
         return print_json([*rows, *({"name": n, "problem": p} for n, p in problems.items())])
-    from rich.table import Table
+    from normbench.runner.fitted import Column, Fitted
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("name", *columns):
-        table.add_column(column, no_wrap=column in {"name", "family", "threat"})
+    table = Fitted(
+        [Column("name", key=True), *(Column(c, words=c in {"summary", "parameters", "source"}) for c in columns)]
+    )
     for row in rows:
         shown = row | {"parameters": ", ".join(f"{k}={show(v)}" for k, v in row["parameters"].items() if v is not None)}
         table.add_row(*(str(shown[c]) for c in ("name", *columns)))
@@ -246,10 +158,15 @@ def _list(registry: Any, as_json: bool, extra: Any, columns: tuple[str, ...]) ->
     return None
 
 
-def print_json(value: object) -> None:
+def json_text(value: object) -> str:
+    """A value as JSON, in which what a terminal would obey is written as `\\u001b`."""
     # Where the terminal does not write UTF-8, characters are escaped: it stays the same JSON.
     ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    print(json.dumps(value, indent=2, ensure_ascii=ascii_only, allow_nan=False))
+    return in_json(json.dumps(value, indent=2, ensure_ascii=ascii_only, allow_nan=False))
 
 
-VERBS = (norms, attacks, measures, audit, new, check)
+def print_json(value: object) -> None:
+    print(json_text(value))
+
+
+VERBS = (norms, attacks, measures, audit)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from normbench.cli import completion
 from normbench.cli.methods import Json, print_json
 from normbench.cli.results import Results, data_folder, open_store
 from normbench.cli.say import say, screen
@@ -24,12 +25,22 @@ if TYPE_CHECKING:
     from normbench.suite import Suite
 
 SuiteName = Annotated[
-    str, typer.Argument(help="A suite file, or the name of one in suites/ (digits, cifar, ...).", metavar="SUITE")
+    str,
+    typer.Argument(
+        help="A suite file, or the name of one in suites/ (digits, cifar, ...).",
+        metavar="SUITE",
+        autocompletion=completion.suites,
+    ),
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of datasets [default: BENCH_DATA].", metavar="DIR")]
 Only = Annotated[
     list[str] | None,
-    typer.Option("--only", help="Just the trials that match, e.g. norm=gn; may be repeated.", metavar="KEY=VALUE"),
+    typer.Option(
+        "--only",
+        help="Just the trials that match, e.g. norm=gn; may be repeated.",
+        metavar="KEY=VALUE",
+        autocompletion=completion.only,
+    ),
 ]
 AcceptVersions = Annotated[
     bool,
@@ -85,6 +96,9 @@ def plan(
     )
     if size:
         say_size(made, store, size, console)
+    for name in made.absent:
+        advice = "bench run fetches it; --data or BENCH_DATA names a folder that has it"
+        console.print(f"  data: {name} is not on this machine: {advice}", highlight=False, soft_wrap=True)
     say_foreseen(made, console)
     if made.todo and made.estimate is None:
         console.print("  time: unknown; the first finished trials will tell")
@@ -182,11 +196,13 @@ def _plan(
     accept_versions: bool = False,
 ) -> tuple[Suite, list[Trial], Store, Plan]:
     """The trials are those of the suite's grid: where it tunes, final ones with the tuned settings still open."""
+    from normbench.plan.located import located
     from normbench.plan.plan import make
 
     loaded, trials, searches, store = wanted(suite, results, only, wishes)
     planning = partial(make, loaded.name, trials, store, data_folder(data), searches=searches, retry=retry)
-    made = planning(accept_versions=accept_versions, keep_weights=loaded.keeps_weights, log=loaded.log)
+    with located(loaded):
+        made = planning(accept_versions=accept_versions, keep_weights=loaded.keeps_weights, log=loaded.log)
     return loaded, trials or [trial for search in searches for _, trial in search.finals], store, made
 
 

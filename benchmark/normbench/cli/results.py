@@ -14,6 +14,7 @@ import typer
 from normbench.cli.methods import Json, print_json
 from normbench.cli.say import say
 from normbench.errors import BenchError
+from normbench.spec.text import counted
 
 if TYPE_CHECKING:
     from normbench.store.store import Store
@@ -46,7 +47,8 @@ def verify(results: Results = None, as_json: Json = False) -> None:
     else:
         for finding in findings:
             say(f"{finding.path}: {finding.problem}", file=sys.stderr)
-        say(f"{good} results hold together, {len({f.path for f in findings})} do not")
+        bad = len({f.path for f in findings})
+        say(f"{counted(good, 'result')} hold{'s' * (good == 1)} together, {bad} do{'es' * (bad == 1)} not")
     if findings:
         raise typer.Exit(1)
 
@@ -145,7 +147,7 @@ def export(
     store = open_store(results)
     with _reporting_problems(store):
         copied = copy(store, open_store(out), norms=norm or (), suites=suite or ())
-        say(f"copied {len(copied)} shards to {out}")
+        say(f"copied {counted(len(copied), 'shard')} to {out}")
 
 
 @app.command()
@@ -176,14 +178,14 @@ def compact(
 
     store = open_store(results)
     with _reporting_problems(store):
-        for name in _suites(store, suite):
+        for name in known_suites(store, suite):
             made = bring(store, name)
             what = (
                 "nothing to do"
                 if made.file is None
-                else f"{store.files.where(made.file)} in place of {made.removed} files"
+                else f"{store.files.where(made.file)} in place of {counted(made.removed, 'file')}"
             )
-            say(f"{name}: {made.rows} results, {what}")
+            say(f"{name}: {counted(made.rows, 'result')}, {what}")
 
 
 @app.command()
@@ -201,7 +203,8 @@ def migrate(
     done = bring(store)
     for old, new in done.superseded.items():
         say(f"{old} is removed: {new} is a later result of the same trial")
-    say(f"{len(done.moved)} shards migrated, {len(done.superseded)} superseded, {len(done.problems)} left as they are")
+    moved = counted(len(done.moved), "shard")
+    say(f"{moved} migrated, {len(done.superseded)} superseded, {len(done.problems)} left as they are")
     for name, problem in done.problems.items():
         say(f"bench: {store.files.where(name)} is left as it is: {problem}", file=sys.stderr)
     if done.problems:
@@ -236,7 +239,7 @@ def gc(
         say(f"{'removed' if yes else 'would remove'} {store.files.where(item.name)}: {item.reason}{rows}")
     if yes:
         collect(store, found)
-    say(f"{len(found)} files{'' if yes or not found else '; --yes removes them'}")
+    say(f"{counted(len(found), 'file')}{'' if yes or not found else '; --yes removes them'}")
 
 
 def data_folder(data: Path | None) -> Path | None:
@@ -266,7 +269,8 @@ def open_store(results: str | None, *, must_exist: bool = False) -> Store:
     return Store(root)
 
 
-def _suites(store: Store, chosen: list[str] | None) -> list[str]:
+def known_suites(store: Store, chosen: list[str] | None) -> list[str]:
+    """The suites that were named, or all that have results. Raises `BenchError` for one without."""
     there = store.suites()
     if unknown := sorted(set(chosen or ()) - set(there)):
         raise BenchError(

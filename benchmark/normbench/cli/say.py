@@ -4,34 +4,27 @@ style nor move what else stands there.
 
 from __future__ import annotations
 
-import re
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.segment import Segment
 from rich.text import Text
 
+from normbench.spec.text import MOST, OBEYED, visible
+
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
 
-#: Characters of one text that are shown; of longer ones, the beginning.
-MOST = 20_000
-#: What a terminal obeys in place of showing it: controls but tab and newline, marks that turn the direction of writing,
-#: halves of characters.
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+__all__ = ["MOST", "WIDE", "Screen", "in_json", "say", "screen", "shown", "visible", "working"]
 
 
-def visible(text: str) -> str:
-    """A text in which what a terminal would obey is written out, as `\\x1b`; cut where it is very long."""
-    cut = text if len(text) <= MOST else f"{text[:MOST]}... ({len(text):,} characters)"
-    return _OBEYED.sub(_written, cut)
-
-
-def _written(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+def in_json(text: str) -> str:
+    """JSON in which what a terminal would obey is written as JSON writes it; it can stand nowhere but in texts."""
+    return OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def say(text: object = "", *, file: TextIO | None = None, flush: bool = False) -> None:
@@ -59,6 +52,23 @@ class Screen(Console):
                 yield Segment(visible(segment.text), segment.style)
 
 
+#: Columns of an output that has no width, such as a file.
+WIDE = 10_000
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """On a terminal, what is going on meanwhile, on standard error; it goes when it is done."""
+    console = Screen(markup=False, highlight=False, emoji=False, stderr=True)
+    with console.status(shown(f"{text} ...")) if console.is_terminal else nullcontext():
+        yield
+
+
 def screen() -> Screen:
-    """A console for what the program shows."""
-    return Screen(markup=False, highlight=False, emoji=False)
+    """A console for what the program shows: as wide as the terminal, or as COLUMNS says; without either, a line is as
+    long as it needs to be.
+    """
+    console = Screen(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDE
+    return console

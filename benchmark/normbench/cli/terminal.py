@@ -6,18 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from normbench.board import EDGE, MIN_SEEDS, Board, Entry, Metric, badges, why_not
 from normbench.board.tuning import Sweep, Tried
 from normbench.cli.say import shown
 from normbench.plan.plan import Plan
+from normbench.runner.fitted import Column, Fitted, number
 from normbench.spec.robustness import WORST_CASE
 from normbench.spec.text import show
 from normbench.spec.tuning import TuningSearch, order, written
 from normbench.store.levels import Level
 from normbench.suite import Tune
+
+METHOD = Column("Method", key=True)
 
 #: What stands under every set of boards, so that no number is read for more than it is.
 NOTE = (
@@ -32,6 +34,13 @@ def render_all(boards: Iterable[Board], sweeps: Sequence[Sweep]) -> Group:
     return Group(render(boards), *render_sweeps(sweeps))
 
 
+#: What stands under comparisons.
+COMPARED = (
+    "A − B, from and to are in the unit of the metric, accuracies in points of %; seeds are paired, these test images "
+    "taken as given. Two methods are told apart exactly where their intervals on the board do not overlap: there from "
+    "and to have one sign. p is that of the whole board's rule."
+)
+
 #: What stands under other people's tables.
 RANKS = (
     "Methods are told apart where their intervals (from, to) do not overlap: seeds are paired; of boards on which no "
@@ -42,7 +51,7 @@ RANKS = (
 
 def render(boards: Iterable[Board]) -> Group:
     """Accuracy, robustness and weight-norm tables of each board."""
-    parts: list[Table | Text] = []
+    parts: list[Fitted | Text] = []
     levels: set[Level] = set()
     starred = False
     for board in boards:
@@ -62,8 +71,8 @@ def _trust(levels: set[Level]) -> str:
     return f"{', '.join(f'{level.symbol} {level.value}' for level in Level)}; an entry as its least checked trial."
 
 
-def _tables(board: Board) -> list[Table | Text]:
-    made: list[Table | Text] = []
+def _tables(board: Board) -> list[Fitted | Text]:
+    made: list[Fitted | Text] = []
     clean, robust, weights = board.of("clean"), board.of("robust"), board.growth
     made.append(shown(f"\n{board.title}", style="bold"))
     told = [badge.text for badge in badges(board)]
@@ -100,7 +109,7 @@ def _heading(metric: Metric) -> str:
     return f"{name}\n{show(metric.size)}"
 
 
-def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric | None) -> tuple[Text, Table]:
+def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric | None) -> tuple[Text, Fitted]:
     by = ranked or (metrics[0] if metrics else None)
     order = board.standings(by) if by else list(board.entries)
     tested = ranked is not None and board.tested(ranked)
@@ -108,17 +117,14 @@ def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric |
     notes = [_note(entry, by) if ranked or not metrics else "" for entry in order]
     if not tested and len(set(notes)) == 1 and notes[0]:
         title, notes = f"{title}: {notes[0]}", [""] * len(order)
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    if tested:
-        table.add_column("Rank", justify="right", no_wrap=True)
-    table.add_column("Method", no_wrap=True)
-    for name in _columns(board):
-        table.add_column(shown(name), justify="right", no_wrap=True)
-    for metric in metrics:
-        table.add_column(shown(_heading(metric)), justify="right", no_wrap=True)
-    table.add_column("Seeds", justify="right", no_wrap=True)
-    if any(notes):
-        table.add_column("Note")
+    table = Fitted(
+        [
+            *([number("Rank")] if tested else []),
+            METHOD,
+            *map(number, [*_columns(board), *map(_heading, metrics), "Seeds"]),
+            *([Column("Note", words=True)] if any(notes) else []),
+        ]
+    )
     for entry, note in zip(order, notes, strict=True):
         rank = board.rank(entry, ranked) if ranked else None
         level = "" if entry.level is Level.SELF_REPORTED else f" {entry.level.symbol}"
@@ -189,7 +195,7 @@ def tuned_in_words(tune: Tune, search: TuningSearch) -> str:
 TRIED = 8
 
 
-def render_sweeps(sweeps: Sequence[Sweep]) -> list[Table | Text]:
+def render_sweeps(sweeps: Sequence[Sweep]) -> list[Fitted | Text]:
     """What tuning tried, a line a method: validation accuracy of each setting, the choice in brackets, and what it
     cost.
     """
@@ -197,23 +203,14 @@ def render_sweeps(sweeps: Sequence[Sweep]) -> list[Table | Text]:
         return []
     settings = list(dict.fromkeys(t.settings for s in sweeps for t in s.tried))
     settings = sorted(settings, key=order) if len(settings) <= TRIED and len({s.keys for s in sweeps}) == 1 else []
-    table = Table(
-        title="Tuning, validation accuracy in %",
-        title_justify="left",
-        title_style="",
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
+    chosen = [Column("Chosen", words=True), number("Validation")]
+    table = Fitted(
+        [
+            METHOD,
+            *([number(written(setting).replace(", ", "\n")) for setting in settings] or chosen),
+            *map(number, ("Tried", "Epochs", "Train\ns")),
+        ]
     )
-    table.add_column("Method", no_wrap=True)
-    for setting in settings:
-        table.add_column(shown(written(setting).replace(", ", "\n")), justify="right", no_wrap=True)
-    if not settings:
-        table.add_column("Chosen")
-        table.add_column("Validation", justify="right")
-    for name in ("Tried", "Epochs", "Train\ns"):
-        table.add_column(shown(name), justify="right", no_wrap=True)
     for sweep in sweeps:
         by = {t.settings: t for t in sweep.tried}
         edge = "*" if sweep.at_the_edge else ""
@@ -236,7 +233,7 @@ def render_sweeps(sweeps: Sequence[Sweep]) -> list[Table | Text]:
         f"seed{'' if seeds == [1] else 's'}; [chosen]. "
         f"{EDGE}."
     )
-    return [shown(""), table, shown(note, style="dim")]
+    return [shown("\nTuning, validation accuracy in %"), table, shown(note, style="dim")]
 
 
 def _tried(tried: Tried | None, edge: str) -> str:
@@ -247,13 +244,11 @@ def _tried(tried: Tried | None, edge: str) -> str:
 
 def render_ranks(lines: Sequence[Mapping[str, Any]], value: str) -> Group:
     """What `normbench.rank` found, a table for each board, the best first."""
-    parts: list[Table | Text] = []
+    parts: list[Fitted | Text] = []
     for board in dict.fromkeys(line["board"] for line in lines):
         own = [line for line in lines if line["board"] == board]
         own.sort(key=lambda line: (line["best"] is None, line["best"] or 0, -(line["mean"] or 0.0)))
-        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-        for name in ("Rank", "Method", value, "from", "to", "Seeds"):
-            table.add_column(shown(name), justify="left" if name == "Method" else "right", no_wrap=True)
+        table = Fitted([number("Rank"), METHOD, *map(number, (value, "from", "to", "Seeds"))])
         for line in own:
             best, worst = line["best"], line["worst"]
             rank = "–" if best is None else str(best) if best == worst else f"{best}–{worst}"

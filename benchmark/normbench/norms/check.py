@@ -10,11 +10,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from normbench.norms._bench import sizes_of
+from normbench.norms._bench import Bench, sizes_of
 from normbench.norms._measure import Measured, measure
 from normbench.norms.base import Claims, Norm
 
-__all__ = ["Measured", "Row", "check", "compare", "evaluate", "measure", "sizes_of"]
+__all__ = ["Measured", "Row", "check", "compare", "evaluate", "lacking", "measure", "sizes_of"]
 
 #: bfloat16 has 8 bits: rounding the output costs 0.4 % of the largest one; statistics taken in bfloat16 cost several
 #: percent.
@@ -65,6 +65,18 @@ def compare(claims: Claims, found: Measured) -> list[Row]:
         Row("bfloat16 autocast", "within 1 %", half),
         Row("input gradient in eval mode", "yes", _text(found.eval_gradient)),
         Row("reading changes nothing", "yes", _text(found.reading_is_free)),
+    ]
+
+
+def lacking(method: Norm) -> list[str]:
+    """What the claims are evaluated with and the layer does not say, a sentence each."""
+    names = {n.id for n in ast.walk(ast.parse(type(method).claims.constraints)) if isinstance(n, ast.Name)}
+    layer = Bench(method, small=True, activated=False).module
+    if "g" not in names or hasattr(layer, "num_groups") or hasattr(layer, "chunks"):
+        return []
+    return [
+        f"constraints {type(method).claims.constraints!r}: g is the layer's attribute num_groups (or what its method "
+        f"chunks(examples) gives), and {type(layer).__name__} has neither: 1 was taken"
     ]
 
 

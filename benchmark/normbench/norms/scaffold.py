@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import keyword
-import re
 from pathlib import Path
 from string import Template
 
 from normbench.norms import registry
-
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_RESERVED = frozenset({"base", "check", "layers", "scaffold"})
+from normbench.spec.scaffold import write
 
 _CARD = Template('''"""TODO: the method in one line.
 
@@ -79,22 +75,6 @@ class $class_name(ActivationNorm):
 
 def scaffold(name: str, folder: Path) -> Path:
     """Write the file of a method called `name` into `folder`; it passes its checks as it is, as a scale and a shift of
-    each channel.
-
-    Raises `ValueError` where the name cannot be one or is taken, `FileExistsError` where the file is there.
+    each channel. Raises as `normbench.spec.scaffold.write`.
     """
-    if not _NAME.fullmatch(name) or name in _RESERVED:
-        taken = ", ".join(sorted(_RESERVED))
-        raise ValueError(
-            f"{name!r} cannot name a method: expected small letters and digits in words joined by '-', as in "
-            f"'batch-renorm', none of {taken}"
-        )
-    if name in registry.names():
-        raise ValueError(f"a norm is called {name!r} already: {registry.get(name).summary}")
-    stem = name.replace("-", "_")
-    path = folder / f"{stem}_.py" if keyword.iskeyword(stem) else folder / f"{stem}.py"
-    if path.exists():
-        raise FileExistsError(f"{path} is there already")
-    class_name = "".join(part.capitalize() for part in name.split("-"))
-    path.write_text(_CARD.substitute(name=name, class_name=class_name), encoding="utf-8")
-    return path
+    return write(registry, _CARD, name, folder, also=["layers"])

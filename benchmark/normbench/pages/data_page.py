@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from normbench.board import Board
+from normbench.board.sheets import harmless
 from normbench.board.tuning import Sweep
 from normbench.pages.context import Context
 from normbench.store.schema import SCHEMA, SCHEMA_VERSION
@@ -131,7 +132,7 @@ def board_csv(board: Board) -> str:
                 *(v for _, v in entry.settings),
             ]
             writer.writerow(
-                [_safe(v) for v in fixed] + [run.seed, run.status, _safe(run.reason), run.level.value, *values]
+                [harmless(v) for v in fixed] + [run.seed, run.status, harmless(run.reason), run.level.value, *values]
             )
     return out.getvalue()
 
@@ -152,21 +153,16 @@ def sweeps_csv(sweeps: Sequence[Sweep]) -> str:
             fixed = [sweep.suite, sweep.label, sweep.norm, *(values.get(k, "") for k in keys)]
             writer.writerow(
                 [
-                    *map(_safe, fixed),
+                    *map(harmless, fixed),
                     accuracy,
                     "yes" if tried.chosen else "no",
                     len(tried.trials),
                     tried.epochs,
                     ends,
-                    " ".join(map(_safe, tried.trials)),
+                    " ".join(map(harmless, tried.trials)),
                 ]
             )
     return out.getvalue()
-
-
-def _safe(value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula gets a quotation mark in front."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
 
 
 def _size(count: int) -> str:

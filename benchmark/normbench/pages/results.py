@@ -13,16 +13,10 @@ import pyarrow.compute as pc
 
 from normbench.board import Board, Entry, boards
 from normbench.board.reading import rows_of
-from normbench.board.tuning import Sweep, sweeps
+from normbench.board.tuning import SWEPT, Sweep, sweeps
 from normbench.store.about import read_all
 from normbench.store.marks import Mark, level_of, valid
 from normbench.store.store import Store
-
-#: What sweeps are made of.
-_SWEPT = [
-    *("suite", "trial_id", "identity_parts", "spec", "norm", "stage", "status", "epoch"),
-    *("validation_accuracy", "provenance", "wall_seconds", "train_seconds"),
-]
 
 
 @dataclass(frozen=True)
@@ -104,7 +98,7 @@ def load(store: Store, suites: Sequence[str] | None) -> Results:
     tuning = pc.equal(table.column("stage"), "tuning")
     candidates = table.filter(tuning).combine_chunks()
     final = table.filter(pc.invert(tuning)).combine_chunks() if len(candidates) else table
-    made = tuple(sweeps(table.select(_SWEPT).to_pylist())) if len(candidates) else ()
+    made = tuple(sweeps(table.select(SWEPT).to_pylist())) if len(candidates) else ()
     rows = ({**row, "level": level_of(marks.get((row["suite"], row["trial_id"]), ()))} for row in rows_of(final))
     return Results(final, tuple(boards(rows, abouts=abouts, sweeps=made)), problems, candidates, made, marks)
 

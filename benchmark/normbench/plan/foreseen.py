@@ -10,6 +10,7 @@ import normbench.attacks as attacks
 import normbench.measures as measures
 from normbench.spec.loggers import LOGGERS
 from normbench.spec.plugins import PluginError
+from normbench.spec.text import counted
 from normbench.spec.trial import Trial
 
 
@@ -36,4 +37,4 @@ def foreseen(trials: Iterable[Trial], data_dir: Path | None) -> tuple[str, ...]:
                         lacking[key] = str(error)
                 told.add(lacking[key])
         found.update(told - {""})
-    return tuple(f"{text} ({count} trial{'s' * (count != 1)})" for text, count in sorted(found.items()))
+    return tuple(f"{text} ({counted(count, 'trial')})" for text, count in sorted(found.items()))

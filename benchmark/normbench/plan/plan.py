@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from normbench.lab import data as datasets
 from normbench.lab.data.images import images, unlike
 from normbench.plan.foreseen import foreseen, loggers_lacking
 from normbench.plan.identity import Identity, identity
+from normbench.plan.paces import Paces, total
 from normbench.spec.about import Images
 from normbench.spec.outcome import Status
 from normbench.spec.trial import Trial
@@ -90,6 +90,10 @@ class Plan:
     """The datasets by their fingerprint, of those that final trials are tested on and that are on this machine."""
     unlogged: tuple[str, ...] = ()
     """Loggers that were asked for and that this machine lacks a package for."""
+    absent: tuple[str, ...] = ()
+    """Datasets that are not on this machine: a run fetches them before anything is trained."""
+    judged_by: Mapping[str, int] = field(default_factory=dict)
+    """By suite, how many stored trials the estimates were made from."""
 
     def count(self, state: State) -> int:
         return sum(i.state is state for i in self.items)
@@ -101,13 +105,16 @@ class Plan:
     @property
     def estimate(self) -> float | None:
         """Seconds of trial time still to run, one trial after the other; None where no earlier trial tells."""
-        times = [i.estimate for i in self.todo if not i.no_choice] + [
-            seconds for t in self.tuning for seconds in t.waiting
-        ]
-        known = [seconds for seconds in times if seconds is not None]
-        if not times:
-            return 0.0
-        return sum(known) / len(known) * len(times) if known else None
+        return total([*self._times("tuning"), *self._times("final")])
+
+    @property
+    def estimates(self) -> dict[str, float | None]:
+        """The same for each phase: `candidates` and `final`."""
+        return {"candidates": total(self._times("tuning")), "final": total(self._times("final"))}
+
+    def _times(self, stage: str) -> list[float | None]:
+        known = [i.estimate for i in self.todo if not i.no_choice and i.trial.stage == stage]
+        return known + ([seconds for t in self.tuning for seconds in t.waiting] if stage == "final" else [])
 
     @property
     def waiting(self) -> int:
@@ -128,6 +135,9 @@ class Plan:
             "missing": self.count(State.MISSING),
             "waiting": self.waiting,
             "estimate_seconds": self.estimate,
+            "estimates_seconds": self.estimates,
+            "judged_by": dict(self.judged_by),
+            "absent": list(self.absent),
             "foreseen": list(self.foreseen),
             "unlogged": list(self.unlogged),
             "tuning": [
@@ -202,7 +212,14 @@ def make(
     todo = [i.trial for i in items if i.state is not State.CACHED]
     todo += [trial for t in tuning if t.choice is None for _, trial in t.search.finals]
     return Plan(
-        suite, tuple(items), tuple(tuning), foreseen(todo, data_dir), fingerprints.datasets, loggers_lacking(log)
+        suite,
+        tuple(items),
+        tuple(tuning),
+        foreseen(todo, data_dir),
+        fingerprints.datasets,
+        loggers_lacking(log),
+        fingerprints.absent,
+        planner.paces.judged_by,
     )
 
 
@@ -236,7 +253,7 @@ class _Planner:
         self._rows = {r["trial_id"]: r for r in store.rows([suite], BRIEF)}
         self._fingerprints, self._ended, self._retry, self._accept = fingerprints, ended, retry, accept_versions
         self._kept = kept
-        self._paces, self._nearest = _Paces(self._rows.values()), _Nearest(self._rows.values())
+        self.paces, self._nearest = Paces(store, suite, self._rows.values()), _Nearest(self._rows.values())
 
     def item(self, trial: Trial, no_choice: Choice | None = None, *, search: TuningSearch | None = None) -> Item:
         now = identity(trial, self._fingerprints.of(trial))
@@ -249,7 +266,7 @@ class _Planner:
             state,
             tuple(reasons),
             self._rows.get(trial.trial_id),
-            self._paces.estimate(trial),
+            self.paces.estimate(trial),
             no_choice,
             search,
             state is State.CACHED and self._without_weights(trial),
@@ -260,7 +277,7 @@ class _Planner:
         for now: if they are missing, that shows before hours of tuning.
         """
         self._fingerprints.of(trial)
-        return self._paces.estimate(trial)
+        return self.paces.estimate(trial)
 
     def _judge(self, trial: Trial, now: Identity, *, whole: bool) -> tuple[State, list[str]]:
         """`whole`: a candidate that was stopped early does not count."""
@@ -291,6 +308,14 @@ class _Planner:
         return trial.trial_id not in self._kept
 
 
+class UnusableDataError(datasets.DataError):
+    """Of a dataset that a suite names, nothing can be trained; `dataset` is how it names it."""
+
+    def __init__(self, dataset: str, message: str) -> None:
+        super().__init__(message)
+        self.dataset = dataset
+
+
 class Fingerprints:
     """Fingerprints of what datasets hold, each computed once. Trials that see only the training split have a
     fingerprint of that split.
@@ -309,14 +334,22 @@ class Fingerprints:
         spec, test = trial.data, trial.stage == "final"
         key = (spec.dataset, spec.train_split, spec.test_split if test else None, spec.image_column, spec.label_column)
         if key not in self._known:
-            source = datasets.locate(spec, self._data_dir, download=self._download, test=test)
-            self._known[key] = found = self._checked(source) if source else None
+            try:
+                source = datasets.locate(spec, self._data_dir, download=self._download, test=test)
+                self._known[key] = found = self._checked(source) if source else None
+            except datasets.DataError as error:
+                raise UnusableDataError(spec.dataset, str(error)) from error
             if source and found and test and (there := images(source)):
                 self.datasets[found] = there
                 self._unlike[key] = unlike(source)
         if spec.image_size is None and (problem := self._unlike.get(key)):
-            raise datasets.DataError(problem)
+            raise UnusableDataError(spec.dataset, problem)
         return self._known[key]
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Datasets that are not on this machine and may not be fetched."""
+        return tuple(dict.fromkeys(key[0] for key, found in self._known.items() if found is None))
 
     def _checked(self, source: datasets.Source) -> str:
         """The fingerprint of what can be trained on. Raises `DataError` for labels that cannot."""
@@ -362,27 +395,3 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
         if not (isinstance(value, list) and value and isinstance(value[0], dict))
         else _flat(dict(enumerate(value)), prefix)
     )
-
-
-class _Paces:
-    """Seconds that a trial takes, learnt from rows and scaled by epochs. Rows of the same stage, model, width and norm
-    count; without any, those of the same model and width.
-    """
-
-    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
-        by: dict[tuple[Any, ...], list[float]] = {}
-        for row in rows:
-            if row["status"] != Status.OK or not row["wall_seconds"]:
-                continue
-            pace = row["wall_seconds"] / row["epochs"]
-            shape = (row["dataset"], row["model"], row["width"])
-            for key in ((*shape, row["stage"], row["norm"]), (*shape, row["stage"]), shape):
-                by.setdefault(key, []).append(pace)
-        self._by = {key: median(paces) for key, paces in by.items()}
-
-    def estimate(self, trial: Trial) -> float | None:
-        shape = (trial.data.dataset, trial.model.name, trial.model.width)
-        for key in ((*shape, trial.stage, trial.norm_label), (*shape, trial.stage), shape):
-            if key in self._by:
-                return self._by[key] * trial.train.epochs
-        return None

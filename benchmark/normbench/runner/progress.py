@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -14,9 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from normbench.plan.plan import Item
+from normbench.runner.fitted import Column, Fitted, number
 from normbench.spec.outcome import Outcome, Status
+from normbench.spec.trial import Trial
 
 _COLOURS = {Status.OK: "green", Status.DIVERGED: "yellow", Status.STOPPED: "dim"}
+#: Between the parts of a trial's title.
+SEPARATOR = " · "
+#: Columns of the live table; the last of them go where the terminal is narrow.
+NUMBERS = ("epoch", "loss", "accuracy", "since", "images/s")
 _MARKS = {Status.OK: "✓", Status.STOPPED: "■"}
 
 
@@ -33,9 +40,25 @@ class Display(Protocol):
     def done(self, item: Item, outcome: Outcome) -> None: ...
 
 
-def display(console: Console, total: int) -> Display:
+def display(console: Console, items: Sequence[Item]) -> Display:
     """The display that fits where the output goes."""
-    return LiveTable(console, total) if console.is_terminal else Lines(console, total)
+    return LiveTable(console, items) if console.is_terminal else Lines(console, items)
+
+
+class Names:
+    """What trials are called beside each other: what all of them share is said once."""
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        parts = [trial.title.split(SEPARATOR) for trial in trials]
+        shared = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
+        self.shared = SEPARATOR.join(part for part in parts[0] if part in shared) if parts else ""
+        self._own = {
+            trial.trial_id: SEPARATOR.join(part for part in own if part not in shared) or trial.title
+            for trial, own in zip(trials, parts, strict=True)
+        }
+
+    def of(self, item: Item) -> str:
+        return self._own.get(item.trial.trial_id, item.trial.title)
 
 
 def duration(seconds: float) -> str:
@@ -84,10 +107,13 @@ class _Pace:
 class Lines:
     """Plain lines: one for each finished trial."""
 
-    def __init__(self, console: Console, total: int) -> None:
-        self._console, self._pace = console, _Pace(total)
+    def __init__(self, console: Console, items: Sequence[Item]) -> None:
+        self._console, self._pace = console, _Pace(len(items))
+        self._names = Names([item.trial for item in items])
 
     def __enter__(self) -> Lines:
+        if self._names.shared:
+            self._print(f"all: {self._names.shared}")
         return self
 
     def __exit__(
@@ -103,7 +129,7 @@ class Lines:
         self._print(text)
 
     def again(self, item: Item, text: str) -> None:
-        self.note(f"{item.trial.title}: {text}")
+        self.note(f"{self._names.of(item)}: {text}")
 
     def started(self, item: Item) -> None:
         return None
@@ -115,7 +141,7 @@ class Lines:
         self._pace.counts[outcome.status] += 1
         pace = self._pace
         self._print(
-            f"[{pace.finished}/{pace.total}] {item.trial.title}: {result_line(outcome)} "
+            f"[{pace.finished}/{pace.total}] {self._names.of(item)}: {result_line(outcome)} "
             f"({duration(outcome.wall_seconds)}{pace.left()})"
         )
 
@@ -126,8 +152,9 @@ class Lines:
 class LiveTable:
     """A bar over all trials and a row for each running one; finished ones scroll away above."""
 
-    def __init__(self, console: Console, total: int) -> None:
-        self._console, self._pace = console, _Pace(total)
+    def __init__(self, console: Console, items: Sequence[Item]) -> None:
+        self._console, self._pace = console, _Pace(len(items))
+        self._names = Names([item.trial for item in items])
         self._running: dict[str, tuple[Item, dict[str, Any], float]] = {}
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render, transient=True)
 
@@ -149,7 +176,7 @@ class LiveTable:
 
     def again(self, item: Item, text: str) -> None:
         self._running.pop(item.trial.trial_id, None)
-        self.note(f"{item.trial.title}: {text}")
+        self.note(f"{self._names.of(item)}: {text}")
 
     def started(self, item: Item) -> None:
         self._running[item.trial.trial_id] = (item, {}, time.monotonic())
@@ -166,7 +193,7 @@ class LiveTable:
         self._console.print(
             Text.assemble(
                 (f"{mark} ", colour),
-                item.trial.title,
+                self._names.of(item),
                 ("  " + result_line(outcome), "dim"),
                 (f"  {duration(outcome.wall_seconds)}", "dim"),
             )
@@ -182,22 +209,21 @@ class LiveTable:
             + pace.left()
         )
         head.add_row(ProgressBar(total=pace.total, completed=pace.finished, width=30), Text(counts))
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for name in ("running", "phase", "epoch", "loss", "accuracy", "images/s", "since"):
-            table.add_column(
-                name, justify="left" if name in {"running", "phase"} else "right", overflow="ellipsis", no_wrap=True
-            )
+        table = Fitted([Column("running", key=True), Column("phase"), *map(number, NUMBERS)], drop=True)
         for item, at, since in self._running.values():
+            since_text = duration(time.monotonic() - since)
             cells = (
                 [
                     at["phase"],
                     f"{at['epoch']:.1f}/{at['epochs']}",
                     f"{at['loss']:.3f}",
                     f"{at['accuracy']:.1%}",
+                    since_text,
                     f"{at['images_per_second']:,.0f}",
                 ]
                 if at
-                else ["starting", "", "", "", ""]
+                else ["starting", "", "", "", since_text, ""]
             )
-            table.add_row(Text(item.trial.title), *cells, duration(time.monotonic() - since))
-        return Group(head, table) if self._running else Group(head)
+            table.add_row(self._names.of(item), *cells)
+        above = [Text(f"all: {self._names.shared}", style="dim")] if self._names.shared else []
+        return Group(*above, head, table) if self._running else Group(*above, head)

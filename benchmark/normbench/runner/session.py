@@ -26,6 +26,7 @@ from normbench.runner.retry import GOES_ON
 from normbench.runner.sharing import shares
 from normbench.runner.tune import Events, Options, execute
 from normbench.spec.outcome import Outcome, Status
+from normbench.spec.text import counted
 from normbench.spec.trial import Limits, digest
 from normbench.store import weights
 from normbench.store.store import Store, StoreError
@@ -63,17 +64,26 @@ class Summary:
 
 def announce(plan: Plan) -> str:
     """One line about what a run will do."""
-    counts = ", ".join(f"{plan.count(s)} {s.value}" for s in State if plan.count(s))
+    counts = ", ".join(f"{plan.count(s):,} {s.value}" for s in State if plan.count(s))
     if plan.tuning:
-        counts += f", {plan.waiting} waiting" if plan.waiting else ""
-        head = (
-            f"{len(plan.items) + plan.waiting - plan.final} candidates, {plan.final} final "
-            f"trial{'s' if plan.final != 1 else ''} after tuning"
-        )
+        counts += f", {plan.waiting:,} waiting" if plan.waiting else ""
+        candidates = counted(len(plan.items) + plan.waiting - plan.final, "candidate")
+        head = f"{candidates}, {counted(plan.final, 'final trial')} after tuning"
     else:
-        head = f"{len(plan.items)} trials"
-    estimate = f"; about {duration(plan.estimate)} of trial time" if plan.todo and plan.estimate is not None else ""
-    return f"{plan.suite}: {head} ({counts}){estimate}"
+        head = counted(len(plan.items), "trial")
+    return f"{plan.suite}: {head} ({counts}){_estimated(plan)}"
+
+
+def _estimated(plan: Plan) -> str:
+    """How long it should take, and what that is judged by: trials of the same shape, wherever they were run."""
+    if not plan.todo or plan.estimate is None:
+        return ""
+    told = f"{duration(plan.estimate)} of trial time"
+    first, then = plan.estimates["candidates"], plan.estimates["final"]
+    if first and then:
+        told = f"{duration(first)} of trial time for candidates and {duration(then)} for final trials"
+    by = f"{counted(sum(plan.judged_by.values()), 'stored trial')} ({', '.join(plan.judged_by)})"
+    return f"; about {told}, judged by {by}"
 
 
 def run(
@@ -126,7 +136,7 @@ def run(
         ) as parts:
             for mine in parts:
                 _prepare(mine, data_dir, console)
-                with interruptible(), display(console, len(mine)) as shown:
+                with interruptible(), display(console, mine) as shown:
                     options = Options(
                         data_dir=data_dir,
                         provenance=provenance(),
@@ -165,7 +175,7 @@ def _forgo(items: Sequence[Item], console: Console, done: Callable[[Item, Outcom
     """Write the rows of trials that cannot be run, because no candidate of their search can be chosen."""
     if not items:
         return
-    with display(console, len(items)) as shown:
+    with display(console, items) as shown:
         for item in items:
             assert item.no_choice is not None  # noqa: S101
             done(

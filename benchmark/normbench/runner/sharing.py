@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Generator, Sequence
 
 from normbench.plan.plan import UNFINISHED, Item
+from normbench.spec.text import counted
 from normbench.store.files import Entry
 from normbench.store.leases import Leases
 from normbench.store.schema import SCHEMA_VERSION
@@ -29,7 +30,7 @@ def shares(
             mine, others = leases.take(i.trial.trial_id for i in left)
             done = elsewhere(store, suite, left)
             if done:
-                note(f"{len(done)} trials were stored by another run meanwhile")
+                note(f"{counted(len(done), 'trial')} stored by another run meanwhile")
             left = [i for i in left if i.trial.trial_id not in done]
             batch = [i for i in left if i.trial.trial_id in mine]
             left = [i for i in left if i.trial.trial_id not in mine]
@@ -37,7 +38,7 @@ def shares(
                 yield batch
             elif left:
                 whose = ", ".join(sorted(set(map(str, others))))
-                note(f"waiting for {len(left)} trials that {whose} is running; Ctrl-C is safe")
+                note(f"waiting for {counted(len(left), 'trial')} that {whose} is running; Ctrl-C is safe")
                 leases.wait(others, _Watch(store, suite, left))
 
 

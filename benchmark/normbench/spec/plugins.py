@@ -76,7 +76,7 @@ def spelling(text: str) -> str:
 
 
 #: Files of a family's folder that hold its contract, its checks and its template instead of a plug-in.
-_NOT_PLUGINS = frozenset({"base", "check", "scaffold"})
+NOT_PLUGINS = frozenset({"base", "check", "scaffold"})
 
 #: Spellings that are one, in the order in which they are read.
 _SAME = (
@@ -111,7 +111,7 @@ class Registry(Generic[P]):
         found = (
             m.name
             for m in pkgutil.iter_modules(path)
-            if not m.ispkg and m.name not in _NOT_PLUGINS and not m.name.startswith("_")
+            if not m.ispkg and m.name not in NOT_PLUGINS and not m.name.startswith("_")
         )
         return {name.rstrip("_").replace("_", "-"): f"{self.package}.{name}" for name in found}
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from normbench.board import Board, Comparison, Entry, Metric, Pair
+from normbench.board.layout import attacks_of, seeds_of
 from normbench.studies._stats import together
 from normbench.studies._sun2020 import TABLES
 from normbench.studies.base import Evidence, Record, Verdict
@@ -16,9 +17,6 @@ from normbench.studies.base import Evidence, Record, Verdict
 CONV, NORM = "layer1.0.conv1", "layer1.0.bn1"
 WEIGHTS = "weight-norm.raw"
 DRIFT = "norm-input"
-#: Noise and BIM that are set beside the printed numbers: as the paper's reference ran them where that was run, else in
-#: pixel space.
-CITED = ("galloway[noise]", "galloway[linf]")
 Column = tuple[str, bool]
 
 
@@ -31,13 +29,7 @@ class Ours:
 
     def seeds(self, *metrics: Metric) -> dict[int, float]:
         """Seed -> value of the first metric, less the second where there is one."""
-        found = {}
-        for r in self.records:
-            values = [r.run.values.get(m.key) for m in metrics]
-            if None not in values:
-                first, *others = [v for v in values if v is not None]
-                found[r.run.seed] = first - math.fsum(others)
-        return found
+        return seeds_of((r.run for r in self.records), metrics)
 
 
 @dataclass(frozen=True)
@@ -91,18 +83,6 @@ def columns_of(found: Evidence, board: Board) -> dict[Column, Ours]:
             columns.setdefault((methods[0], bool(entry.spec["train"]["weight_decay"])), Ours(entry, records))
     both = [m for m in ("bn", "gn", "ln", "wn") if (m, False) in columns and (m, True) in columns]
     return {(m, wd): columns[m, wd] for m in both for wd in (False, True)} if len(both) > 1 else {}
-
-
-def attacks_of(board: Board) -> tuple[Metric | None, Metric | None]:
-    cited = [next((m for m in board.of("robust") if m.attack == name), None) for name in CITED]
-    if None not in cited:
-        return cited[0], cited[1]
-    noise = next((m for m in board.of("robust") if m.threat == "noise" and m.attack.partition("[")[0] == "noise"), None)
-    return noise, next(iter(bims_of(board)), None)
-
-
-def bims_of(board: Board) -> list[Metric]:
-    return [m for m in board.of("robust") if m.attack.partition("[")[0] == "bim"]
 
 
 DIFFERENCE = Metric("difference", "clean", "difference")

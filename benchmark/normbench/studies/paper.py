@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from normbench.board import Board, Metric, t_interval, wilson
+from normbench.board.layout import CITED, attacks_of, bims_of
 from normbench.pages.charts import Axis, Line, fit
 from normbench.pages.line_charts import facets
 from normbench.studies._charts import Series, around, beside, curves
 from normbench.studies._paper import (
-    CITED,
     CONV,
     DRIFT,
     NORM,
@@ -24,8 +24,6 @@ from normbench.studies._paper import (
     Column,
     Ours,
     accuracy_claims,
-    attacks_of,
-    bims_of,
     columns_of,
     gap,
     growth_claims,

@@ -50,18 +50,40 @@ def _suites(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.yaml")) if folder.is_dir() else []
 
 
+def _folders() -> list[Path]:
+    """Where suites are looked up by their name."""
+    return list(dict.fromkeys((Path("suites"), shipped("suites"))))
+
+
+def suite_names() -> list[str]:
+    """Names that `load` finds a suite by, sorted."""
+    return sorted({path.stem for folder in _folders() for path in _suites(folder)})
+
+
 def _find(ref: str | Path) -> Path:
     path = Path(ref)
     if isinstance(ref, Path) or not NAME.fullmatch(ref) or path.is_file():
         return path
-    folders = list(dict.fromkeys((Path("suites"), shipped("suites"))))
-    for folder in folders:
+    for folder in _folders():
         if (folder / f"{ref}.yaml").is_file():
             return folder / f"{ref}.yaml"
-    names = sorted({p.stem for folder in folders for p in _suites(folder)})
-    near = nearest(ref, names) or f"; there are {', '.join(names) or 'none'}"
-    looked = " and ".join(str(folder) for folder in folders)
+    near = nearest(ref, suite_names()) or f"; there are {', '.join(suite_names()) or 'none'}"
+    looked = " and ".join(map(str, _folders()))
     raise SuiteError([Problem(ref, None, f"there is no suite of this name in {looked}{near}")])
+
+
+def line_of(suite: Suite, section: str, key: str, value: object) -> int | None:
+    """The line of the suite's file that gives a key of a section a value, else that of the key or the section. None
+    where the file is gone or never was one.
+    """
+    try:
+        document = _yaml.read(suite.source.read_bytes())
+    except (OSError, _yaml.UnreadableError):
+        return None
+    written = document.value.get(section) if isinstance(document.value, dict) else None
+    values = written.get(key) if isinstance(written, dict) else None
+    place = next((i for i, v in enumerate(values) if v == value), 0) if isinstance(values, list) else 0
+    return document.line((section, key, place))
 
 
 def read(data: bytes, source: Path, changes: Sequence[str] = ()) -> Suite:

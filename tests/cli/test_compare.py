@@ -1,0 +1,97 @@
+"""Two sides against each other, by the rule of the board that they stand on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from normbench.board import boards, compare
+from normbench.board.pairing import differing, pairs, versus
+from normbench.errors import BenchError
+from normbench.store.schema import to_row
+
+from tests.cli.conftest import Bench
+from tests.site import synthetic
+
+DECAYS = (0.0, 5e-4)
+
+
+def made(*norms: str, decays: tuple[float, ...] = DECAYS, **train: object) -> list:
+    trials = [
+        synthetic.trial(n, s, weight_decay=d, batch_size=b, **train)
+        for n in norms
+        for s in range(3)
+        for d in decays
+        for b in (16, 32)
+    ]
+    return [to_row("demo", t, synthetic.identity(t), synthetic.outcome(t)) for t in trials]
+
+
+def test_entries_of_like_settings_are_paired_and_judged_by_their_board() -> None:
+    found = boards(made("bn", "gn", "wn"))
+    answers = versus(found, "bn", "gn")
+    assert len(answers) == len(found) * len(DECAYS) == 4
+    for board, a, b, comparisons in answers:
+        assert (a.norm, b.norm) == ("bn", "gn")
+        assert differing(a, b) == {}
+        assert [c.metric for c in comparisons] == [board.headline("clean"), board.headline("robust")]
+        assert comparisons == [compare(board, a, b, c.metric) for c in comparisons]
+
+
+def test_settings_that_cannot_be_the_same_are_told() -> None:
+    rows = made("bn", decays=(0.0,)) + made("gn", decays=(5e-4,))
+    ((a, b),) = pairs(boards(rows)[0], "bn", "gn")
+    assert differing(a, b) == {"wd": ("0", "0.0005")}
+
+
+def test_a_method_against_itself_is_its_settings_against_each_other() -> None:
+    ((a, b),) = pairs(boards(made("bn", "gn"))[0], "bn", "bn")
+    assert {dict(a.settings)["wd"], dict(b.settings)["wd"]} == {"0", "0.0005"}
+
+
+def test_sides_by_trial_label_and_family() -> None:
+    (board, _) = boards(made("bn", "gn"))
+    a, b = board.entries[0], board.entries[-1]
+    for one in (a.id, a.label, a.runs[0].trial_id):
+        ((board_found, x, y, _),) = versus([board], one, b.runs[1].trial_id)
+        assert (board_found, x.id, y.id) == (board, a.id, b.id)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "metrics", "message"),
+    [
+        ("bn", "gm", (), "no board has 'gm'; did you mean 'gn'"),
+        ("bn", "gn", ("cleen",), "no board has the metric 'cleen'; did you mean 'clean'"),
+        ("bn · wd 0", "bn · wd 0", (), "are the same entries"),
+    ],
+)
+def test_what_is_not_there_is_named(one: str, other: str, metrics: tuple[str, ...], message: str) -> None:
+    with pytest.raises(BenchError, match=message):
+        versus(boards(made("bn", "gn")), one, other, metrics)
+
+
+def test_methods_that_never_met_are_told_where_they_are() -> None:
+    other = [synthetic.trial("wn", s, width=2.0) for s in range(3)]
+    rows = made("bn") + [to_row("demo", t, synthetic.identity(t), synthetic.outcome(t)) for t in other]
+    with pytest.raises(BenchError, match=r"no board has both: 'bn' is on .*batch 16.*; 'wn' is on .*×2"):
+        versus(boards(rows), "bn", "wn")
+
+
+def test_the_terminal_and_json_say_the_same(shown: Bench) -> None:
+    (answer,) = json.loads(shown("compare", "bn", "none", "--suite", "digits", "--json"))
+    clean = answer["metrics"]["clean"]
+    assert clean["verdict"] == "higher"
+    assert clean["low"] > 0
+    assert clean["p"] <= 0.05
+    assert answer["differing"] == {"lr": ["0.1", "0.05"]}
+    text = shown("compare", "bn", "none", "--suite", "digits")
+    assert "bn minus none (they differ in lr 0.1 against 0.05 as well)" in text
+    line = next(line for line in text.splitlines() if line.startswith("Clean accuracy"))
+    assert line.split()[3:8] == [
+        f"{100 * clean['a']:.2f}",
+        f"{100 * clean['b']:.2f}",
+        *(f"{100 * clean[k]:+.2f}" for k in ("difference", "low", "high")),
+    ]
+    assert "A is higher" in line
+    with pytest.raises(BenchError, match="no results of suite nosuite"):
+        shown("compare", "bn", "gn", "--suite", "nosuite")
