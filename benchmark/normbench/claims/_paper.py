@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from normbench.board.layout import attacks_of
 from normbench.claims.base import Part, compared
 from normbench.studies import Evidence
-from normbench.studies._paper import accuracy_claims, attacks_of, columns_of, growth_claims, printed_dataset, tested
+from normbench.studies._paper import accuracy_claims, columns_of, growth_claims, printed_dataset, tested
 
 
 def findings(found: Evidence, text: str) -> Iterable[tuple[str, Part | None]]:

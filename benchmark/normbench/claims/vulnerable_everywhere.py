@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from normbench.board import Pair
+from normbench.board.layout import bims_of
 from normbench.claims.base import Part, Trained, compared
 from normbench.studies import Evidence
-from normbench.studies._paper import DIFFERENCE, bims_of
+from normbench.studies._paper import DIFFERENCE
 from normbench.studies._stats import together
 
 
