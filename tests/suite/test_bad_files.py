@@ -120,7 +120,7 @@ ONE_PROBLEM = {
     ),
     "nothing for a value": ("train: {lr: }", "5: train.lr: expected a number above 0 and at most 1000, found nothing"),
     "share of one": ("train: {warmup: 1}", "5: train.warmup: expected a number of at least 0 and below 1, found 1"),
-    "zero batch": ("batch_sizes: 0", "5: batch_sizes: expected a whole number above 0, found 0"),
+    "zero batch": ("batch_sizes: 0", "5: batch_sizes: expected a whole number from 1 to 1000000, found 0"),
     "batch above the data": (
         "batch_sizes: [64, 2000]",
         "5: batch_sizes: a batch of 2,000 is larger than the 1,437 training images of digits",
