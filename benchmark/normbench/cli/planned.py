@@ -61,6 +61,7 @@ def plan(
 ) -> None:
     """Say what a suite holds: its size, what is cached, stale or missing, and how long the rest should take."""
     from normbench.cli.terminal import render_choices, tuned_in_words
+    from normbench.runner.possible import looked_at
     from normbench.runner.session import announce
     from normbench.suite.only import axes
 
@@ -68,6 +69,7 @@ def plan(
     loaded, trials, store, made = _plan(
         suite, results, data, only, wishes, retry=retry, accept_versions=accept_versions
     )
+    made = looked_at(made)
     size = weights_size(made, trials) if loaded.keeps_weights else None
     if as_json:
         return print_json(made.to_dict() | ({"weights": size} if size else {}))
@@ -115,6 +117,13 @@ def say_foreseen(plan: Plan, console: Console) -> None:
         console.print(
             "  such trials end as error, with their clean accuracy and what else they could run", soft_wrap=True
         )
+    for text in plan.impossible:
+        console.print(f"  impossible: {text}", highlight=False, soft_wrap=True)
+    if plan.impossible:
+        console.print("  such trials end as error before they are trained", soft_wrap=True)
+    if plan.unseen:
+        pairs = f"{plan.unseen} pair{'s' * (plan.unseen != 1)} of a network and a method"
+        console.print(f"  whether {pairs} can be trained is not known: looking took too long", highlight=False)
 
 
 def status(

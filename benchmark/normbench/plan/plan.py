@@ -86,10 +86,16 @@ class Plan:
     tuning: tuple[Tuning, ...] = ()
     foreseen: tuple[str, ...] = ()
     """What trials to be run will fail at: packages and files that this machine lacks. Their other numbers are kept."""
+    impossible: tuple[str, ...] = ()
+    """Methods that are impossible at a place of a network (`normbench.runner.possible`): such trials end as error."""
+    unseen: int = 0
+    """Pairs of a network and a method that could not be looked at."""
     datasets: Mapping[str, Images] = field(default_factory=dict)
     """The datasets by their fingerprint, of those that final trials are tested on and that are on this machine."""
     unlogged: tuple[str, ...] = ()
     """Loggers that were asked for and that this machine lacks a package for."""
+    sides: Mapping[str, int] = field(default_factory=dict)
+    """Pixels along a side of the images of these datasets, by the name of the dataset."""
 
     def count(self, state: State) -> int:
         return sum(i.state is state for i in self.items)
@@ -97,6 +103,13 @@ class Plan:
     @property
     def todo(self) -> list[Item]:
         return [i for i in self.items if i.state is not State.CACHED]
+
+    @property
+    def ahead(self) -> list[Trial]:
+        """Trials that are still to be run, those whose settings are not chosen yet included."""
+        return [i.trial for i in self.todo] + [
+            trial for t in self.tuning if t.choice is None for _, trial in t.search.finals
+        ]
 
     @property
     def estimate(self) -> float | None:
@@ -130,6 +143,7 @@ class Plan:
             "estimate_seconds": self.estimate,
             "foreseen": list(self.foreseen),
             "unlogged": list(self.unlogged),
+            "impossible": list(self.impossible),
             "tuning": [
                 {
                     "for": t.search.label,
@@ -204,6 +218,8 @@ def make(
     return Plan(
         suite, tuple(items), tuple(tuning), foreseen(todo, data_dir), fingerprints.datasets, loggers_lacking(log)
     )
+    made = Plan(suite, tuple(items), tuple(tuning), datasets=fingerprints.datasets, sides=fingerprints.sides)
+    return replace(made, foreseen=foreseen(made.ahead, data_dir))
 
 
 def known(suite: str, trials: Sequence[Trial], searches: Sequence[TuningSearch], store: Store) -> set[str]:
@@ -303,6 +319,8 @@ class Fingerprints:
         """Of a dataset whose training and test images differ in size, what is said of it."""
         self.datasets: dict[str, Images] = {}
         """What the datasets with a test split hold, by fingerprint."""
+        self.sides: dict[str, int] = {}
+        """Pixels along a side of their images, by the dataset's name."""
 
     def of(self, trial: Trial) -> str | None:
         """None when the dataset is not on this machine and may not be fetched."""
@@ -314,6 +332,8 @@ class Fingerprints:
             if source and found and test and (there := images(source)):
                 self.datasets[found] = there
                 self._unlike[key] = unlike(source)
+                if there.side:
+                    self.sides[spec.dataset] = there.side
         if spec.image_size is None and (problem := self._unlike.get(key)):
             raise datasets.DataError(problem)
         return self._known[key]
