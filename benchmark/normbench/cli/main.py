@@ -128,7 +128,7 @@ def board(
     from normbench.cli.boards import boards_of
     from normbench.plan.plan import known
 
-    loaded, trials, searches, store = wanted(suite, results, only, Wishes(changes))
+    loaded, trials, searches, store = wanted(suite, results, only, Wishes(changes), reads=True)
     made, tried = boards_of(loaded, store, known(loaded.name, trials, searches, store), together=together)
     if as_json:
         return print_json(boards_json(made))
@@ -158,7 +158,7 @@ def site(
     from normbench.pages import build
     from normbench.paths import default_site
 
-    store = open_store(results)
+    store = open_store(results, reads=True)
     if only and (unknown := sorted(set(only) - set(store.suites()))):
         raise BenchError(
             f"no results of suite {', '.join(unknown)} in {store.root}; there are {', '.join(store.suites()) or 'none'}"

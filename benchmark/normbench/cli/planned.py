@@ -141,7 +141,7 @@ def status(
     from normbench.plan.plan import State
     from normbench.runner.session import announce
 
-    _, _, store, made = _plan(suite, results, data, only, Wishes(changes), accept_versions=accept_versions)
+    _, _, store, made = _plan(suite, results, data, only, Wishes(changes), accept_versions=accept_versions, reads=True)
     if as_json:
         return print_json(made.to_dict())
     console = new_console()
@@ -171,12 +171,12 @@ def status(
 
 
 def wanted(
-    suite: str, results: str | None, only: list[str] | None, wishes: Wishes | None = None
+    suite: str, results: str | None, only: list[str] | None, wishes: Wishes | None = None, *, reads: bool = False
 ) -> tuple[Suite, list[Trial], list[TuningSearch], Store]:
-    """A suite, and what is asked for of it: trials, or searches where it tunes."""
+    """A suite, and what is asked for of it: trials, or searches where it tunes. reads: see `open_store`."""
     from normbench.suite.only import chosen
 
-    loaded, store = (wishes or Wishes()).load(suite), open_store(results)
+    loaded, store = (wishes or Wishes()).load(suite), open_store(results, reads=reads)
     return loaded, *chosen(loaded, only or []), store
 
 
@@ -189,11 +189,12 @@ def _plan(
     *,
     retry: bool = False,
     accept_versions: bool = False,
+    reads: bool = False,
 ) -> tuple[Suite, list[Trial], Store, Plan]:
     """The trials are those of the suite's grid: where it tunes, final ones with the tuned settings still open."""
     from normbench.plan.plan import make
 
-    loaded, trials, searches, store = wanted(suite, results, only, wishes)
+    loaded, trials, searches, store = wanted(suite, results, only, wishes, reads=reads)
     planning = partial(make, loaded.name, trials, store, data_folder(data), searches=searches, retry=retry)
     made = planning(accept_versions=accept_versions, keep_weights=loaded.keeps_weights, log=loaded.log)
     return loaded, trials or [trial for search in searches for _, trial in search.finals], store, made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def verify(results: Results = None, as_json: Json = False) -> None:
     """
     from normbench.store.verify import verify as examine
 
-    good, findings = examine(open_store(results))
+    good, findings = examine(open_store(results, reads=True))
     if as_json:
         print_json({"good": good, "findings": [{"path": f.path, "problem": f.problem} for f in findings]})
     else:
@@ -87,7 +88,7 @@ def check(
 
     if since and paths:
         raise BenchError("--since and paths exclude each other: give one of them")
-    root = open_store(results).root
+    root = open_store(results, reads=True).root
     if not isinstance(root, Path):
         raise BenchError(
             f"{root}: results are checked in a folder of this machine: bring them here by `bench results export DIR`"
@@ -142,7 +143,7 @@ def export(
     """Copy the shards of a method or suite to another folder, for a pull request."""
     from normbench.store.merge import export as copy
 
-    store = open_store(results)
+    store = open_store(results, reads=True)
     with _reporting_problems(store):
         copied = copy(store, open_store(out), norms=norm or (), suites=suite or ())
         say(f"copied {len(copied)} shards to {out}")
@@ -174,7 +175,7 @@ def compact(
     """
     from normbench.store.compact import compact as bring
 
-    store = open_store(results)
+    store = open_store(results, reads=True)
     with _reporting_problems(store):
         for name in _suites(store, suite):
             made = bring(store, name)
@@ -247,9 +248,11 @@ def data_folder(data: Path | None) -> Path | None:
     return chosen.absolute() if chosen else None
 
 
-def open_store(results: str | None, *, must_exist: bool = False) -> Store:
-    """The results folder or address that was named, or the default one. Raises `StoreError` for a file, and for a
-    missing folder that must exist.
+def open_store(results: str | None, *, must_exist: bool = False, reads: bool = False) -> Store:
+    """The results folder or address that was named, or the default one.
+
+    must_exist: there must be such a folder. reads: there must be if it was named, since nothing will be written there.
+    Raises `StoreError` where there is none, and for a file.
     """
     from normbench.paths import default_results
     from normbench.store.files import REMOTE
@@ -258,12 +261,28 @@ def open_store(results: str | None, *, must_exist: bool = False) -> Store:
     chosen = results or default_results()
     if isinstance(chosen, str) and REMOTE.match(chosen):
         return Store(chosen)
+    named = "--results " if results else "BENCH_RESULTS=" if os.environ.get("BENCH_RESULTS") else ""
     root = Path(chosen).absolute()
-    if root.exists() and not root.is_dir():
-        raise StoreError(f"--results {root}: expected a folder, found a file")
-    if must_exist and not root.exists():
-        raise StoreError(f"{root}: there is no such folder")
+    try:
+        there = root.exists()
+        if there and not root.is_dir():
+            raise StoreError(f"{named}{root}: expected a folder, found a file")
+    except (OSError, ValueError) as error:  # too long a name, half a character, a folder that may not be entered
+        text = error.strerror if isinstance(error, OSError) else error
+        raise StoreError(f"{named}{root}: cannot be opened: {text}") from error
+    if not there and (must_exist or (reads and named)):
+        raise StoreError(f"{named}{root}: there is no such folder{_nearest(root)}")
     return Store(root)
+
+
+def _nearest(folder: Path) -> str:
+    """A hint at a folder of a similar name; empty where there is none."""
+    try:
+        names = [path.name for path in folder.parent.iterdir() if path.is_dir()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(folder.name, names, 1)
+    return f"; did you mean {folder.parent / near[0]}?" if near else ""
 
 
 def _suites(store: Store, chosen: list[str] | None) -> list[str]:

@@ -249,7 +249,8 @@ class _Planner:
         accept_versions: bool,
     ) -> None:
         """kept: the trials whose weights are there; None: weights are not asked for."""
-        self._rows = {r["trial_id"]: r for r in store.rows([suite], BRIEF)}
+        # Whole files are looked at: what a board would leave out is to be run again.
+        self._rows = {r["trial_id"]: r for r in store.rows([suite], BRIEF, whole=True)}
         self._fingerprints, self._ended, self._retry, self._accept = fingerprints, ended, retry, accept_versions
         self._kept = kept
         self._paces, self._nearest = _Paces(self._rows.values()), _Nearest(self._rows.values())
