@@ -113,7 +113,8 @@ def test_the_command_says_it(tmp_path: Path, data_dir: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     Path("s.yaml").write_text(
         "suite: s\ndata: {dataset: stripes}\nmodels: [resnet18]\nnorms: [bn, 'gn[groups=7]']\nbatch_sizes: 8\n"
-        "widths: 0.125\nseeds: 2\n"
+        "widths: 0.125\nseeds: 2\n",
+        encoding="utf-8",
     )
     options = ["--data", str(data_dir), "--results", "r"]
     shown = CliRunner().invoke(app, ["plan", "s.yaml", *options])

@@ -91,7 +91,7 @@ def test_a_poor_locale_replaces_characters(tmp_path: Path, encoding: str) -> Non
 
 
 def test_a_full_standard_output_is_one_message(tmp_path: Path) -> None:
-    with Path("/dev/full").open("w") as full:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
         command = [sys.executable, "-m", "normbench.cli.main", "norms"]
         answer = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
     assert answer.returncode == 2

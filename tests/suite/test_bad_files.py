@@ -415,7 +415,7 @@ def test_a_key_that_cannot_be_read_hides_no_other_problem() -> None:
 
 def test_a_missing_file_names_its_neighbour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.yaml").write_text(BASE)
+    Path("mine.yaml").write_text(BASE, encoding="utf-8")
     for ref, message in [
         ("min.yaml", "min.yaml: there is no such file; did you mean mine.yaml?"),
         (tmp_path / "nowhere" / "x.yaml", f"{tmp_path}/nowhere/x.yaml: there is no such file"),

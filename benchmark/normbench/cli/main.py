@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import sys
@@ -19,11 +18,12 @@ from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, 
 from normbench.cli.ranks import rank
 from normbench.cli.removal import rm
 from normbench.cli.rerun import rerun
-from normbench.cli.results import Results, data_folder, open_store
+from normbench.cli.results import Results, open_store
 from normbench.cli.results import app as results_app
 from normbench.cli.say import say
 from normbench.cli.wishes import KeepWeights, Log, Set, Wishes
-from normbench.errors import BenchError
+from normbench.errors import BenchError, refusal
+from normbench.paths import data_dir as folder_of_data
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +70,7 @@ def run(
         trials=trials,
         searches=searches,
         store=store,
-        data_dir=data_folder(data),
+        data_dir=folder_of_data(data),
         jobs=jobs,
         address=address,
         retry=retry,
@@ -183,7 +183,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     """Say what is installed, which devices and datasets there are, and what would run where."""
     from normbench.cli.doctor import examine, show
 
-    found = examine(data_folder(data))
+    found = examine(folder_of_data(data))
     if as_json:
         return print_json(found)
     return show(found, new_console())
@@ -198,6 +198,10 @@ app.add_typer(data_app, name="data")
 
 def main() -> None:
     """Entry point of `bench`: what a user can mend is one message and an exit code."""
+    if sys.stdout is None:  # what is opened next would take its place, and be written into
+        if sys.stderr is not None:
+            say("bench: cannot write to standard output: it is closed", file=sys.stderr)
+        sys.exit(2)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a locale may lack characters: they are replaced
             stream.reconfigure(errors="replace")
@@ -218,10 +222,13 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `bench ... | head` is no error
         sys.exit(0)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EIO, errno.EBADF} or error.filename is not None:
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again at the end
-        say(f"bench: cannot write to standard output: {error.strerror}", file=sys.stderr, flush=True)
+        what = "the system refuses to go on"
+        try:
+            sys.stdout.flush()  # what could not be written is still there
+        except OSError:
+            what = "cannot write to standard output"
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again
+        say(f"bench: {what}: {refusal(error)}", file=sys.stderr, flush=True)
         sys.exit(2)
 
 

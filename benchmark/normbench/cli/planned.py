@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from normbench.cli.methods import Json, print_json
-from normbench.cli.results import Results, data_folder, open_store
+from normbench.cli.results import Results, open_store
 from normbench.cli.say import say, screen
 from normbench.cli.wishes import KeepWeights, Log, Set, Wishes, say_missing, say_size, weights_size
+from normbench.paths import data_dir as folder_of_data
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -195,7 +196,7 @@ def _plan(
     from normbench.plan.plan import make
 
     loaded, trials, searches, store = wanted(suite, results, only, wishes, reads=reads)
-    planning = partial(make, loaded.name, trials, store, data_folder(data), searches=searches, retry=retry)
+    planning = partial(make, loaded.name, trials, store, folder_of_data(data), searches=searches, retry=retry)
     made = planning(accept_versions=accept_versions, keep_weights=loaded.keeps_weights, log=loaded.log)
     return loaded, trials or [trial for search in searches for _, trial in search.finals], store, made
 

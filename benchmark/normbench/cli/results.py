@@ -15,6 +15,7 @@ import typer
 from normbench.cli.methods import Json, print_json
 from normbench.cli.say import say
 from normbench.errors import BenchError
+from normbench.paths import data_dir
 
 if TYPE_CHECKING:
     from normbench.store.store import Store
@@ -94,8 +95,8 @@ def check(
             f"{root}: results are checked in a folder of this machine: bring them here by `bench results export DIR`"
         )
     chosen = changed(since, root) if since else shards(paths or [root])
-    data_dir = data_folder(data)
-    bench = Rerun(data_dir=data_dir, fingerprints=Fingerprints(data_dir, download=True), rerun=rerun, whole=whole)
+    folder = data_dir(data)
+    bench = Rerun(data_dir=folder, fingerprints=Fingerprints(folder, download=True), rerun=rerun, whole=whole)
     found = []
     for path in chosen:
         one = bench.check(path)
@@ -240,14 +241,6 @@ def gc(
     say(f"{len(found)} files{'' if yes or not found else '; --yes removes them'}")
 
 
-def data_folder(data: Path | None) -> Path | None:
-    """The data folder that was named, or that of BENCH_DATA. Raises `BenchError` where there is none of that name."""
-    chosen = data or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None)
-    if chosen is not None and not chosen.is_dir():
-        raise BenchError(f"{'--data' if data else 'BENCH_DATA'} {chosen}: there is no such folder")
-    return chosen.absolute() if chosen else None
-
-
 def open_store(results: str | None, *, must_exist: bool = False, reads: bool = False) -> Store:
     """The results folder or address that was named, or the default one.
 
@@ -259,9 +252,11 @@ def open_store(results: str | None, *, must_exist: bool = False, reads: bool = F
     from normbench.store.store import Store, StoreError
 
     chosen = results or default_results()
-    if isinstance(chosen, str) and REMOTE.match(chosen):
-        return Store(chosen)
     named = "--results " if results else "BENCH_RESULTS=" if os.environ.get("BENCH_RESULTS") else ""
+    if isinstance(chosen, str) and REMOTE.match(chosen):
+        if not chosen.partition("://")[2].partition("?")[0].strip("/"):
+            raise StoreError(f"{named}{chosen}: expected an address with a place, such as s3://bucket/prefix")
+        return Store(chosen)
     root = Path(chosen).absolute()
     try:
         there = root.exists()

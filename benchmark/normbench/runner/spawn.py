@@ -152,7 +152,7 @@ def start(target: str, argument: Any, log: BinaryIO, address: str | None = None)
         "environment": dict(os.environ),
         "folder": str(Path.cwd()),
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
-        "oom_score": _linux.OOM_SCORE.read_text() if _linux.OOM_SCORE.exists() else None,
+        "oom_score": _linux.OOM_SCORE.read_text(encoding="utf-8") if _linux.OOM_SCORE.exists() else None,
     }
     if address := address or os.environ.get(ADDRESS):
         connection = socket.socket(socket.AF_UNIX)
