@@ -76,12 +76,16 @@ def temporary_dir() -> Path:
     """Where temporary files go: `TMPDIR`, else the system's folder. Raises `BenchError` where `TMPDIR` names no folder
     (Python would take another without a word), and where there is no folder that can be written to.
     """
-    if (told := os.environ.get("TMPDIR")) and not is_folder(Path(told)):
+    told = os.environ.get("TMPDIR")
+    if told and not is_folder(Path(told)):
         raise BenchError(f"TMPDIR={told}: there is no such folder for temporary files")
     try:
-        return Path(tempfile.gettempdir())
+        chosen = Path(tempfile.gettempdir())
     except FileNotFoundError as error:
         raise BenchError("no folder for temporary files can be written to: set TMPDIR") from error
+    if told and chosen != Path(told).absolute():
+        raise BenchError(f"TMPDIR={told}: no temporary file can be written there")
+    return chosen
 
 
 def seconds(name: str, default: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -222,12 +223,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `bench ... | head` is no error
         sys.exit(0)
     except OSError as error:
-        what = "the system refuses to go on"
-        try:
-            sys.stdout.flush()  # what could not be written is still there
-        except OSError:
-            what = "cannot write to standard output"
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again
+        # Whatever else is written is written where its folder can be named.
+        lost = error.filename is None and error.errno in {errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG}
+        what = "cannot write to standard output" if lost else "the system refuses to go on"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again at the end
         say(f"bench: {what}: {refusal(error)}", file=sys.stderr, flush=True)
         sys.exit(2)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from normbench.cli.say import say, screen
-from normbench.errors import BenchError
+from normbench.errors import BenchError, on_disk
 
 if TYPE_CHECKING:
     from normbench.lab.network.swap import Audit
@@ -134,9 +134,11 @@ def new(
     root = checkout()
     if folder is None and root is None:
         raise BenchError("this is an installed package, not a checkout: say with --folder where the file should go")
+    place = folder or Path(str(root)) / "benchmark" / "normbench" / "norms"
     try:
-        path = scaffold(name, folder or Path(str(root)) / "benchmark" / "normbench" / "norms")
-    except (ValueError, OSError) as error:
+        with on_disk(f"cannot write a method to {place}"):
+            path = scaffold(name, place)
+    except ValueError as error:
         raise BenchError(str(error)) from error
     say(f"wrote {path}; next: bench check norm {name}")
 

@@ -256,7 +256,12 @@ def open_store(results: str | None, *, must_exist: bool = False, reads: bool = F
     if isinstance(chosen, str) and REMOTE.match(chosen):
         if not chosen.partition("://")[2].partition("?")[0].strip("/"):
             raise StoreError(f"{named}{chosen}: expected an address with a place, such as s3://bucket/prefix")
-        return Store(chosen)
+        store = Store(chosen)
+        try:
+            store.files  # noqa: B018 (opened now, while it is known who named it)
+        except BenchError as error:
+            raise StoreError(f"{named}{error}") from error
+        return store
     root = Path(chosen).absolute()
     try:
         there = root.exists()

@@ -81,7 +81,8 @@ def scaffold(name: str, folder: Path) -> Path:
     """Write the file of a method called `name` into `folder`; it passes its checks as it is, as a scale and a shift of
     each channel.
 
-    Raises `ValueError` where the name cannot be one or is taken, `FileExistsError` where the file is there.
+    Raises `ValueError` where the name cannot be one or is taken, `FileExistsError` where the file is there, `OSError`
+    where it cannot be written.
     """
     if not _NAME.fullmatch(name) or name in _RESERVED:
         taken = ", ".join(sorted(_RESERVED))
@@ -96,5 +97,9 @@ def scaffold(name: str, folder: Path) -> Path:
     if path.exists():
         raise FileExistsError(f"{path} is there already")
     class_name = "".join(part.capitalize() for part in name.split("-"))
-    path.write_text(_CARD.substitute(name=name, class_name=class_name), encoding="utf-8")
+    try:
+        path.write_text(_CARD.substitute(name=name, class_name=class_name), encoding="utf-8")
+    except OSError:  # a full disk: half a file would be a broken method
+        path.unlink(missing_ok=True)
+        raise
     return path

@@ -96,7 +96,10 @@ def replacing(out: Path) -> Iterator[Path]:
 
 
 def _replacing(out: Path) -> Iterator[Path]:
-    out = out.resolve()
+    try:
+        out = out.resolve()
+    except RuntimeError as error:  # a loop of links, before Python 3.13
+        raise SiteError(f"cannot build the site in {out}: {error}") from error
     if out.exists() and not out.is_dir():
         raise SiteError(f"{out} is a file; a site needs a folder")
     if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
