@@ -209,7 +209,7 @@ def test_without_a_home_folder_the_message_names_the_variable(
     else:
         monkeypatch.setenv("HOME", home)
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert "HOME" in (said := ends(["doctor"], monkeypatch, capfd))
+    assert "HOME" in (said := ends(["run", "s.yaml", "--results", "new"], monkeypatch, capfd))
     assert "BENCH_CACHE" in said
 
 
