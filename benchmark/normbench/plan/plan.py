@@ -213,13 +213,8 @@ def make(
         else:
             tuning.append(Tuning(search, None, tuple(planner.wait(trial) for _, trial in search.finals)))
     items += [item for _, item in sorted(finals, key=lambda found: found[0])]
-    todo = [i.trial for i in items if i.state is not State.CACHED]
-    todo += [trial for t in tuning if t.choice is None for _, trial in t.search.finals]
-    return Plan(
-        suite, tuple(items), tuple(tuning), foreseen(todo, data_dir), fingerprints.datasets, loggers_lacking(log)
-    )
     made = Plan(suite, tuple(items), tuple(tuning), datasets=fingerprints.datasets, sides=fingerprints.sides)
-    return replace(made, foreseen=foreseen(made.ahead, data_dir))
+    return replace(made, foreseen=foreseen(made.ahead, data_dir), unlogged=loggers_lacking(log))
 
 
 def known(suite: str, trials: Sequence[Trial], searches: Sequence[TuningSearch], store: Store) -> set[str]:
