@@ -59,7 +59,9 @@ def bench(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complete
         assert server.stdout is not None
         print(json.dumps(asked), file=server.stdin, flush=True)
         code = int(server.stdout.readline())
-        return subprocess.CompletedProcess(["bench", *arguments], code, out.read_text(), err.read_text())
+        return subprocess.CompletedProcess(
+            ["bench", *arguments], code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
+        )
 
 
 def _all(environment: dict[str, str]) -> dict[str, str]:

@@ -394,3 +394,27 @@ INTIMACIES = [
 @pytest.mark.parametrize("line", INTIMACIES)
 def test_private_use_is_seen(line: str) -> None:
     assert private(ast.parse(line))
+
+
+def test_text_files_are_utf8_whatever_the_locale() -> None:
+    """Whoever reads or writes text says its encoding: without one it would be the locale's."""
+    silent = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or any(k.arg == "encoding" for k in node.keywords):
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            modes = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            owner = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+            is_text = {
+                "read_text": owner != "entry.dist",  # of a package's metadata, which are UTF-8
+                "write_text": True,
+                "open": owner not in {"os", "Image", "checkpoints", "gzip", "archive"}
+                and not any("b" in m for m in modes),
+                "fdopen": not any("b" in m for m in modes),
+                "run": any(k.arg in {"text", "universal_newlines"} for k in node.keywords),
+                "Popen": any(k.arg in {"text", "universal_newlines"} for k in node.keywords),
+            }
+            if is_text.get(name):
+                silent.append(f"{path.relative_to(PACKAGE)}:{node.lineno}: {ast.unparse(node)[:60]}")
+    assert silent == []

@@ -89,9 +89,9 @@ def ask(copy: Path, tmp_path: Path, data_dir: Path, make_trial: MakeTrial) -> As
 
 
 def _edit(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert old in text, f"{path.name} no longer holds {old!r}"
-    path.write_text(text.replace(old, new, 1))
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 def test_a_change_in_a_method_makes_exactly_its_trials_stale(copy: Path, ask: Ask) -> None:

@@ -63,7 +63,10 @@ def test_brackets_are_text(tmp_path: Path) -> None:
     (tmp_path / "s[x].yaml").write_text(SUITE, encoding="utf-8")
     assert "norm: gn[groups=8], gn[groups=4], bn" in bench("plan", "s[x].yaml", "--results", "r", cwd=tmp_path).stdout
     board = bench("board", "s[x].yaml", "--results", "r[old]", cwd=tmp_path)
-    assert "r[old]" in board.stdout
+    assert f"{tmp_path}/r[old]: there is no such folder" in board.stderr
+    (tmp_path / "r[old]").mkdir()
+    board = bench("board", "s[x].yaml", "--results", "r[old]", cwd=tmp_path)
+    assert f"no results of brackets in {tmp_path}/r[old] yet" in board.stdout
     for path in ("[/x]", "\x1b[2J"):
         for answer in (bench("board", path, cwd=tmp_path), bench("results", "verify", "--results", path, cwd=tmp_path)):
             assert "Traceback" not in answer.stderr
@@ -74,7 +77,7 @@ def test_brackets_are_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_poor_locale_replaces_characters(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "s.yaml").write_text(SUITE, encoding="utf-8")
-    for verb in (("norms",), ("plan", "s.yaml", "--results", "é")):
+    for verb in (("board", "digits"), ("plan", "s.yaml", "--results", "é")):
         answer = subprocess.run(
             [sys.executable, "-m", "normbench.cli.main", *verb],
             cwd=tmp_path,
@@ -88,7 +91,7 @@ def test_a_poor_locale_replaces_characters(tmp_path: Path, encoding: str) -> Non
 
 
 def test_a_full_standard_output_is_one_message(tmp_path: Path) -> None:
-    with Path("/dev/full").open("w") as full:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
         command = [sys.executable, "-m", "normbench.cli.main", "norms"]
         answer = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
     assert answer.returncode == 2

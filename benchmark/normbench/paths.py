@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from normbench.errors import BenchError
@@ -37,13 +39,53 @@ def default_site() -> Path:
 
 
 def cache_dir() -> Path:
-    """Decoded datasets: `BENCH_CACHE`, else `normbench` under `XDG_CACHE_HOME` or `~/.cache`."""
+    """Decoded datasets: `BENCH_CACHE`, else `normbench` under `XDG_CACHE_HOME` or `~/.cache`.
+
+    Raises `BenchError` where no such folder is named.
+    """
     if chosen := os.environ.get("BENCH_CACHE"):
-        return Path(chosen)
+        return Path(chosen).absolute()
+    if (base := Path(os.environ.get("XDG_CACHE_HOME", ""))).is_absolute():  # by its standard, another one is ignored
+        return base / "normbench"
+    with suppress(RuntimeError):
+        if (home := Path.home()).is_absolute():
+            return home / ".cache" / "normbench"
+    raise BenchError("there is no home folder (HOME) for the cache of decoded datasets: set BENCH_CACHE")
+
+
+def data_dir(chosen: Path | None) -> Path | None:
+    """The folder of datasets that was chosen by `--data`, or that of `BENCH_DATA`, if any. Raises `BenchError` where
+    there is no such folder.
+    """
+    told = os.environ.get("BENCH_DATA")
+    folder = chosen or (Path(told) if told else None)
+    if folder is not None and not is_folder(folder):
+        raise BenchError(f"{'--data ' if chosen else 'BENCH_DATA='}{folder}: there is no such folder")
+    return folder.absolute() if folder else None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder that can be looked into, also where the name is too long or the way there closed."""
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "normbench"
-    except RuntimeError as error:
-        raise BenchError("there is no home folder for the cache of decoded datasets: set BENCH_CACHE") from error
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def temporary_dir() -> Path:
+    """Where temporary files go: `TMPDIR`, else the system's folder. Raises `BenchError` where `TMPDIR` names no folder
+    (Python would take another without a word), and where there is no folder that can be written to.
+    """
+    told = os.environ.get("TMPDIR")
+    if told and not is_folder(Path(told)):
+        raise BenchError(f"TMPDIR={told}: there is no such folder for temporary files")
+    try:
+        chosen = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise BenchError("no folder for temporary files can be written to: set TMPDIR") from error
+    if told and chosen != Path(told).absolute():
+        raise BenchError(f"TMPDIR={told}: no temporary file can be written there")
+    return chosen
 
 
 def seconds(name: str, default: float) -> float:

@@ -39,7 +39,7 @@ def test_checkers_see_the_names_that_are_there() -> None:
     """The imports for type checkers, the table by which names are loaded and `__all__` are of the same names."""
     seen = {
         alias.asname: (node.module, alias.name)
-        for branch in ast.walk(ast.parse(FACE.read_text()))
+        for branch in ast.walk(ast.parse(FACE.read_text(encoding="utf-8")))
         if isinstance(branch, ast.If)
         for node in branch.body
         if isinstance(node, ast.ImportFrom)

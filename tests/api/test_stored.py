@@ -119,6 +119,6 @@ def test_a_folder_that_is_not_there_is_an_error(folder: Path, monkeypatch: pytes
     shutil.rmtree(folder)
     with pytest.raises(nb.BenchError, match="there is no such folder"):
         nb.results()
-    folder.write_text("a file")
+    folder.write_text("a file", encoding="utf-8")
     with pytest.raises(nb.BenchError, match=r"`results` .*: expected a folder, found a file"):
         nb.results(folder)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from normbench.lab import data
 from normbench.lab.data import DataError
-from normbench.plan.plan import Fingerprints
+from normbench.plan.fingerprints import Fingerprints
 from normbench.spec.trial import DataSpec
 
 from tests.conftest import MakeTrial, stripes, write_split

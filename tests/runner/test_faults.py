@@ -179,7 +179,7 @@ def test_ctrl_c_ends_stuck_trials_within_five_seconds(place: Place, started: Cal
 def caught(pid: int, number: int) -> bool:
     """Has a process a handler of its own for this signal?"""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
         return False
     found = re.search(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)

@@ -164,7 +164,7 @@ def _lost_with(worker: Worker, job: Callable[..., dict[str, Any]], struck: str, 
 
 
 def _lines(path: Path) -> list[int]:
-    return [int(line) for line in path.read_text().split()] if path.exists() else []
+    return [int(line) for line in path.read_text(encoding="utf-8").split()] if path.exists() else []
 
 
 @pytest.mark.faults
@@ -208,12 +208,12 @@ def test_a_trial_ends_with_its_worker_and_has_its_standing(
     try:
         process = psutil.Process(worker.process.pid)
         process.nice(7)
-        Path(f"/proc/{process.pid}/oom_score_adj").write_text("900")
+        Path(f"/proc/{process.pid}/oom_score_adj").write_text("900", encoding="utf-8")
         worker.ask(job(how="hang-in-c", tally=str(tally)))
         _until(tally.exists)
         (trial,) = _named("bench-trial")
         assert trial.nice() == 7
-        assert Path(f"/proc/{trial.pid}/oom_score_adj").read_text().strip() == "900"
+        assert Path(f"/proc/{trial.pid}/oom_score_adj").read_text(encoding="utf-8").strip() == "900"
     finally:
         worker.end()
     assert _gone("bench-trial", "bench-guard")

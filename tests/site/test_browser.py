@@ -255,7 +255,7 @@ def test_csv_is_the_view(browser, site):
         visit(page, site / "runs.html", "#batch=64&sort=-clean")
         with page.expect_download() as download:
             page.locator("#csv").click()
-        rows = list(csv.reader(io.StringIO(Path(download.value.path()).read_text())))
+        rows = list(csv.reader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"))))
         head = page.eval_on_selector_all("#runs thead button", "list => list.map(e => e.textContent)")
         body = page.eval_on_selector_all(
             "#runs tbody tr", "list => list.map(r => [...r.cells].map(c => c.textContent))"

@@ -38,7 +38,7 @@ def test_a_file_that_was_cut_short_is_drawn_again(folder: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(folder: Path) -> None:
-    folder.write_text("a file stands where the folder should")
+    folder.write_text("a file stands where the folder should", encoding="utf-8")
     assert drawings.svg(SPEC).startswith("<svg")
     assert drawings.clean() == 0
 

@@ -275,7 +275,7 @@ def test_the_weight_norm_board_says_which_weights_its_statement_is_about(site):
 
 
 def text_of(page: Path) -> str:
-    tree = html5lib.parse(page.read_text(), treebuilder="etree", namespaceHTMLElements=False)
+    tree = html5lib.parse(page.read_text(encoding="utf-8"), treebuilder="etree", namespaceHTMLElements=False)
     return re.sub(r"\s+", " ", "".join(tree.itertext()))
 
 

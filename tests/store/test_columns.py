@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from normbench.board import boards
 from normbench.board.tuning import sweeps
 from normbench.cli.terminal import render_all
+from normbench.plan.plan import State, make
 from normbench.store.columns import RULES, odd
 from normbench.store.compact import compact
 from normbench.store.merge import merge
 from normbench.store.reading import LARGE, RATIO, SMALL
-from normbench.store.schema import SCHEMA
+from normbench.store.schema import BRIEF, SCHEMA
 from normbench.store.store import Store, compact_name, to_bytes
 from normbench.store.verify import verify
 from rich.console import Console
@@ -30,7 +31,7 @@ from rich.console import Console
 from tests.command import bench
 from tests.conftest import MakeTrial
 from tests.store import hostile
-from tests.store.samples import fill, rows
+from tests.store.samples import fill, outcome, rows
 
 SUITE = """
 suite: s
@@ -267,3 +268,24 @@ def test_packed_bits_are_as_many_as_images() -> None:
     assert np.array_equal(
         _unpackable(pa.array([1] * 4), pa.array(total[2:], pa.int64()), pa.array(outcomes)[2:]), found[2:]
     )
+
+
+#: Columns that a plan does not need.
+UNREAD = sorted({*SCHEMA.names} - {*BRIEF})
+
+
+@pytest.mark.parametrize("column", UNREAD)
+def test_what_boards_leave_out_is_not_cached_for_a_plan(
+    column: str, tmp_path: Path, make_trial: MakeTrial, data_dir: Path
+) -> None:
+    store, trials = Store(tmp_path / "r"), [make_trial(seed=s) for s in range(2)]
+    for item in make("s", trials, store, data_dir).items:
+        store.write("s", item.trial, item.identity.to_dict(), outcome())
+    assert make("s", trials, store, data_dir).todo == []
+    (bad,) = (r for r in store.rows() if r["seed"] == 1)
+    change = next(change for c, change in hostile.ODD if c == column)
+    odd_row = change(bad | {"robustness": [], "health": []})
+    store.put(f"s/{bad['trial_id']}.parquet", hostile.content(odd_row))
+    boards = {r["trial_id"] for r in store.rows(["s"])}
+    cached = {i.trial.trial_id for i in make("s", trials, store, data_dir).items if i.state is State.CACHED}
+    assert boards == cached == {trials[0].trial_id}

@@ -120,7 +120,7 @@ ONE_PROBLEM = {
     ),
     "nothing for a value": ("train: {lr: }", "5: train.lr: expected a number above 0 and at most 1000, found nothing"),
     "share of one": ("train: {warmup: 1}", "5: train.warmup: expected a number of at least 0 and below 1, found 1"),
-    "zero batch": ("batch_sizes: 0", "5: batch_sizes: expected a whole number above 0, found 0"),
+    "zero batch": ("batch_sizes: 0", "5: batch_sizes: expected a whole number from 1 to 1000000, found 0"),
     "batch above the data": (
         "batch_sizes: [64, 2000]",
         "5: batch_sizes: a batch of 2,000 is larger than the 1,437 training images of digits",
@@ -415,7 +415,7 @@ def test_a_key_that_cannot_be_read_hides_no_other_problem() -> None:
 
 def test_a_missing_file_names_its_neighbour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.yaml").write_text(BASE)
+    Path("mine.yaml").write_text(BASE, encoding="utf-8")
     for ref, message in [
         ("min.yaml", "min.yaml: there is no such file; did you mean mine.yaml?"),
         (tmp_path / "nowhere" / "x.yaml", f"{tmp_path}/nowhere/x.yaml: there is no such file"),

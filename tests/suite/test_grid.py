@@ -258,9 +258,9 @@ def test_a_bare_name_is_looked_up_here_then_in_the_package(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     assert load("digits").source == shipped("suites", "digits.yaml")
     Path("suites").mkdir()
-    Path("suites/digits.yaml").write_text(yaml.safe_dump(BASE | {"suite": "mine"}))
+    Path("suites/digits.yaml").write_text(yaml.safe_dump(BASE | {"suite": "mine"}), encoding="utf-8")
     assert load("digits").name == "mine"
-    Path("digits").write_text(yaml.safe_dump(BASE | {"suite": "nearest"}))
+    Path("digits").write_text(yaml.safe_dump(BASE | {"suite": "nearest"}), encoding="utf-8")
     assert load("digits").name == "nearest"
     assert load(Path("suites/digits.yaml")).name == "mine"
 

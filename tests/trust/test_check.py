@@ -15,8 +15,8 @@ from normbench.cli.main import app
 from normbench.errors import BenchError
 from normbench.lab import data
 from normbench.lab.trial_run import Context, run
+from normbench.plan.fingerprints import Fingerprints
 from normbench.plan.identity import identity
-from normbench.plan.plan import Fingerprints
 from normbench.plan.provenance import provenance
 from normbench.spec.trial import Trial
 from normbench.store.levels import Level

@@ -145,7 +145,7 @@ def test_an_entry_is_as_its_least_checked_trial(tmp_path: Path) -> None:
     assert [r.level for e in board.entries for r in e.runs if e.norm == "gn"] == [Level.SMOKE, Level.RERUN, Level.RERUN]
     assert [e["level"] for e in boards_json([board])[0]["entries"]] == ["self-reported", "smoke-reproduced"]
     assert "re-run by maintainers" in board_csv(board)
-    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console = Console(width=200, record=True, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     console.print(render([board]))
     text = console.export_text()
     assert "gn ◐" in text

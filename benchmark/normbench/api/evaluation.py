@@ -113,17 +113,17 @@ def evaluate(
     Raises `BenchError` for images that look standardised or are no images, labels that do not fit, a network that gives
     no finite logits, and unknown attacks.
     """
-    from normbench.cli.results import data_folder
     from normbench.lab import evaluate as lab
     from normbench.lab import health
     from normbench.lab.attacked import Attacked
+    from normbench.paths import data_dir as folder_of_data
     from normbench.spec import robustness
     from normbench.spec.text import said
 
     given = [attacks] if isinstance(attacks, str | Mapping | Attack) else list(attacks)
     _check_number("batch_size", batch_size, 1)
     _check_number("seed", seed, 0)
-    folder = data_folder(None if data is None else Path(data))
+    folder = folder_of_data(None if data is None else Path(data))
     methods = [_attack(item, folder) for item in given]
     test = _tensors(model, images, labels)
     _try_out(model, test)

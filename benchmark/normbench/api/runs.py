@@ -87,9 +87,10 @@ def run(
     """
     from normbench.api.stored import Results
     from normbench.cli.planned import tell
-    from normbench.cli.results import data_folder, open_store
+    from normbench.cli.results import open_store
     from normbench.cli.say import screen
     from normbench.cli.wishes import Wishes
+    from normbench.paths import data_dir as folder_of_data
     from normbench.runner.whole import Asked, run_whole
     from normbench.suite.only import chosen
 
@@ -105,7 +106,7 @@ def run(
         trials=trials,
         searches=searches,
         store=store,
-        data_dir=data_folder(None if data is None else Path(data)),
+        data_dir=folder_of_data(None if data is None else Path(data)),
         jobs=jobs,
         address=address,
         retry=retry,
@@ -146,14 +147,14 @@ def trial(
     """
     import torch
 
-    from normbench.cli.results import data_folder
     from normbench.lab.trial_run import Context
     from normbench.lab.trial_run import run as run_here
-    from normbench.plan.plan import Fingerprints
+    from normbench.paths import data_dir as folder_of_data
+    from normbench.plan.fingerprints import Fingerprints
     from normbench.plan.provenance import provenance
 
     chosen, limits = (suite, Limits()) if isinstance(suite, Trial) else _one(suite, only)
-    folder = data_folder(None if data is None else Path(data))
+    folder = folder_of_data(None if data is None else Path(data))
     for name, value, kind in (("device", device, Device), ("engine", engine, Engine)):
         if value not in (None, *get_args(kind)):
             raise BenchError(f"{name}: expected {', '.join(map(repr, get_args(kind)))} or None, found {value!r:.60}")

@@ -280,7 +280,7 @@ def recorded(path: Path = RECORD) -> dict[str, Finding]:
     cannot be read.
     """
     try:
-        rows = json.loads(path.read_text()) if path.exists() else {}
+        rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return {
             name: Finding(tuple(Part(**p | {"claimed": _ends(p["claimed"])}) for p in row["parts"]), scope=row["scope"])
             for name, row in rows.items()
@@ -300,7 +300,7 @@ def record(found: Mapping[str, Finding], path: Path = RECORD) -> None:
         return {"what": part.what, **numbers, "claimed": claimed, "n": part.n}
 
     rows = {n: {"scope": f.scope, "parts": [written(p) for p in f.parts]} for n, f in sorted(found.items())}
-    path.write_text(json.dumps(rows, indent=1) + "\n")
+    path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 def _ends(claimed: Sequence[float | None]) -> tuple[float, float]:

@@ -63,7 +63,7 @@ def _evidences(results: str | None) -> Any:
     from normbench.pages.results import load
     from normbench.pages.study_pages import evidences
 
-    return evidences(load(open_store(results), None))
+    return evidences(load(open_store(results, reads=True), None))
 
 
 def _show(rows: Sequence[Listed]) -> None:

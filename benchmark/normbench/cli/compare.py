@@ -56,7 +56,7 @@ def compare(
     from normbench.cli.boards import stored_boards
     from normbench.cli.planned import new_console, warn
 
-    store = open_store(results)
+    store = open_store(results, reads=True)
     found = versus(stored_boards(store, suite, together=together), a, b, metric or ())
     if as_json:
         return print_json(versus_json(found))

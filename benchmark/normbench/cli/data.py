@@ -10,8 +10,8 @@ from typer.core import TyperGroup
 
 from normbench.cli.methods import Json, print_json
 from normbench.cli.planned import Data
-from normbench.cli.results import data_folder
 from normbench.cli.say import say, screen, shown, visible
+from normbench.paths import data_dir as folder_of_data
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +70,7 @@ def show(
     from normbench.lab.data.look import look
 
     spec = _spec(dataset, image_size, image_column, label_column, train_split, test_split)
-    source = locate(spec, data_folder(data), download=True)
+    source = locate(spec, folder_of_data(data), download=True)
     assert source is not None  # noqa: S101 - a download was allowed
     found, images = look(spec, source)
     if sheet is not None:
@@ -113,7 +113,7 @@ def import_(
     if test is not None and not 0 < test < 1:
         raise BenchError(f"--test {test:g}: expected a share of the images above 0 and below 1, such as 0.2")
     spec = _spec(dataset, None, image_column, label_column, train_split, test_split)
-    done = import_dataset(spec, data_folder(data), out, test_share=test)
+    done = import_dataset(spec, folder_of_data(data), out, test_share=test)
     if as_json:
         return print_json(
             {

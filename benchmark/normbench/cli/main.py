@@ -22,13 +22,14 @@ from normbench.cli.plugins import check, new
 from normbench.cli.ranks import rank
 from normbench.cli.removal import rm
 from normbench.cli.rerun import rerun
-from normbench.cli.results import Results, data_folder
+from normbench.cli.results import Results
 from normbench.cli.results import app as results_app
 from normbench.cli.say import say
 from normbench.cli.site import current, site
 from normbench.cli.tables import board, table
 from normbench.cli.wishes import KeepWeights, Log, Set, Wishes
-from normbench.errors import BenchError
+from normbench.errors import BenchError, refusal
+from normbench.paths import data_dir as folder_of_data
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +92,7 @@ def run(
         trials=trials,
         searches=searches,
         store=store,
-        data_dir=data_folder(data),
+        data_dir=folder_of_data(data),
         jobs=jobs,
         address=address,
         retry=retry,
@@ -148,7 +149,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     """Say what is installed, which devices and datasets there are, and what would run where."""
     from normbench.cli.doctor import examine, show
 
-    found = examine(data_folder(data))
+    found = examine(folder_of_data(data))
     if as_json:
         return print_json(found)
     return show(found, new_console())
@@ -163,6 +164,10 @@ app.add_typer(data_app, name="data")
 
 def main() -> None:
     """Entry point of `bench`: what a user can mend is one message and an exit code."""
+    if sys.stdout is None:  # what is opened next would take its place, and be written into
+        if sys.stderr is not None:
+            say("bench: cannot write to standard output: it is closed", file=sys.stderr)
+        sys.exit(2)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a locale may lack characters: they are replaced
             stream.reconfigure(errors="replace")
@@ -183,10 +188,11 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `bench ... | head` is no error
         sys.exit(0)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EIO, errno.EBADF} or error.filename is not None:
-            raise
+        # Whatever else is written is written where its folder can be named.
+        lost = error.filename is None and error.errno in {errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG}
+        what = "cannot write to standard output" if lost else "the system refuses to go on"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again at the end
-        say(f"bench: cannot write to standard output: {error.strerror}", file=sys.stderr, flush=True)
+        say(f"bench: {what}: {refusal(error)}", file=sys.stderr, flush=True)
         sys.exit(2)
 
 

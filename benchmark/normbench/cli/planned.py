@@ -11,9 +11,10 @@ import typer
 
 from normbench.cli import completion
 from normbench.cli.methods import Json, print_json
-from normbench.cli.results import Results, data_folder, open_store
+from normbench.cli.results import Results, open_store
 from normbench.cli.say import say, screen
 from normbench.cli.wishes import KeepWeights, Log, Set, Wishes, say_missing, say_size, weights_size
+from normbench.paths import data_dir as folder_of_data
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,6 +73,7 @@ def plan(
 ) -> None:
     """Say what a suite holds: its size, what is cached, stale or missing, and how long the rest should take."""
     from normbench.cli.terminal import render_choices, tuned_in_words
+    from normbench.runner.possible import looked_at
     from normbench.runner.session import announce
     from normbench.suite.only import axes
 
@@ -79,6 +81,7 @@ def plan(
     loaded, trials, store, made = _plan(
         suite, results, data, only, wishes, retry=retry, accept_versions=accept_versions
     )
+    made = looked_at(made)
     size = weights_size(made, trials) if loaded.keeps_weights else None
     if as_json:
         return print_json(made.to_dict() | ({"weights": size} if size else {}))
@@ -129,6 +132,13 @@ def say_foreseen(plan: Plan, console: Console) -> None:
         console.print(
             "  such trials end as error, with their clean accuracy and what else they could run", soft_wrap=True
         )
+    for text in plan.impossible:
+        console.print(f"  impossible: {text}", highlight=False, soft_wrap=True)
+    if plan.impossible:
+        console.print("  such trials end as error before they are trained", soft_wrap=True)
+    if plan.unseen:
+        pairs = f"{plan.unseen} pair{'s' * (plan.unseen != 1)} of a network and a method"
+        console.print(f"  whether {pairs} can be trained is not known: looking took too long", highlight=False)
 
 
 def status(
@@ -146,7 +156,7 @@ def status(
     from normbench.plan.plan import State
     from normbench.runner.session import announce
 
-    _, _, store, made = _plan(suite, results, data, only, Wishes(changes), accept_versions=accept_versions)
+    _, _, store, made = _plan(suite, results, data, only, Wishes(changes), accept_versions=accept_versions, reads=True)
     if as_json:
         return print_json(made.to_dict())
     console = new_console()
@@ -176,12 +186,12 @@ def status(
 
 
 def wanted(
-    suite: str, results: str | None, only: list[str] | None, wishes: Wishes | None = None
+    suite: str, results: str | None, only: list[str] | None, wishes: Wishes | None = None, *, reads: bool = False
 ) -> tuple[Suite, list[Trial], list[TuningSearch], Store]:
-    """A suite, and what is asked for of it: trials, or searches where it tunes."""
+    """A suite, and what is asked for of it: trials, or searches where it tunes. reads: see `open_store`."""
     from normbench.suite.only import chosen
 
-    loaded, store = (wishes or Wishes()).load(suite), open_store(results)
+    loaded, store = (wishes or Wishes()).load(suite), open_store(results, reads=reads)
     return loaded, *chosen(loaded, only or []), store
 
 
@@ -194,13 +204,14 @@ def _plan(
     *,
     retry: bool = False,
     accept_versions: bool = False,
+    reads: bool = False,
 ) -> tuple[Suite, list[Trial], Store, Plan]:
     """The trials are those of the suite's grid: where it tunes, final ones with the tuned settings still open."""
     from normbench.plan.located import located
     from normbench.plan.plan import make
 
-    loaded, trials, searches, store = wanted(suite, results, only, wishes)
-    planning = partial(make, loaded.name, trials, store, data_folder(data), searches=searches, retry=retry)
+    loaded, trials, searches, store = wanted(suite, results, only, wishes, reads=reads)
+    planning = partial(make, loaded.name, trials, store, folder_of_data(data), searches=searches, retry=retry)
     with located(loaded):
         made = planning(accept_versions=accept_versions, keep_weights=loaded.keeps_weights, log=loaded.log)
     return loaded, trials or [trial for search in searches for _, trial in search.finals], store, made

@@ -12,7 +12,7 @@ import typer
 from normbench.cli import completion
 from normbench.cli.methods import Json, print_json
 from normbench.cli.say import say, screen, shown
-from normbench.errors import BenchError
+from normbench.errors import BenchError, on_disk
 
 if TYPE_CHECKING:
     from normbench.norms.check import Row
@@ -62,9 +62,11 @@ def new(
     if folder is None and root is None:
         raise BenchError("this is an installed package, not a checkout: say with --folder where the file should go")
     scaffold = importlib.import_module(f"normbench.{room}.scaffold").scaffold
+    place = folder or Path(str(root)) / "benchmark" / "normbench" / room
     try:
-        path = scaffold(name, folder or Path(str(root)) / "benchmark" / "normbench" / room)
-    except (ValueError, OSError) as error:
+        with on_disk(f"cannot write a {kind} to {place}"):
+            path = scaffold(name, place)
+    except ValueError as error:
         raise BenchError(str(error)) from error
     say(f"wrote {path}; next: bench check {kind} {name}")
 

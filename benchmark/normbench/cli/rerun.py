@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from normbench.cli.methods import Json, print_json
-from normbench.cli.results import Results, data_folder, open_store
+from normbench.cli.results import Results, open_store
 from normbench.cli.say import screen, shown
+from normbench.paths import data_dir as folder_of_data
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,13 +35,13 @@ def rerun(
     """Run a stored trial again from its specification, all of it, and compare; nothing is stored. Exit code 1 where the
     numbers are not the same.
     """
-    from normbench.plan.plan import Fingerprints
+    from normbench.plan.fingerprints import Fingerprints
     from normbench.store.find import find
     from normbench.trust.rerun import Rerun, Verdict
 
     store = open_store(results, must_exist=True)
     row = find(store, trial, suite=suite, columns=["suite", "trial_id"])
-    data_dir, console = data_folder(data), screen()
+    data_dir, console = folder_of_data(data), screen()
     with console.status(f"running {row['trial_id']} again") as status:
 
         def report(progress: dict[str, object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import typer
 from normbench.cli.methods import Json, print_json
 from normbench.cli.say import say
 from normbench.errors import BenchError
+from normbench.paths import data_dir
 from normbench.spec.text import counted
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def verify(results: Results = None, as_json: Json = False) -> None:
     """
     from normbench.store.verify import verify as examine
 
-    good, findings = examine(open_store(results))
+    good, findings = examine(open_store(results, reads=True))
     if as_json:
         print_json({"good": good, "findings": [{"path": f.path, "problem": f.problem} for f in findings]})
     else:
@@ -81,7 +83,7 @@ def check(
     """Run results again: identity from the code here, first training steps on a CPU, short trials whole. Exit code 1 if
     one does not hold.
     """
-    from normbench.plan.plan import Fingerprints
+    from normbench.plan.fingerprints import Fingerprints
     from normbench.store import marks
     from normbench.store.files import open_files
     from normbench.trust.rerun import Rerun, Verdict, shards
@@ -89,14 +91,14 @@ def check(
 
     if since and paths:
         raise BenchError("--since and paths exclude each other: give one of them")
-    root = open_store(results).root
+    root = open_store(results, reads=True).root
     if not isinstance(root, Path):
         raise BenchError(
             f"{root}: results are checked in a folder of this machine: bring them here by `bench results export DIR`"
         )
     chosen = changed(since, root) if since else shards(paths or [root])
-    data_dir = data_folder(data)
-    bench = Rerun(data_dir=data_dir, fingerprints=Fingerprints(data_dir, download=True), rerun=rerun, whole=whole)
+    folder = data_dir(data)
+    bench = Rerun(data_dir=folder, fingerprints=Fingerprints(folder, download=True), rerun=rerun, whole=whole)
     found = []
     for path in chosen:
         one = bench.check(path)
@@ -144,7 +146,7 @@ def export(
     """Copy the shards of a method or suite to another folder, for a pull request."""
     from normbench.store.merge import export as copy
 
-    store = open_store(results)
+    store = open_store(results, reads=True)
     with _reporting_problems(store):
         copied = copy(store, open_store(out), norms=norm or (), suites=suite or ())
         say(f"copied {counted(len(copied), 'shard')} to {out}")
@@ -176,7 +178,7 @@ def compact(
     """
     from normbench.store.compact import compact as bring
 
-    store = open_store(results)
+    store = open_store(results, reads=True)
     with _reporting_problems(store):
         for name in known_suites(store, suite):
             made = bring(store, name)
@@ -242,31 +244,48 @@ def gc(
     say(f"{counted(len(found), 'file')}{'' if yes or not found else '; --yes removes them'}")
 
 
-def data_folder(data: Path | None) -> Path | None:
-    """The data folder that was named, or that of BENCH_DATA. Raises `BenchError` where there is none of that name."""
-    chosen = data or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None)
-    if chosen is not None and not chosen.is_dir():
-        raise BenchError(f"{'--data' if data else 'BENCH_DATA'} {chosen}: there is no such folder")
-    return chosen.absolute() if chosen else None
+def open_store(results: str | None, *, must_exist: bool = False, reads: bool = False) -> Store:
+    """The results folder or address that was named, or the default one.
 
-
-def open_store(results: str | None, *, must_exist: bool = False) -> Store:
-    """The results folder or address that was named, or the default one. Raises `StoreError` for a file, and for a
-    missing folder that must exist.
+    must_exist: there must be such a folder. reads: there must be if it was named, since nothing will be written there.
+    Raises `StoreError` where there is none, and for a file.
     """
     from normbench.paths import default_results
     from normbench.store.files import REMOTE
     from normbench.store.store import Store, StoreError
 
     chosen = results or default_results()
+    named = "--results " if results else "BENCH_RESULTS=" if os.environ.get("BENCH_RESULTS") else ""
     if isinstance(chosen, str) and REMOTE.match(chosen):
-        return Store(chosen)
+        if not chosen.partition("://")[2].partition("?")[0].strip("/"):
+            raise StoreError(f"{named}{chosen}: expected an address with a place, such as s3://bucket/prefix")
+        store = Store(chosen)
+        try:
+            store.files  # noqa: B018 (opened now, while it is known who named it)
+        except BenchError as error:
+            raise StoreError(f"{named}{error}") from error
+        return store
     root = Path(chosen).absolute()
-    if root.exists() and not root.is_dir():
-        raise StoreError(f"--results {root}: expected a folder, found a file")
-    if must_exist and not root.exists():
-        raise StoreError(f"{root}: there is no such folder")
+    try:
+        there = root.exists()
+        if there and not root.is_dir():
+            raise StoreError(f"{named}{root}: expected a folder, found a file")
+    except (OSError, ValueError) as error:  # too long a name, half a character, a folder that may not be entered
+        text = error.strerror if isinstance(error, OSError) else error
+        raise StoreError(f"{named}{root}: cannot be opened: {text}") from error
+    if not there and (must_exist or (reads and named)):
+        raise StoreError(f"{named}{root}: there is no such folder{_nearest(root)}")
     return Store(root)
+
+
+def _nearest(folder: Path) -> str:
+    """A hint at a folder of a similar name; empty where there is none."""
+    try:
+        names = [path.name for path in folder.parent.iterdir() if path.is_dir()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(folder.name, names, 1)
+    return f"; did you mean {folder.parent / near[0]}?" if near else ""
 
 
 def known_suites(store: Store, chosen: list[str] | None) -> list[str]:

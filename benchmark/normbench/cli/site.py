@@ -40,7 +40,7 @@ def site(
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Build the static site from the results, unless nothing has changed since it was built."""
-    store = open_store(results)
+    store = open_store(results, reads=True)
     index, fresh = current(store, out or default_site(), known_suites(store, only) if only else None)
     told = " (nothing has changed since it was built)" if fresh else ""
     new_console().print(f"site: {index}{told}", highlight=False, soft_wrap=True)

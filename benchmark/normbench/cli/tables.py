@@ -68,7 +68,7 @@ def board(
     from normbench.plan.plan import known
 
     kind = _format(chosen, out, as_json=as_json)
-    loaded, trials, searches, store = wanted(suite, results, only, Wishes(changes))
+    loaded, trials, searches, store = wanted(suite, results, only, Wishes(changes), reads=True)
     made, tried = boards_of(loaded, store, known(loaded.name, trials, searches, store), together=together)
     warn(store)
     if kind is Format.TEXT and out is None:
@@ -117,7 +117,7 @@ def table(
     from normbench.plan.plan import known
 
     kind = _format(chosen, out, as_json=as_json)
-    loaded, trials, searches, store = wanted(suite, results, only, Wishes(changes))
+    loaded, trials, searches, store = wanted(suite, results, only, Wishes(changes), reads=True)
     made, _ = boards_of(loaded, store, known(loaded.name, trials, searches, store), together=together)
     picked = [(b, _metric(b, made, noise, "--noise"), _metric(b, made, attack, "--attack")) for b in made]
     found = [sheet for b, n, a in picked if (sheet := layout.paper_layout(b, n, a))]

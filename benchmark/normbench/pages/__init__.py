@@ -23,7 +23,7 @@ from normbench.pages import (
     tuning_page,
 )
 from normbench.pages.context import Context
-from normbench.pages.press import Press
+from normbench.pages.press import Press, PressError
 from normbench.pages.results import Results, load
 from normbench.pages.svg import chart_library, colours_script
 from normbench.pages.writer import SiteError, Writer, environment, replacing
@@ -53,7 +53,7 @@ EXAMPLE = "gn.py"
 
 
 def _example() -> str:
-    return (Path(norms.__file__).parent / EXAMPLE).read_text().strip()
+    return (Path(norms.__file__).parent / EXAMPLE).read_text(encoding="utf-8").strip()
 
 
 @contextmanager
@@ -68,6 +68,15 @@ def _no_garbage() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+@contextmanager
+def _drawn(out: Path) -> Iterator[Press]:
+    try:
+        with Press() as press:
+            yield press
+    except PressError as error:
+        raise SiteError(f"cannot build the site in {out}: {error}") from error
 
 
 def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
@@ -85,7 +94,7 @@ def _build(results: Results, out: Path) -> Path:
     evidences = study_pages.evidences(results)
     studies = study_pages.studies(evidences)
     hidden = {page for page, there in (("studies.html", studies), ("tuning.html", results.sweeps)) if not there}
-    with replacing(out) as folder, Press() as press:
+    with replacing(out) as folder, _drawn(out) as press:
         shared = {
             "site": {
                 "nav": [page for page in NAVIGATION if page[0] not in hidden],

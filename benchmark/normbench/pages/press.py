@@ -31,8 +31,11 @@ class Press:
         if self._process is None:
             self._process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         assert self._process.stdin is not None  # noqa: S101
-        self._process.stdin.write(f"{svg}\n".encode())
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(f"{svg}\n".encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._failed(self._process) from None
 
     def __enter__(self) -> Press:
         return self
@@ -44,12 +47,18 @@ class Press:
             return
         if kind is not None:
             self._process.kill()
-        _, errors = self._process.communicate()
+        if self._process.stderr is not None and self._process.stderr.closed:
+            return  # it failed before
+        error = self._failed(self._process)
         if kind is None and self._process.returncode:
-            lines = errors.decode(errors="replace").strip().splitlines()
-            raise PressError(
-                f"drawing PNG files ended with {self._process.returncode}: {lines[-1] if lines else 'no message'}"
-            )
+            raise error
+
+    @staticmethod
+    def _failed(process: subprocess.Popen[bytes]) -> PressError:
+        """Wait for the end of the process. The error that it ended with, if it failed."""
+        _, errors = process.communicate()
+        lines = errors.decode(errors="replace").strip().splitlines()
+        return PressError(f"drawing PNG files ended with {process.returncode}: {lines[-1] if lines else 'no message'}")
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from normbench.errors import BenchError
+from normbench.errors import BenchError, on_disk
 from normbench.paths import shipped
 
 #: Lies in every site that was built here: a folder without it is somebody else's and is not replaced.
@@ -91,7 +91,15 @@ def replacing(out: Path) -> Iterator[Path]:
     """A folder beside `out` that replaces it when the block ends well; otherwise `out` stays as it was. Raises
     `SiteError`.
     """
-    out = out.resolve()
+    with on_disk(f"cannot build the site in {out}", SiteError):
+        yield from _replacing(out)
+
+
+def _replacing(out: Path) -> Iterator[Path]:
+    try:
+        out = out.resolve()
+    except RuntimeError as error:  # a loop of links, before Python 3.13
+        raise SiteError(f"cannot build the site in {out}: {error}") from error
     if out.exists() and not out.is_dir():
         raise SiteError(f"{out} is a file; a site needs a folder")
     if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
@@ -103,12 +111,17 @@ def replacing(out: Path) -> Iterator[Path]:
     fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         fresh.chmod(0o755)
-        (fresh / MARKER).write_text("Built by normbench; replaced as a whole at the next build.\n")
+        (fresh / MARKER).write_text("Built by normbench; replaced as a whole at the next build.\n", encoding="utf-8")
         yield fresh
         old = fresh.with_name(fresh.name + ".old")
         if out.exists():
             out.replace(old)
-        fresh.replace(out)
+        try:
+            fresh.replace(out)
+        except OSError:
+            with suppress(OSError):  # the old site comes back
+                old.replace(out)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from normbench.plan.plan import UnusableDataError
+from normbench.plan.fingerprints import UnusableDataError
 from normbench.suite import Problem, Suite, SuiteError, line_of
 
 

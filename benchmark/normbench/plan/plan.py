@@ -7,16 +7,16 @@ that is good.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from normbench.lab import data as datasets
-from normbench.lab.data.images import images, unlike
+from normbench.plan.fingerprints import Fingerprints
 from normbench.plan.foreseen import foreseen, loggers_lacking
 from normbench.plan.identity import Identity, identity
+from normbench.plan.nearest import Nearest
 from normbench.plan.paces import Paces, total
 from normbench.spec.about import Images
 from normbench.spec.outcome import Status
@@ -37,11 +37,6 @@ class State(StrEnum):
 UNFINISHED = {Status.KILLED}
 #: Ends that another try may change. A trial that ended so is run again on request (`--retry`).
 RETRIABLE = {Status.ERROR, Status.OUT_OF_MEMORY, Status.TIMED_OUT, Status.KILLED}
-
-#: A missing trial is compared with at most so many stored ones of its norm, seed and model: a hint must not cost more
-#: than the plan.
-_CANDIDATES = 200
-_NONE = "not set"
 
 
 @dataclass(frozen=True)
@@ -86,6 +81,10 @@ class Plan:
     tuning: tuple[Tuning, ...] = ()
     foreseen: tuple[str, ...] = ()
     """What trials to be run will fail at: packages and files that this machine lacks. Their other numbers are kept."""
+    impossible: tuple[str, ...] = ()
+    """Methods that are impossible at a place of a network (`normbench.runner.possible`): such trials end as error."""
+    unseen: int = 0
+    """Pairs of a network and a method that could not be looked at."""
     datasets: Mapping[str, Images] = field(default_factory=dict)
     """The datasets by their fingerprint, of those that final trials are tested on and that are on this machine."""
     unlogged: tuple[str, ...] = ()
@@ -94,6 +93,8 @@ class Plan:
     """Datasets that are not on this machine: a run fetches them before anything is trained."""
     judged_by: Mapping[str, int] = field(default_factory=dict)
     """By suite, how many stored trials the estimates were made from."""
+    sides: Mapping[str, int] = field(default_factory=dict)
+    """Pixels along a side of the images of these datasets, by the name of the dataset."""
 
     def count(self, state: State) -> int:
         return sum(i.state is state for i in self.items)
@@ -101,6 +102,13 @@ class Plan:
     @property
     def todo(self) -> list[Item]:
         return [i for i in self.items if i.state is not State.CACHED]
+
+    @property
+    def ahead(self) -> list[Trial]:
+        """Trials that are still to be run, those whose settings are not chosen yet included."""
+        return [i.trial for i in self.todo] + [
+            trial for t in self.tuning if t.choice is None for _, trial in t.search.finals
+        ]
 
     @property
     def estimate(self) -> float | None:
@@ -140,6 +148,7 @@ class Plan:
             "absent": list(self.absent),
             "foreseen": list(self.foreseen),
             "unlogged": list(self.unlogged),
+            "impossible": list(self.impossible),
             "tuning": [
                 {
                     "for": t.search.label,
@@ -209,18 +218,16 @@ def make(
         else:
             tuning.append(Tuning(search, None, tuple(planner.wait(trial) for _, trial in search.finals)))
     items += [item for _, item in sorted(finals, key=lambda found: found[0])]
-    todo = [i.trial for i in items if i.state is not State.CACHED]
-    todo += [trial for t in tuning if t.choice is None for _, trial in t.search.finals]
-    return Plan(
+    made = Plan(
         suite,
         tuple(items),
         tuple(tuning),
-        foreseen(todo, data_dir),
-        fingerprints.datasets,
-        loggers_lacking(log),
-        fingerprints.absent,
-        planner.paces.judged_by,
+        datasets=fingerprints.datasets,
+        sides=fingerprints.sides,
+        absent=fingerprints.absent,
+        judged_by=planner.paces.judged_by,
     )
+    return replace(made, foreseen=foreseen(made.ahead, data_dir), unlogged=loggers_lacking(log))
 
 
 def known(suite: str, trials: Sequence[Trial], searches: Sequence[TuningSearch], store: Store) -> set[str]:
@@ -250,10 +257,11 @@ class _Planner:
         accept_versions: bool,
     ) -> None:
         """kept: the trials whose weights are there; None: weights are not asked for."""
-        self._rows = {r["trial_id"]: r for r in store.rows([suite], BRIEF)}
+        # Whole files are looked at: what a board would leave out is to be run again.
+        self._rows = {r["trial_id"]: r for r in store.rows([suite], BRIEF, whole=True)}
         self._fingerprints, self._ended, self._retry, self._accept = fingerprints, ended, retry, accept_versions
         self._kept = kept
-        self.paces, self._nearest = Paces(store, suite, self._rows.values()), _Nearest(self._rows.values())
+        self.paces, self._nearest = Paces(store, suite, self._rows.values()), Nearest(self._rows.values())
 
     def item(self, trial: Trial, no_choice: Choice | None = None, *, search: TuningSearch | None = None) -> Item:
         now = identity(trial, self._fingerprints.of(trial))
@@ -306,92 +314,3 @@ class _Planner:
         if self._kept is None or trial.stage != "final" or row is None or row["status"] != Status.OK:
             return False
         return trial.trial_id not in self._kept
-
-
-class UnusableDataError(datasets.DataError):
-    """Of a dataset that a suite names, nothing can be trained; `dataset` is how it names it."""
-
-    def __init__(self, dataset: str, message: str) -> None:
-        super().__init__(message)
-        self.dataset = dataset
-
-
-class Fingerprints:
-    """Fingerprints of what datasets hold, each computed once. Trials that see only the training split have a
-    fingerprint of that split.
-    """
-
-    def __init__(self, data_dir: Path | None, *, download: bool) -> None:
-        self._data_dir, self._download = data_dir, download
-        self._known: dict[tuple[Any, ...], str | None] = {}
-        self._unlike: dict[tuple[Any, ...], str] = {}
-        """Of a dataset whose training and test images differ in size, what is said of it."""
-        self.datasets: dict[str, Images] = {}
-        """What the datasets with a test split hold, by fingerprint."""
-
-    def of(self, trial: Trial) -> str | None:
-        """None when the dataset is not on this machine and may not be fetched."""
-        spec, test = trial.data, trial.stage == "final"
-        key = (spec.dataset, spec.train_split, spec.test_split if test else None, spec.image_column, spec.label_column)
-        if key not in self._known:
-            try:
-                source = datasets.locate(spec, self._data_dir, download=self._download, test=test)
-                self._known[key] = found = self._checked(source) if source else None
-            except datasets.DataError as error:
-                raise UnusableDataError(spec.dataset, str(error)) from error
-            if source and found and test and (there := images(source)):
-                self.datasets[found] = there
-                self._unlike[key] = unlike(source)
-        if spec.image_size is None and (problem := self._unlike.get(key)):
-            raise UnusableDataError(spec.dataset, problem)
-        return self._known[key]
-
-    @property
-    def absent(self) -> tuple[str, ...]:
-        """Datasets that are not on this machine and may not be fetched."""
-        return tuple(dict.fromkeys(key[0] for key, found in self._known.items() if found is None))
-
-    def _checked(self, source: datasets.Source) -> str:
-        """The fingerprint of what can be trained on. Raises `DataError` for labels that cannot."""
-        survey = datasets.survey(source)
-        datasets.classes_of(source.name, survey.train, survey.test, survey.names)
-        return survey.fingerprint
-
-
-class _Nearest:
-    """How the most similar stored trial differs. Each stored specification is read once, when it is asked for."""
-
-    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
-        self._texts: dict[tuple[Any, ...], list[str]] = {}
-        self._specs: dict[tuple[Any, ...], list[frozenset[tuple[str, str]]]] = {}
-        for row in rows:
-            self._texts.setdefault((row["norm"], row["seed"], row["model"], row["stage"]), []).append(row["spec"])
-
-    def why(self, trial: Trial) -> str:
-        key = (trial.norm_label, trial.seed, trial.model.name, trial.stage)
-        if key not in self._specs:
-            self._specs[key] = [frozenset(_flat(json.loads(t)).items()) for t in self._texts.get(key, [])[:_CANDIDATES]]
-        spec = _flat(trial.model_dump(mode="json")) if self._specs[key] else {}
-        own = frozenset(spec.items())
-        other = dict(min(self._specs[key], key=lambda o: len(own ^ o), default=()))
-        differing = sorted(k for k in {*spec, *other} if spec.get(k) != other.get(k))
-        if not 0 < len(differing) <= 3:
-            return "it was never run"
-        return (
-            "it was never run with these settings: "
-            f"{'; '.join(f'{k} is {spec.get(k, _NONE)}, stored with {other.get(k, _NONE)}' for k in differing)}"
-        )
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        return {
-            k: v
-            for key, inner in value.items()
-            for k, v in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()
-        }
-    return (
-        {prefix: json.dumps(value)}
-        if not (isinstance(value, list) and value and isinstance(value[0], dict))
-        else _flat(dict(enumerate(value)), prefix)
-    )

@@ -38,6 +38,6 @@ def _git(root: Path, *arguments: str) -> str:
     repository.
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    return subprocess.run(
-        ["git", *arguments], cwd=root, env=environment, capture_output=True, text=True, check=True
-    ).stdout
+    command = ["git", *arguments]
+    told = subprocess.run(command, cwd=root, env=environment, capture_output=True, check=True).stdout
+    return told.decode("utf-8", "replace")

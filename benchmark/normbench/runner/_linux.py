@@ -35,7 +35,7 @@ def children(pid: int) -> set[int]:
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError):
-                found.update(int(child) for child in (task / "children").read_text().split())
+                found.update(int(child) for child in (task / "children").read_text(encoding="utf-8").split())
     return found
 
 

@@ -298,7 +298,7 @@ def stage(folder: Path) -> None:
             about = folder / f"{entry.dist.name.replace('-', '_')}-{entry.dist.version}.dist-info"
             about.mkdir(exist_ok=True)
             for name in ("METADATA", "entry_points.txt"):
-                (about / name).write_text(entry.dist.read_text(name) or "")
+                (about / name).write_text(entry.dist.read_text(name) or "", encoding="utf-8")
 
 
 def _copy(source: Path, target: Path) -> None:

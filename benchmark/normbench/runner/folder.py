@@ -17,6 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from normbench.errors import on_disk
+from normbench.paths import temporary_dir
 from normbench.runner._linux import working_in
 
 #: The variable by which the processes of a run know its folder.
@@ -44,14 +46,17 @@ def run_folder() -> Iterator[Path]:
     """Make this run's folder, which only its user may enter. At the end, end the processes that still work in it, and
     remove it. Clears up after dead runs first.
     """
-    places = {tempfile.gettempdir(), _SHORT}
+    chosen = str(temporary_dir())
+    places = {chosen, _SHORT}
     for dead in (folder for place in places for folder in Path(place).glob(f"{_PREFIX}*") if _is_dead(folder)):
         clear(dead)
-    place = tempfile.gettempdir() if len(tempfile.gettempdir()) + _ADDED <= _SOCKET else _SHORT
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
+    place = chosen if len(chosen) + _ADDED <= _SOCKET else _SHORT
+    with on_disk(f"cannot make the folder of the run in {place} (TMPDIR)"):
+        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
+        lock = (folder / _LOCK).open("w", encoding="utf-8")
     before = os.environ.get(RUN)
     os.environ[RUN] = str(folder)
-    with (folder / _LOCK).open("w") as lock:
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             yield folder
@@ -101,7 +106,7 @@ def _is_dead(folder: Path) -> bool:
     try:
         if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
             return False
-        with (folder / _LOCK).open() as lock:
+        with (folder / _LOCK).open(encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:  # the lock is held, or not there yet
         return False

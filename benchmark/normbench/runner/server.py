@@ -210,7 +210,7 @@ def _be_trial(request: dict[str, Any], log: int, reports: int, guard: int) -> No
             os.setpriority(os.PRIO_PROCESS, 0, request["nice"])
         with contextlib.suppress(OSError):
             if request["oom_score"] is not None:
-                _linux.OOM_SCORE.write_text(request["oom_score"])
+                _linux.OOM_SCORE.write_text(request["oom_score"], encoding="utf-8")
         os.environ.clear()
         os.environ.update(request["environment"])  # the worker knows its GPUs, which the server does not
         os.chdir(request["folder"])

@@ -209,7 +209,8 @@ class Checkpoints:
 
     def settled(self, item: Item, status: Status) -> None:
         if status not in GOES_ON:
-            (self.folder / f"{item.trial.trial_id}.safetensors").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # one that is left is not taken up: its trial has its row
+                (self.folder / f"{item.trial.trial_id}.safetensors").unlink(missing_ok=True)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # checkpoints are left

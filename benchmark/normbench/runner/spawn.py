@@ -138,10 +138,10 @@ _own: _Server | None = None
 _starting = threading.Lock()
 
 
-def start(target: str, argument: Any, log: BinaryIO) -> Process:
+def start(target: str, argument: Any, log: BinaryIO, address: str | None = None) -> Process:
     """Call `target` ("module:function") with `argument` (JSON values) and a function that reports JSON values, in a new
     process, with this process's environment, search path, working directory and priority. Its output goes to the
-    open file `log`.
+    open file `log`. address: of the run's server, where the environment does not say it.
 
     Raises `SpawnError` where not even a new server can start a process.
     """
@@ -152,9 +152,9 @@ def start(target: str, argument: Any, log: BinaryIO) -> Process:
         "environment": dict(os.environ),
         "folder": str(Path.cwd()),
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
-        "oom_score": _linux.OOM_SCORE.read_text() if _linux.OOM_SCORE.exists() else None,
+        "oom_score": _linux.OOM_SCORE.read_text(encoding="utf-8") if _linux.OOM_SCORE.exists() else None,
     }
-    if address := os.environ.get(ADDRESS):
+    if address := address or os.environ.get(ADDRESS):
         connection = socket.socket(socket.AF_UNIX)
         with contextlib.suppress(OSError):  # the run's server is lost: from now on this process has its own
             connection.connect(address)

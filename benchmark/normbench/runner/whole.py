@@ -56,6 +56,7 @@ def run_whole(asked: Asked, console: Console, tell: Callable[[Plan, bool], None]
         from normbench.runner import session
         from normbench.runner.cluster import Connection
         from normbench.runner.logs import Logs
+        from normbench.runner.possible import looked_at
         from normbench.runner.sharing import refuse_other_versions
         from normbench.store.about import keep
         from normbench.suite import about
@@ -75,7 +76,7 @@ def run_whole(asked: Asked, console: Console, tell: Callable[[Plan, bool], None]
             tell(made, False)
             return made
 
-        plan = planning()
+        plan = looked_at(planning(), variables.get(spawn.ADDRESS))
         if not plan.todo:
             opened.close()
         refuse_other_versions(store)

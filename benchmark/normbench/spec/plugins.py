@@ -21,7 +21,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from normbench.errors import BenchError
 from normbench.spec.text import show
@@ -32,6 +33,21 @@ class PluginError(BenchError, ValueError):
     """A plug-in is unknown, broken, registered twice, or was given wrong parameters; the message says which."""
 
 
+#: The largest whole number that a parameter takes whose field states no other limit. It is above every number of
+#: channels, images or steps that is meant; what counts up to a parameter, or makes so many of something, ends soon.
+MOST = 1_000_000
+#: The kind of error of a number above it.
+TOO_LARGE = "too_large"
+
+
+def _state_limit(schema: dict[str, Any]) -> None:
+    """Put `MOST` into the JSON schema of a plug-in, wherever a whole number has no limit of its own."""
+    for field_schema in schema.get("properties", {}).values():
+        for part in (field_schema, field_schema.get("items", {}), *field_schema.get("anyOf", ())):
+            if part.get("type") == "integer" and not {"maximum", "exclusiveMaximum"} & part.keys():
+                part["maximum"] = MOST
+
+
 class Plugin(BaseModel):
     """Base of every plug-in class. Fields are its parameters, typed, with defaults; class variables describe it.
 
@@ -39,12 +55,20 @@ class Plugin(BaseModel):
     that people know it under, by which a wrong name leads to it. They are no names: a suite writes `name`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_state_limit)
 
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
+
+    @field_validator("*")
+    @classmethod
+    def _of_a_sane_size(cls, value: Any) -> Any:
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and abs(number) > MOST:
+                raise PydanticCustomError(TOO_LARGE, f"expected a whole number of at most {MOST:,}")
+        return value
 
     def lacks(self, data_dir: Path | None) -> str:
         """What it needs and this machine has not, found without running it: a package, files in the data folder. Empty
@@ -203,9 +227,11 @@ class Registry(Generic[P]):
                         f"{self.kind} {name!r} has no parameter {where!r}; it has {', '.join(known) or 'none'}{hint}"
                     )
                 else:
+                    found = repr(problem["input"])
+                    found = found if len(found) <= 60 else f"{found[:50]}... ({len(found):,} characters)"
                     lines.append(
                         f"{self.kind} {name!r}: {where or 'parameters'}: "
-                        f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, found {problem['input']!r}"
+                        f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, found {found}"
                     )
             raise PluginError("; ".join(lines)) from None
 

@@ -34,7 +34,11 @@ def write(registry: Registry[Any], template: Template, name: str, folder: Path, 
     if path.exists():
         raise FileExistsError(f"{path} is there already")
     class_name = "".join(part.capitalize() for part in name.split("-"))
-    path.write_text(template.substitute(name=name, class_name=class_name), encoding="utf-8")
+    try:
+        path.write_text(template.substitute(name=name, class_name=class_name), encoding="utf-8")
+    except OSError:  # a full disk: half a file would be a broken plug-in
+        path.unlink(missing_ok=True)
+        raise
     return path
 
 

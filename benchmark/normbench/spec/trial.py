@@ -11,11 +11,14 @@ import json
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field
 
 #: Version of the numeric protocol (order of random draws, evaluation, loss). Raised by hand whenever `normbench.lab`
 #: changes a number; `tests/lab/test_protocol.py` holds recorded numbers and fails when one moves without it.
 PROTOCOL = 1
+
+#: Images in a dataset or a batch, more than any has. What a suite may ask for stays within what a stored row may hold.
+IMAGES, BATCH = 1_000_000_000, 1_000_000
 
 Scalar = bool | int | float | str
 
@@ -44,9 +47,9 @@ class DataSpec(Value):
     label_column: str | None = None
     train_split: str = "train"
     test_split: str = "test"
-    train_examples: PositiveInt | None = None
+    train_examples: Annotated[int, Field(ge=1, le=IMAGES)] | None = None
     """First so many training images; None for all."""
-    test_examples: PositiveInt | None = None
+    test_examples: Annotated[int, Field(ge=1, le=IMAGES)] | None = None
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the training images held out (the last ones); they are evaluated, never trained on."""
     image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
@@ -111,7 +114,7 @@ class Trial(Value):
     """At most one weight method, then exactly one activation method, then at most one modifier."""
     norm_label: str
     """As people write it: `ws+gn[groups=8]`."""
-    batch_size: PositiveInt
+    batch_size: Annotated[int, Field(ge=1, le=BATCH)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     train: TrainSpec
     stage: Literal["final", "tuning"] = "final"

@@ -172,7 +172,7 @@ def _before_3() -> dict[str, Any]:
     """Digests of one and the same code. `then`: those of version 2 for each module, one for each kind of interpreter.
     `now`: those of version 3.
     """
-    found: dict[str, Any] = json.loads(Path(__file__).with_name("before_3.json").read_text())
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("before_3.json").read_text(encoding="utf-8"))
     return found
 
 

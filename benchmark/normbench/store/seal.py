@@ -54,18 +54,21 @@ def _update(found: Any, array: pa.Array) -> None:
     """
     kind = array.type
     found.update(f"{len(array)} ".encode())
-    found.update(_bytes(array.is_valid().cast(pa.uint8())))
+    # Most columns have no nulls, and a call into Arrow costs more than one row's worth of hashing.
+    nulls = array.null_count
+    found.update(_bytes(array.is_valid().cast(pa.uint8())) if nulls else b"\x01" * len(array))
     if pa.types.is_struct(kind):
         for i in range(kind.num_fields):
             found.update(f"struct {kind.field(i).name} ".encode())
             _update(found, pc.struct_field(array, [i]))
     elif pa.types.is_list(kind):
         found.update(b"list ")
-        found.update(_bytes(pc.fill_null(pc.list_value_length(array), 0).cast(pa.int64())))
+        lengths = pc.list_value_length(array)
+        found.update(_bytes((pc.fill_null(lengths, 0) if nulls else lengths).cast(pa.int64())))
         _update(found, array.flatten())
     elif pa.types.is_string(kind) or pa.types.is_binary(kind):
         found.update(f"{kind} ".encode())
-        whole = array.fill_null("" if pa.types.is_string(kind) else b"")
+        whole = array.fill_null("" if pa.types.is_string(kind) else b"") if nulls else array
         found.update(_bytes(pc.binary_length(whole).cast(pa.int64())))
         if len(whole):
             offsets = memoryview(whole.buffers()[1]).cast("i")[whole.offset : whole.offset + len(whole) + 1]
@@ -73,7 +76,8 @@ def _update(found: Any, array: pa.Array) -> None:
     else:
         found.update(f"{kind} ".encode())
         plain = pa.uint8() if pa.types.is_boolean(kind) else pa.int64() if pa.types.is_timestamp(kind) else kind
-        found.update(_bytes(pc.fill_null(array.cast(plain), 0)))
+        numbers = array if kind == plain else array.cast(plain)
+        found.update(_bytes(pc.fill_null(numbers, 0) if nulls else numbers))
 
 
 def _bytes(array: pa.Array) -> memoryview | bytes:

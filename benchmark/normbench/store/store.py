@@ -135,21 +135,25 @@ class Store:
             if e.name.endswith(".parquet") and not e.is_folder and not e.name.startswith(".")
         ]
 
-    def table(self, suites: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+    def table(
+        self, suites: Iterable[str] | None = None, columns: Sequence[str] | None = None, *, whole: bool = False
+    ) -> pa.Table:
         """All readable rows of the given suites (default: all), ordered by suite and trial_id, restricted to
-        `columns`.
+        `columns`. A file is left out for what it holds in these columns; `whole`: in any column.
         """
         wanted = pa.schema(
             [SCHEMA.field(c) for c in (SCHEMA.names if columns is None else columns)], metadata=SCHEMA.metadata
         )
-        tables = [self._rows_of(s, wanted) for s in (self.suites() if suites is None else suites)]
+        read = SCHEMA if whole else wanted
+        tables = [self._rows_of(s, read) for s in (self.suites() if suites is None else suites)]
+        tables = [t.select(wanted.names) for t in tables]
         return pa.concat_tables([_none(wanted), *(t for t in tables if t.num_rows)])
 
     def rows(
-        self, suites: Iterable[str] | None = None, columns: Sequence[str] | None = None
+        self, suites: Iterable[str] | None = None, columns: Sequence[str] | None = None, *, whole: bool = False
     ) -> Iterator[dict[str, Any]]:
         """The rows of `table` as dictionaries."""
-        yield from as_rows(self.table(suites, columns))
+        yield from as_rows(self.table(suites, columns, whole=whole))
 
     def extract(self, suite: str, trial_ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Each trial's shard as bytes: the file itself, or one made from a row of a compact file."""

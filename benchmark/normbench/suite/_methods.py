@@ -10,7 +10,7 @@ import normbench.attacks as attacks
 import normbench.measures as measures
 import normbench.norms as norms
 from normbench.attacks._gradient import GradientAttack
-from normbench.spec.plugins import Plugin, PluginError, Registry
+from normbench.spec.plugins import TOO_LARGE, Plugin, PluginError, Registry
 from normbench.spec.trial import Component, Value
 from normbench.suite._problems import Location, found, nearest
 from normbench.suite._types import allowed, parts, refused, refused_within, short_text
@@ -95,7 +95,8 @@ def _parameter_problems(cls: type[Plugin], kind: str, params: dict[str, Any]) ->
             key, *within = (*e["loc"], "")
             if key in fields:
                 value = None if e["type"] == "missing" else e["input"]
-                problems.setdefault(str(key), _misfit(cls, str(key), value, item=len(within) > 1))
+                told = f"{e['msg']}, found {found(value)}" if e["type"] == TOO_LARGE else ""
+                problems.setdefault(str(key), told or _misfit(cls, str(key), value, item=len(within) > 1))
             elif key:
                 keys = list(fields)
                 problems[str(key)] = (

@@ -5,7 +5,7 @@ from the fields of `normbench.spec.trial`, so that each constraint is stated onc
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import MaxLen
@@ -20,6 +20,7 @@ from pydantic import (
 from normbench.spec import architectures
 from normbench.spec.about import Headline, Role
 from normbench.spec.loggers import LOGGERS
+from normbench.spec.plugins import MOST
 from normbench.spec.trial import DataSpec, Limits, ModelSpec, TrainSpec, Trial, Value
 from normbench.suite._methods import Adversary, NormItem, NormRule
 from normbench.suite._problems import Location, found
@@ -77,7 +78,19 @@ def _kwargs(value: Any) -> Any:
     taken = [key for key in value if key in RESERVED_KWARGS]
     if taken:
         raise refused_within([((key,), f"the benchmark sets {key!r} itself") for key in taken])
+    for key, inner in value.items():
+        if (largest := max(_numbers(inner), default=0)) > MOST:
+            raise refused_within([((key,), f"expected no number above {MOST:,}, found {found(largest)}")])
     return value
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """The sizes of all numbers within a value."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(inner)
+    elif isinstance(value, int | float):
+        yield abs(value)
 
 
 class Model(Value):
@@ -235,7 +248,7 @@ class Tune(TuneOptions):
                 "expected at least one setting with the values to choose from, such as lr: [0.01, 0.1]; settings "
                 f"are {', '.join(TUNABLE)}"
             )
-        per, seeds = self.per, self.seeds
+        per, seeds = self.per, len(self.distinct_seeds())
         problems: list[tuple[Location, str]] = [
             ((key,), f"expected two values or more to choose from, found one; a fixed value is written train.{key}")
             for key, values in settings.items()
@@ -244,16 +257,20 @@ class Tune(TuneOptions):
         problems += [
             (("per", i), f"{key} is chosen by this very search") for i, key in enumerate(per) if key in settings
         ]
-        if self.scheduler == "asha" and len(dict.fromkeys(seeds)) > 1:
+        if self.scheduler == "asha" and seeds > 1:
             problems.append(
                 (
                     ("seeds",),
-                    f"asha takes one seed, found {len(seeds)}: it would stop some seeds of a setting and not others",
+                    f"asha takes one seed, found {seeds:,}: it would stop some seeds of a setting and not others",
                 )
             )
         if problems:
             raise refused_within(problems)
         return self
+
+    def distinct_seeds(self) -> Sequence[int]:
+        """The seeds without repetitions. A number of them is a range, however large: no list is made of it."""
+        return self.seeds if isinstance(self.seeds, range) else tuple(dict.fromkeys(self.seeds))
 
     def settings(self) -> dict[str, tuple[Any, ...]]:
         """The tuned settings and their values, without repetitions."""

@@ -5,6 +5,7 @@ choice.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,10 +24,7 @@ def searches(tune: Tune, trials: list[Trial]) -> list[TuningSearch]:
     """The searches that `tune` asks for. `trials`: those of the suite's grid, in order, with the tuned settings at any
     value.
     """
-    per = ("norm", *(key for key in dict.fromkeys(tune.per) if key != "norm"))
-    cells: dict[tuple[str, ...], list[tuple[int, Trial]]] = {}
-    for place, trial in enumerate(trials):
-        cells.setdefault(tuple(_text(trial, key) for key in per), []).append((place, trial))
+    per, cells = _per(tune), _cells(tune, trials)
     telling = [i for i, _ in enumerate(per) if i and len({cell[i] for cell in cells}) > 1]
     made = []
     for cell, finals in cells.items():
@@ -41,6 +39,18 @@ def searches(tune: Tune, trials: list[Trial]) -> list[TuningSearch]:
             )
         )
     return made
+
+
+def _per(tune: Tune) -> tuple[str, ...]:
+    return ("norm", *(key for key in dict.fromkeys(tune.per) if key != "norm"))
+
+
+def _cells(tune: Tune, trials: list[Trial]) -> dict[tuple[str, ...], list[tuple[int, Trial]]]:
+    """The final trials for which settings are chosen together, each with its place."""
+    cells: dict[tuple[str, ...], list[tuple[int, Trial]]] = {}
+    for place, trial in enumerate(trials):
+        cells.setdefault(tuple(_text(trial, key) for key in _per(tune)), []).append((place, trial))
+    return cells
 
 
 def _text(trial: Trial, key: str) -> str:
@@ -78,7 +88,7 @@ def candidates(tune: Tune, representative: Trial) -> tuple[Trial, ...]:
     ]
     return tuple(
         Trial(**{key: getattr(t, key) for key in Trial.model_fields} | {"seed": seed})
-        for seed in dict.fromkeys(tune.seeds)
+        for seed in tune.distinct_seeds()
         for t in made
     )
 
@@ -121,12 +131,13 @@ def _rules(suite: Suite, tuned: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _sizes(tune: Tune, trials: list[Trial]) -> Iterator[Finding]:
-    made = searches(tune, trials)
-    count = sum(len(s.candidates) for s in made)
+    values = math.prod(map(len, tune.settings().values()))
+    count = len(_cells(tune, trials)) * values * len(tune.distinct_seeds())
     if len(trials) + count > _grid.MAX_TRIALS:
         told = f"{count:,} candidates beside {len(trials):,} final trials"
         yield Finding(("tune",), f"{told} are more than the {_grid.MAX_TRIALS:,} trials that a suite may have")
         return
+    made = searches(tune, trials)
     for data, size in dict.fromkeys((s.candidates[0].data, s.candidates[0].batch_size) for s in made):
         yield from (
             Finding(("tune",), f"{f.message}, as candidates hold out {data.validation:g}")

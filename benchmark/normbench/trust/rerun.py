@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from normbench.errors import BenchError
+from normbench.plan.fingerprints import Fingerprints
 from normbench.plan.identity import identity
-from normbench.plan.plan import Fingerprints
 from normbench.plan.provenance import provenance
 from normbench.runner.worker import Job, supervise
 from normbench.spec.outcome import Outcome, Status
@@ -295,7 +295,9 @@ def since(commit: str, results: Path) -> list[Path]:
 
     def git(*arguments: str) -> str:
         try:
-            return subprocess.run(["git", *arguments], cwd=results, capture_output=True, text=True, check=True).stdout
+            return subprocess.run(
+                ["git", *arguments], cwd=results, capture_output=True, encoding="utf-8", errors="replace", check=True
+            ).stdout
         except OSError as error:
             raise BenchError(f"--since asks git, which cannot be run in {results}: {error.strerror}") from error
         except subprocess.CalledProcessError as error:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def _starts(tally: Path) -> int:
-    with tally.open("a") as file:
+    with tally.open("a", encoding="utf-8") as file:
         file.write(f"{os.getpid()} {time.monotonic_ns()} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')}\n")
-    return len({line.split()[0] for line in tally.read_text().splitlines()})
+    return len({line.split()[0] for line in tally.read_text(encoding="utf-8").splitlines()})
 
 
 class OwnError(BaseException):
@@ -42,11 +42,11 @@ def _fork(forks: Path) -> None:
             os.setsid()
             if os.fork():
                 os._exit(0)
-        with forks.open("a") as file:
+        with forks.open("a", encoding="utf-8") as file:
             file.write(f"{os.getpid()}\n")
         while True:
             time.sleep(1)
-    while not forks.exists() or len(forks.read_text().splitlines()) < 2:
+    while not forks.exists() or len(forks.read_text(encoding="utf-8").splitlines()) < 2:
         time.sleep(0.01)
 
 

@@ -53,7 +53,7 @@ def made_once(folder: Path) -> Iterator[Path | None]:
     """
     with _written(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = folder.with_name(f".{folder.name}.lock").open("w")
+        lock = folder.with_name(f".{folder.name}.lock").open("w", encoding="utf-8")
     with lock:
         with _written(folder):
             fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, or the process dies

@@ -201,7 +201,7 @@ def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> 
         )
     if not sites and weight is None:
         raise SwapError(f"{type(model).__name__}: there is no normalization layer to replace")
-    flow = trace(model, {name: _axis(module) for name, module in sites.items()}, example)
+    flow = trace(model, {name: axis_of(module) for name, module in sites.items()}, example)
     named = [(name, type(module).__name__) for name, module in model.named_modules()]
     others = tuple(
         LeftAlone(name=name, layer=layer, reason=NOT_NORMS[layer]) for name, layer in named if layer in NOT_NORMS
@@ -246,18 +246,7 @@ def _replace(
     replace: the layer, and an identity where the method brings its own activation.
     """
     fused = _fused(old)
-    follower = flow.activations.get(name)
-    absorbed = (fused or (model.get_submodule(follower) if follower else None)) if activation.own_activation else None
-    site = Site(
-        name=name,
-        channels=_channels(old),
-        eps=float(getattr(old, "eps", None) or 1e-5),
-        momentum=float(getattr(old, "momentum", None) or 0.1),
-        affine=getattr(old, "weight", None) is not None,
-        positions=flow.positions.get(name),
-        activated=absorbed is not None,
-        ends_branch=name in flow.branch_ends,
-    )
+    site, absorbed = site_of(name, old, model, activation, flow)
     layer = _placed(activation.layer(site), old, model)
     _copy_affine(old, layer, one=activation.own_branch_start and site.ends_branch)
     if absorbed is not None and not fused:
@@ -269,7 +258,7 @@ def _replace(
         before=type(old).__name__,
         after=type(layer).__name__ + (f" + {type(placed).__name__}" if modifier else ""),
         channels=site.channels,
-        axis=_axis(old),
+        axis=axis_of(old),
         positions=flow.positions.get(name, 0),
         eps=getattr(layer, "eps", None),
         momentum=getattr(layer, "momentum", None),
@@ -288,6 +277,26 @@ def _placed(layer: nn.Module, old: nn.Module, model: nn.Module) -> nn.Module:
     return layer if like is None else layer.to(like)
 
 
+def site_of(
+    name: str, old: nn.Module, model: nn.Module, activation: ActivationNorm, flow: Flow
+) -> tuple[Site, nn.Module | None]:
+    """The place of the norm `old`, and the activation there whose place the method's own takes, if any."""
+    follower = flow.activations.get(name)
+    own = activation.own_activation
+    absorbed = (_fused(old) or (model.get_submodule(follower) if follower else None)) if own else None
+    site = Site(
+        name=name,
+        channels=_channels(old),
+        eps=float(getattr(old, "eps", None) or 1e-5),
+        momentum=float(getattr(old, "momentum", None) or 0.1),
+        affine=getattr(old, "weight", None) is not None,
+        positions=flow.positions.get(name),
+        activated=absorbed is not None,
+        ends_branch=name in flow.branch_ends,
+    )
+    return site, absorbed
+
+
 def _put(model: nn.Module, new: dict[int, nn.Module]) -> None:
     """Put each module of `new` wherever the one with that id stands, a shared one at each of its places."""
     for name, child in list(model.named_modules(remove_duplicate=False)):
@@ -296,7 +305,8 @@ def _put(model: nn.Module, new: dict[int, nn.Module]) -> None:
             setattr(model.get_submodule(parent), key, new[id(child)])
 
 
-def _axis(norm: nn.Module) -> int:
+def axis_of(norm: nn.Module) -> int:
+    """The axis of a norm's input that holds the channels: 1 or -1."""
     return -1 if kind(norm) in CHANNELS_LAST else 1
 
 
@@ -335,7 +345,7 @@ def _fused(old: nn.Module) -> nn.Module | None:
 
 def _dress(old: nn.Module, layer: nn.Module, act: nn.Module | None) -> nn.Module:
     """The layer on the axis of the old one, with the old one's drop and the activation."""
-    if _axis(old) == -1:
+    if axis_of(old) == -1:
         layer = ChannelsLast(layer)
     drop = getattr(old, "drop", None)
     dropping = isinstance(drop, nn.Module) and not isinstance(drop, nn.Identity)
