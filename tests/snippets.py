@@ -127,9 +127,9 @@ class Page:
         program, *arguments = shlex.split(line, comments=True)
         assert program in {"bench", "normbench"}, f"{line}: mark the block as not run, and say why"
         if arguments[0] == "run":
-            # Whole runs are what the gate and the tests of the runner make. Here a suite of the page is run in this
-            # process, and one that ships is planned.
-            if (self.folder / arguments[1]).is_file() and "suites/" not in arguments[1]:
+            # Whole runs are what the gate and the tests of the runner make. Here a suite whose results have a folder of
+            # their own is run in this process; of others a plan is made.
+            if "--results" in arguments and (self.folder / arguments[1]).is_file():
                 self.train(arguments[1], arguments[arguments.index("--results") + 1])
                 self.ran += 1
                 return

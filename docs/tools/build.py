@@ -34,6 +34,7 @@ SOURCE = ROOT / "docs"
 STAGED = ROOT / "build" / "docs"
 #: Pages that stand elsewhere in the checkout, and their places in the site.
 ELSEWHERE = {
+    "AGENTS.md": "agents.md",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changes.md",
@@ -78,6 +79,8 @@ def _link(path: Path, target: Path, to: str) -> str:
         place = file.relative_to(SOURCE).with_suffix(".md" if file.suffix == ".ipynb" else file.suffix)
     elif (name := file.relative_to(ROOT).as_posix()) in ELSEWHERE:
         place = Path(ELSEWHERE[name])
+    elif name == "README.md":  # the first page stands in its place
+        place = Path("index.md")
     else:
         sys.exit(f"{path}: the link to {to} leads out of the site")
     return "../" * (len(target.parts) - 1) + place.as_posix()
@@ -89,6 +92,8 @@ def notebook(path: Path, *, execute: bool) -> None:
     if execute:
         where = {"metadata": {"path": str(ROOT)}}
         NotebookClient(content, timeout=300, kernel_name="python3", resources=where).execute()
+    for cell in (c for c in content.cells if c.cell_type == "code"):  # warnings of libraries are of this machine
+        cell.outputs = [o for o in cell.get("outputs", []) if o.get("name") != "stderr"]
     body, resources = MarkdownExporter().from_notebook_node(content, {"output_files_dir": f"{path.stem}_files"})
     FilesWriter(build_directory=str(STAGED / "notebooks")).write(body, resources, notebook_name=path.stem)
 
