@@ -47,7 +47,7 @@ NOT_RUN = {
 
 
 #: Pages whose suites are trained, some twenty trials each.
-LONG = {"docs/tutorials/question.md"}
+LONG = {"docs/start.md", "docs/tutorials/question.md"}
 
 
 @pytest.mark.parametrize(
