@@ -28,6 +28,8 @@ PAGES = {
 }
 #: Pages whose snippets other tests run, which know what they need.
 ELSEWHERE = {
+    "docs/data.md": "tests/test_data_docs.py",
+    "docs/python.md": "tests/api/test_docs.py",
     "docs/suites.md": "tests/suite/test_schema.py",
     "docs/results.md": "tests/store/test_docs.py",
     "docs/tutorials/method.md": "tests/test_docs.py::test_the_tutorial_on_methods",
