@@ -207,7 +207,7 @@ def test_the_commands_in_the_docs_work(
 @pytest.fixture
 def bench_documents() -> list[str]:
     """The commands of docs/results.md that make tables."""
-    (block,) = re.findall(r"<!-- tables -->\n```\n(.*?)```", (ROOT / "docs" / "results.md").read_text(), re.DOTALL)
+    (block,) = re.findall(r"<!-- tables -->\n```sh\n(.*?)```", (ROOT / "docs" / "results.md").read_text(), re.DOTALL)
     return block.splitlines()
 
 

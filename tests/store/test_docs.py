@@ -16,7 +16,7 @@ from tests.command import bench
 from tests.store.samples import FIRST_VERSION
 
 DOCS = Path(normbench.__file__).parents[2] / "docs" / "results.md"
-BLOCK = re.compile(r"<!-- run -->\n```\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"<!-- run -->\n```sh\n(.*?)```", re.DOTALL)
 
 
 def test_every_command_works(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_value_is_as_in_the_file(changes: list[str], keys: dict[str, object] |
 def test_the_commands_of_the_page_work() -> None:
     root = checkout()
     assert root is not None
-    blocks = re.findall(r"<!-- plan -->\n```\n(.*?)```", (root / "docs" / "suites.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"<!-- plan -->\n```sh\n(.*?)```", (root / "docs" / "suites.md").read_text(), re.DOTALL)
     sizes = []
     for command in "".join(blocks).splitlines():
         program, verb, suite, *options = shlex.split(command)

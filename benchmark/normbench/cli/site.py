@@ -46,7 +46,7 @@ def site(
     new_console().print(f"site: {index}{told}", highlight=False, soft_wrap=True)
     warn(store)
     if show:
-        typer.launch(index.resolve().as_uri())
+        typer.launch(Path(os.path.realpath(index)).as_uri())
 
 
 def current(store: Store, out: Path, suites: Sequence[str] | None = None) -> tuple[Path, bool]:
@@ -55,7 +55,7 @@ def current(store: Store, out: Path, suites: Sequence[str] | None = None) -> tup
     """
     record = _record(out)
     key = _key(store, suites)
-    index = out.resolve() / "index.html"
+    index = Path(os.path.realpath(out)) / "index.html"
     if record.get("key") == key and record.get("site") == _held(out):
         store.problems |= record["problems"]
         return index, True
@@ -74,7 +74,7 @@ def current(store: Store, out: Path, suites: Sequence[str] | None = None) -> tup
 
 def _place(out: Path) -> Path:
     """Beside the user's other caches: the same results give the same site, to the byte, and this would differ."""
-    return cache_dir() / "sites" / f"{hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:32]}.json"
+    return cache_dir() / "sites" / f"{hashlib.sha256(os.fsencode(Path(os.path.realpath(out)))).hexdigest()[:32]}.json"
 
 
 def _record(out: Path) -> dict[str, Any]:

@@ -26,13 +26,14 @@ from normbench.pages.context import Context
 from normbench.pages.press import Press, PressError
 from normbench.pages.results import Results, load
 from normbench.pages.svg import chart_library, colours_script
-from normbench.pages.writer import SiteError, Writer, environment, replacing
+from normbench.pages.writer import DOCUMENTATION, SiteError, Writer, environment, replacing
 from normbench.paths import shipped
 from normbench.store.store import Store
 
 __all__ = ["SiteError", "build"]
 
-#: Pages of the navigation: file and text. The one on tuning is there when a suite has tuned.
+#: Pages of the navigation: file and text. Those of studies and of tuning are there when a suite has them, and the
+#: documentation is when it was built.
 NAVIGATION = (
     ("index.html", "Overview"),
     ("accuracy.html", "Accuracy"),
@@ -46,6 +47,7 @@ NAVIGATION = (
     ("runs.html", "All runs"),
     ("data.html", "Data"),
     ("contribute.html", "Contribute"),
+    (f"{DOCUMENTATION}/index.html", "Documentation"),
 )
 
 #: The method whose source the page for contributors shows.
@@ -93,7 +95,9 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
 def _build(results: Results, out: Path) -> Path:
     evidences = study_pages.evidences(results)
     studies = study_pages.studies(evidences)
-    hidden = {page for page, there in (("studies.html", studies), ("tuning.html", results.sweeps)) if not there}
+    documentation = f"{DOCUMENTATION}/index.html"
+    found = {"studies.html": studies, "tuning.html": results.sweeps, documentation: (out / documentation).is_file()}
+    hidden = {page for page, there in found.items() if not there}
     with replacing(out) as folder, _drawn(out) as press:
         shared = {
             "site": {

@@ -19,6 +19,8 @@ from normbench.paths import shipped
 
 #: Lies in every site that was built here: a folder without it is somebody else's and is not replaced.
 MARKER = ".normbench-site"
+#: The documentation's folder in a site (docs/tools/build.py makes it). It stays when the site is built anew.
+DOCUMENTATION = "docs"
 
 
 class SiteError(BenchError):
@@ -114,6 +116,8 @@ def _replacing(out: Path) -> Iterator[Path]:
         (fresh / MARKER).write_text("Built by normbench; replaced as a whole at the next build.\n", encoding="utf-8")
         yield fresh
         old = fresh.with_name(fresh.name + ".old")
+        if (out / DOCUMENTATION).is_dir():
+            (out / DOCUMENTATION).replace(fresh / DOCUMENTATION)
         if out.exists():
             out.replace(old)
         try:

@@ -225,7 +225,7 @@ def _search_path() -> list[str]:
 def _python_path() -> list[str]:
     """The folders of `PYTHONPATH`; an empty or relative name for the working directory is left out."""
     given = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-    return [str(Path.cwd() / p) for p in given if Path(p).is_absolute() or (Path.cwd() / p).resolve() != Path.cwd()]
+    return [str(Path.cwd() / p) for p in given if Path(p).is_absolute() or os.path.realpath(p) != str(Path.cwd())]
 
 
 def _ask(connection: socket.socket, request: dict[str, Any], log: BinaryIO) -> Process:
