@@ -82,9 +82,8 @@ def _colour(name: str) -> Color | None:
 
 def draw(lines: list[Text], title: str) -> str:
     """An SVG of the lines."""
-    console = Console(
-        width=COLUMNS, record=True, file=Path(os.devnull).open("w", encoding="utf-8"), force_terminal=True
-    )  # noqa: SIM115
+    nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    console = Console(width=COLUMNS, record=True, file=nowhere, force_terminal=True)
     for line in lines:
         console.print(line, no_wrap=True)
     return console.export_svg(title=title, code_format=_FONTS.sub("", CONSOLE_SVG_FORMAT))
