@@ -103,6 +103,7 @@ def test_one_command_from_suite_to_site_and_nothing_twice(place: Place) -> None:
         "absent": [],
         "foreseen": [],
         "unlogged": [],
+        "impossible": [],
         "waiting": 0,
         "tuning": [],
         "trials": None,
@@ -147,6 +148,7 @@ def test_one_command_from_suite_to_site_and_nothing_twice(place: Place) -> None:
     assert json.loads(only.stdout)["total"] == 1
 
 
+@pytest.mark.faults
 def test_a_broken_trial_costs_itself_and_is_told(place: Place) -> None:
     place.environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SABOTEUR), os.environ.get("PYTHONPATH")]))
     place.suite(norms="bn, 'saboteur[how=raise]', 'saboteur[how=segfault]', 'saboteur[how=nan]'", seeds=1)
@@ -250,7 +252,7 @@ def test_what_no_machine_offers_is_an_error_at_once(place: Place) -> None:
         (["plan", "small.yaml", "--data", "nowhere"], "--data nowhere: there is no such folder"),
         (["plan", "small.yaml", "--results", "small.yaml"], "expected a folder, found a file"),
         (["run", "small.yaml", "--jobs", "0"], "jobs"),
-        (["site", "--only", "nosuite", "--results", "results"], "no results of suite nosuite"),
+        (["site", "--only", "nosuite", "--results", "."], "no results of suite nosuite"),
         (["walk"], "No such command"),
         (["plan"], "Missing argument"),
     ],
@@ -289,6 +291,7 @@ def test_lists_and_schema_are_json_on_request(place: Place) -> None:
 )
 def test_what_trains_nothing_never_imports_torch_or_ray(place: Place, arguments: list[str]) -> None:
     place.suite()
+    (place.root / "results").mkdir()
     code = f"""
 import sys
 sys.argv = {["bench", *arguments]!r}

@@ -12,6 +12,7 @@ import pytest
 from tests.command import bench
 
 
+@pytest.mark.matrix
 def test_a_new_method_goes_from_its_template_to_its_check(tmp_path: Path) -> None:
     """In a copy of the package, as a contributor's checkout: written, found, checked, trained for a moment, and broken
     on purpose.

@@ -102,6 +102,7 @@ def test_a_change_in_a_method_makes_exactly_its_trials_stale(copy: Path, ask: As
     assert found["gn"][1] == ["normbench.norms.gn: source changed"]
 
 
+@pytest.mark.matrix
 def test_a_change_in_a_helper_reaches_all_that_import_it(copy: Path, ask: Ask) -> None:
     path = copy / "norms" / "layers" / "whitening.py"
     path.write_text(path.read_text() + "\n\nADDED = 1\n")

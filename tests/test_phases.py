@@ -58,7 +58,7 @@ class Place:
     @staticmethod
     def outcome(trial: Trial, accuracy: dict[float, float], ends: dict[str, Status]) -> Outcome:
         if trial.stage == "final":
-            return Outcome(status=Status.OK, clean_correct=1, test_total=2, wall_seconds=9.0)
+            return Outcome(status=Status.OK, clean_correct=1, test_total=2, clean_outcomes=b"\x80", wall_seconds=9.0)
         status = ends.get(f"lr{trial.train.lr:g}".replace(".", ""), Status.OK)
         return Outcome(
             status=status,

@@ -82,6 +82,7 @@ def test_it_is_the_wheel_that_runs(installed: Path, tmp_path: Path) -> None:
     assert Path(where.stdout.strip()).is_relative_to(installed)
 
 
+@pytest.mark.matrix
 def test_it_plans_and_builds_a_site_anywhere(installed: Path, tmp_path: Path) -> None:
     planned = bench(installed, tmp_path, "plan", "digits")
     assert planned.returncode == 0, planned.stderr

@@ -14,6 +14,7 @@ from normbench.spec.outcome import AttackResult, HealthCheck
 from torch import nn
 
 from tests.attacks.conftest import Trained, right_of
+from tests.matrix import sample
 
 CHECKS = [
     "finite logits",
@@ -52,7 +53,7 @@ def _examine(model: nn.Module, data: Tensors) -> tuple[HealthCheck, ...]:
     return examine(model, data, right, _evaluate(model, data, right), seed=0, batch_size=256)
 
 
-@pytest.mark.parametrize("norm", ["bn", "ln", "gn", "in", "ws", "wn", "cwn", "none"])
+@pytest.mark.parametrize("norm", sample(["bn", "ln", "gn", "in", "ws", "wn", "cwn", "none"], ["bn", "ln", "wn"]))
 def test_honest_networks_raise_no_flag(norm: str, trained: Trained, some_images: Tensors) -> None:
     model = trained(norm)
     assert float(right_of(model, some_images).double().mean()) > 0.85

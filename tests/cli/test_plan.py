@@ -58,6 +58,7 @@ def test_what_is_wrong_with_data_names_file_and_line(
     monkeypatch.setattr("normbench.runner.spawn.running", lambda: nullcontext({}))
     path = tmp_path / "mine.yaml"
     path.write_text(SUITE.replace(before, after).replace("{{", "{").replace("}}", "}"))
+    (tmp_path / "results").mkdir()
     with pytest.raises(SuiteError, match=rf"^{re.escape(str(path))}:{line}: .*(digitz|a/b)"):
         shown(verb, str(path), "--results", str(tmp_path / "results"))
 

@@ -184,7 +184,7 @@ def agree(make: Callable[[], nn.Module], trial: Trial, data: Tensors, *, chaotic
 
 def _every_norm() -> list[Any]:
     alone = [n for n in norms.registry.names() if not issubclass(norms.registry.get(n), norms.NormModifier)]
-    return [n if n == ALWAYS else pytest.param(n, marks=pytest.mark.engine) for n in dict.fromkeys([*alone, *COMBINED])]
+    return [pytest.param(n, marks=pytest.mark.engine) for n in dict.fromkeys([*alone, *COMBINED])]
 
 
 @pytest.mark.parametrize("norm", _every_norm())

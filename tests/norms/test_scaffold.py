@@ -36,6 +36,7 @@ def test_a_new_method_passes_its_checks(name: str, tmp_path: Path, monkeypatch: 
     assert [r for r in check(method) if not r.ok] == []
 
 
+@pytest.mark.matrix
 def test_the_files_are_clean(tmp_path: Path) -> None:
     paths = [str(write(f"my-own-{kind}", tmp_path)) for kind, write in SCAFFOLDS.items()]
     config = str(Path(__file__).parents[2] / "pyproject.toml")

@@ -91,6 +91,7 @@ def test_a_method_is_never_held_against_another(tmp_path: Path, data_dir: Path) 
     ]
 
 
+@pytest.mark.faults
 def test_a_report_that_ends_the_worker_ends_the_child(tmp_path: Path, data_dir: Path) -> None:
     """Ray Tune ends a function that it stops by SystemExit out of its report."""
     (search, _) = searches(read((SUITE % (10_000, "[0.05, 0.1]", "none")).encode(), Path("f.yaml")))

@@ -126,6 +126,7 @@ def variables() -> Iterator[dict[str, str]]:
     assert not Path(found[spawn.ADDRESS]).parent.exists()
 
 
+@pytest.mark.faults
 def test_numbers_and_environment_are_those_of_a_server_of_its_own(
     variables: dict[str, str], job: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -220,6 +221,7 @@ def test_a_trial_ends_with_its_worker_and_has_its_standing(
     assert len(_named("bench-server")) == 1
 
 
+@pytest.mark.faults
 def test_everything_ends_with_the_driver(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     """Of a run whose driver is killed: its server, and trials of workers that are not yet gone."""
     tally = tmp_path / "tally"

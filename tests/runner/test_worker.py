@@ -255,7 +255,8 @@ def test_the_limit_is_over_all_processes_of_a_trial(try_, tmp_path: Path) -> Non
     assert list((tmp_path / "kept").iterdir())  # with a longer limit it goes on
 
 
-@pytest.mark.parametrize("how", [pytest.param("hang", marks=pytest.mark.faults), "hang-in-c"])
+@pytest.mark.faults
+@pytest.mark.parametrize("how", ["hang", "hang-in-c"])
 def test_a_trial_ends_when_its_worker_is_gone(tmp_path: Path, make_trial: MakeTrial, data_dir: Path, how: str) -> None:
     """The worker is killed while its trial hangs; the trial and the worker's server end without help."""
     tally = tmp_path / "tally"

@@ -143,6 +143,7 @@ def test_rows_come_back_and_are_compacted_merged_and_leased(
     assert contents(tmp_path / "back")[str(made.file)] == far.files.read(str(made.file))
 
 
+@pytest.mark.faults
 def test_no_trial_is_held_twice_on_s3_when_many_want_it_at_once(address: str) -> None:
     assert take_at_once(open_files(address)) == Counter(TRIALS)
 

@@ -43,6 +43,7 @@ def test_losses_that_are_not_finite() -> None:
 def _row(clean: float | None, **attacks: float) -> dict[str, object]:
     return {
         "clean_accuracy": clean,
+        "validation_accuracy": None,
         "test_total": 400,
         "attacks": [{"attack": k, "size": 0.1, "accuracy": v, "total": 400} for k, v in attacks.items()],
     }

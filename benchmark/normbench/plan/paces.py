@@ -10,7 +10,6 @@ from statistics import median
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from normbench.spec.outcome import Status
 from normbench.spec.trial import Trial
@@ -70,12 +69,19 @@ class Paces:
         """Paces of other suites' trials on the same data with the same network."""
         images = _images(trial.model_dump(mode="json"))
         if images not in self._elsewhere:
-            table = self._others
-            for column, value in (("dataset", trial.data.dataset), ("model", trial.model.name)):
-                table = table.filter(pc.equal(table.column(column), value))
-            rows = (r for r in table.to_pylist() if _images(json.loads(r["spec"])) == images)
-            self._elsewhere[images] = _paces(rows)
+            places = self._places.get((trial.data.dataset, trial.model.name), [])
+            rows = ({name: self._others.column(name)[place].as_py() for name in COLUMNS} for place in places)
+            self._elsewhere[images] = _paces(r for r in rows if _images(json.loads(r["spec"])) == images)
         return self._elsewhere[images]
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, str], list[int]]:
+        """Rows of `_others` by dataset and model. A filter of pyarrow's would import pandas, for a second."""
+        places: dict[tuple[str, str], list[int]] = {}
+        named = (self._others.column(name).to_pylist() for name in ("dataset", "model"))
+        for place, key in enumerate(zip(*named, strict=True)):
+            places.setdefault(key, []).append(place)
+        return places
 
     @cached_property
     def _others(self) -> pa.Table:

@@ -35,6 +35,8 @@ Mask = NDArray[np.bool_]
 def odd(table: pa.Table) -> dict[int, str]:
     """The rows that hold something which no result has, by number, each with the first such thing that was found."""
     found: dict[int, str] = {}
+    if not table.num_rows:
+        return found  # pyarrow would import pandas, for a second, to make an empty column
     whole = table.combine_chunks()
     for name in whole.column_names:
         start = 0
@@ -205,7 +207,7 @@ def _unclean(table: pa.Table) -> Mask:
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
 def _unpackable(correct: pa.Array, total: pa.Array, outcomes: pa.Array) -> Mask:

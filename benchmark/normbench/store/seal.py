@@ -64,7 +64,7 @@ def _update(found: Any, array: pa.Array) -> None:
     elif pa.types.is_list(kind):
         found.update(b"list ")
         lengths = pc.list_value_length(array)
-        found.update(_bytes((pc.fill_null(lengths, 0) if nulls else lengths).cast(pa.int64())))
+        found.update(_bytes((_zeros_for_nulls(lengths) if nulls else lengths).cast(pa.int64())))
         _update(found, array.flatten())
     elif pa.types.is_string(kind) or pa.types.is_binary(kind):
         found.update(f"{kind} ".encode())
@@ -77,7 +77,13 @@ def _update(found: Any, array: pa.Array) -> None:
         found.update(f"{kind} ".encode())
         plain = pa.uint8() if pa.types.is_boolean(kind) else pa.int64() if pa.types.is_timestamp(kind) else kind
         numbers = array if kind == plain else array.cast(plain)
-        found.update(_bytes(pc.fill_null(numbers, 0) if nulls else numbers))
+        found.update(_bytes(_zeros_for_nulls(numbers) if nulls else numbers))
+
+
+def _zeros_for_nulls(array: pa.Array) -> pa.Array:
+    """Numbers with 0 in the place of nulls. To make a scalar of 0, pyarrow would import pandas, for a second."""
+    zeros = pa.py_buffer(bytes(len(array) * array.type.bit_width // 8))
+    return pc.coalesce(array, pa.Array.from_buffers(array.type, len(array), [None, zeros]))
 
 
 def _bytes(array: pa.Array) -> memoryview | bytes:
