@@ -22,6 +22,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: A minute long. It comes first, so that no process waits for another that begins it last.
+LONGEST = "test_one_command_from_suite_to_site_and_nothing_twice"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.name != LONGEST)
+
+
 def shared_folder(factory: pytest.TempPathFactory) -> Path:
     """A folder that all processes of this run of the tests have."""
     own = factory.getbasetemp()

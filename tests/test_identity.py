@@ -113,6 +113,7 @@ def test_a_change_in_a_helper_reaches_all_that_import_it(copy: Path, ask: Ask) -
     assert {state for state, _ in ask("look").values()} == {"stale"}
 
 
+@pytest.mark.matrix
 def test_a_change_in_a_family_of_networks_makes_its_trials_alone_stale(copy: Path, ask: Ask) -> None:
     families = copy / "lab" / "network" / "families"
     (families / "another.py").write_text("FAMILY = None\n")

@@ -196,6 +196,7 @@ def test_compiled_steps_are_those_of_the_plain_loop(norm: str, make_trial: MakeT
     assert sum(losses[-6:]) < sum(losses[:6])  # it is training that is compared
 
 
+@pytest.mark.engine
 def test_wrong_gradients_are_noticed(make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without our pass, torch 2.15 compiles batch renormalization wrongly; where this fails with a later torch,
     `KeepReads` is no longer needed.

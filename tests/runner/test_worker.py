@@ -243,6 +243,7 @@ def test_a_killed_trial_goes_on_in_the_next_process(try_, tmp_path: Path) -> Non
     assert numbers(second) == numbers(undisturbed)
 
 
+@pytest.mark.faults
 def test_the_limit_is_over_all_processes_of_a_trial(try_, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "kept").mkdir()
     try_.context |= {"identity": "a" * 32, "checkpoints": str(tmp_path / "kept"), "checkpoint_seconds": 0.0}
