@@ -25,6 +25,8 @@ __all__ = ["place", "started"]
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.faults
 
+#: Trials enough to last until each kind has been struck.
+SEEDS = 20
 #: What a run on one machine consists of, as `kind` names it: the command, its processes, those of Ray.
 KINDS = {"driver", "bench-server", "bench-guard", "bench-trial"} | {
     *("raylet", "gcs_server", "ImplicitFunc", "DashboardAgent", "RuntimeEnvAgent"),
@@ -61,7 +63,7 @@ def shards(place: Place) -> dict[str, bytes]:
 def test_sigkill_of_every_kind_of_process_loses_nothing(place: Place, started: Callable[..., Running]) -> None:
     """One kind after the other while a trial runs; where that ends the run, the same command goes on."""
     place.environment["NORMBENCH_CHECKPOINT_SECONDS"] = "0"
-    place.suite(norms="'saboteur[how=none,seconds=1]'", seeds=6, epochs=4)
+    place.suite(norms="'saboteur[how=none,seconds=1]'", seeds=SEEDS, epochs=4)
     plain = place.run_arguments()
     struck: dict[str, str] = {}
     stored: dict[str, bytes] = {}
@@ -97,8 +99,8 @@ def test_sigkill_of_every_kind_of_process_loses_nothing(place: Place, started: C
     print(struck)
     assert struck.keys() >= KINDS
     assert [left for run in runs for left in left_behind(run, [])] == [], "a run removes what dead ones have left"
-    assert len(stored) == len(list(place.store.rows())) == 6
-    assert verify(place.store) == (6, [])
+    assert len(stored) == len(list(place.store.rows())) == SEEDS
+    assert verify(place.store) == (SEEDS, [])
 
 
 @pytest.mark.timeout(1200)

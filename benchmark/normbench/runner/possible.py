@@ -94,7 +94,7 @@ def _ask(pairs: list[dict[str, Any]], address: str | None) -> dict[int, str]:
     with (
         suppress(spawn.SpawnError),
         tempfile.TemporaryFile() as log,
-        spawn.start(_TARGET, pairs, log, address) as process,
+        spawn.start(_TARGET, pairs, log, address, name="bench-plan") as process,
     ):
         deadline = time.monotonic() + LIMIT
         while not process.ended and (left := deadline - time.monotonic()) > 0:

@@ -196,7 +196,7 @@ def _be_trial(request: dict[str, Any], log: int, reports: int, guard: int) -> No
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
-        _linux.name_process("bench-trial")
+        _linux.name_process(request["name"])
         _linux.end_with_parent()
         if os.getppid() != guard:
             os._exit(1)

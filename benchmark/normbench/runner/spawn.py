@@ -138,16 +138,18 @@ _own: _Server | None = None
 _starting = threading.Lock()
 
 
-def start(target: str, argument: Any, log: BinaryIO, address: str | None = None) -> Process:
+def start(target: str, argument: Any, log: BinaryIO, address: str | None = None, name: str = "bench-trial") -> Process:
     """Call `target` ("module:function") with `argument` (JSON values) and a function that reports JSON values, in a new
     process, with this process's environment, search path, working directory and priority. Its output goes to the
-    open file `log`. address: of the run's server, where the environment does not say it.
+    open file `log`. address: of the run's server, where the environment does not say it. name: of the process, in at
+    most 15 characters.
 
     Raises `SpawnError` where not even a new server can start a process.
     """
     request = {
         "target": target,
         "argument": argument,
+        "name": name,
         "path": _search_path(),
         "environment": dict(os.environ),
         "folder": str(Path.cwd()),
