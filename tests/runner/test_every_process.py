@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.faults
 
 #: Trials enough to last until each kind has been struck.
-SEEDS = 20
+SEEDS = 40
 #: What a run on one machine consists of, as `kind` names it: the command, its processes, those of Ray.
 KINDS = {"driver", "bench-server", "bench-guard", "bench-trial"} | {
     *("raylet", "gcs_server", "ImplicitFunc", "DashboardAgent", "RuntimeEnvAgent"),
