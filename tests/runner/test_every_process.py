@@ -77,7 +77,7 @@ def test_sigkill_of_every_kind_of_process_loses_nothing(place: Place, started: C
         while run.process.poll() is None:
             found = kinds(run) if run.trials() else {}
             family += [p for p in run.family() if p not in family]
-            left = sorted((n for n in found if n and n not in struck), key=lambda name: (name in ENDS, name))
+            left = sorted((n for n in found if n and n not in struck), key=lambda name: (name not in ENDS, name))
             if not left:
                 time.sleep(0.1)
                 continue
