@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from normbench.board import Board, Comparison, Entry, Metric, Pair
 from normbench.studies._stats import Estimate, together
-from normbench.studies.base import Cell, Table, Verdict, points, probability
+from normbench.studies.base import Cell, Row, Table, Verdict, points, probability
 
 #: Differences of accuracy that decide nothing, in points.
 MARGIN = 2.0
@@ -87,7 +87,7 @@ def said(contrasts: Sequence[Contrast]) -> str:
 
 
 def table(title: str, caption: str, head: Sequence[str], contrasts: Sequence[Contrast]) -> Table:
-    rows = tuple(
+    rows: tuple[Row, ...] = tuple(
         (
             Cell(c.names[0], c.comparison.why, c.trials),
             *c.names[1:],
