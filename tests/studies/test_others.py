@@ -57,7 +57,15 @@ def sections(name: str, found: Evidence) -> list[Section]:
 def test_every_question_is_whole():
     assert registry.problems() == {}
     names = registry.names()
-    assert names == ["batch-width", "bim-worst-case", "paper", "stochasticity", "weight-decay"]
+    assert names == [
+        "batch-width",
+        "bim-worst-case",
+        "optimizers",
+        "paper",
+        "stochasticity",
+        "weight-decay",
+        "weight-norms",
+    ]
     for name in names:
         question = registry.make(name)
         assert question.summary.endswith("?")
