@@ -47,7 +47,7 @@ class InstanceBatchNorm(ActivationNorm):
         running_statistics=True,
         stateful=True,
         sphere="channel",
-        constraints="n*d+d",
+        constraints="2*n*g+2*(d-g)",
         errors=("one value",),
     )
 
@@ -56,11 +56,12 @@ class InstanceBatchNorm(ActivationNorm):
     momentum: Momentum = None
 
     def layer(self, site: Site) -> nn.Module:
-        from normbench.norms.layers.batch import BatchNorm
         from normbench.norms.layers.blended import InstanceBatchNorm as Layer
 
-        eps, momentum = self.eps or site.eps, self.momentum or site.momentum
-        instance = 0 if site.ends_branch else int(site.channels * self.ratio)
-        if instance == 0:
-            return BatchNorm(site.channels, eps=eps, momentum=momentum, affine=site.affine)
-        return Layer(site.channels, instance=instance, eps=eps, momentum=momentum, affine=site.affine)
+        return Layer(
+            site.channels,
+            instance=0 if site.ends_branch else int(site.channels * self.ratio),
+            eps=self.eps or site.eps,
+            momentum=self.momentum or site.momentum,
+            affine=site.affine,
+        )

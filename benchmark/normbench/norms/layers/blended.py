@@ -75,17 +75,20 @@ class EmaBatchNorm(BatchLayer):
 
 
 class InstanceBatchNorm(Layer):
-    """Instance normalization of the first channels, batch normalization of the others."""
+    """Instance normalization of the first `num_groups` channels, batch normalization of the others."""
 
     def __init__(self, channels: int, *, instance: int, eps: float, momentum: float, affine: bool = True) -> None:
         super().__init__(channels, affine=affine)
         self.eps = eps
         self.momentum = momentum
+        self.num_groups = instance
         self.instance = InstanceNorm(instance, eps=eps, affine=False)
         self.batch = BatchNorm(channels - instance, eps=eps, momentum=momentum, affine=False)
 
     def normalize(self, x: torch.Tensor) -> torch.Tensor:
-        first, rest = x.split([self.instance.channels, self.batch.num_features], 1)
+        if self.num_groups == 0:
+            return self.batch(x)  # type: ignore[no-any-return]
+        first, rest = x.split([self.num_groups, self.batch.num_features], 1)
         return torch.cat([self.instance(first), self.batch(rest)], 1)
 
 

@@ -1,6 +1,4 @@
-"""Divisions by one number of an example's position: the length of its channels, their deviation, or that of their
-neighbours.
-"""
+"""Divisions of each position of an example by one number: the length of its channels, or their deviation."""
 
 from __future__ import annotations
 
@@ -8,7 +6,6 @@ from abc import abstractmethod
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from normbench.norms.layers.base import Layer, per_channel
 
@@ -73,17 +70,3 @@ class SimpleNorm(Layer):
 
     def normalize(self, x: torch.Tensor) -> torch.Tensor:
         return x * torch.rsqrt(x.var(1, keepdim=True) + self.eps)
-
-
-class LocalResponseNorm(Layer):
-    """Division by a power of the sum of squares of the neighbouring channels at the same position."""
-
-    def __init__(self, channels: int, *, size: int, alpha: float, beta: float, k: float, affine: bool = True) -> None:
-        super().__init__(channels, affine=affine)
-        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
-
-    def normalize(self, x: torch.Tensor) -> torch.Tensor:
-        shaped = x if x.ndim > 2 else x.unsqueeze(2)
-        # torch divides alpha by the size of the neighbourhood, Krizhevsky et al. do not.
-        out = functional.local_response_norm(shaped, self.size, self.alpha * self.size, self.beta, self.k)
-        return out.view(x.shape)
