@@ -88,7 +88,7 @@ class InstanceBatchNorm(Layer):
     def normalize(self, x: torch.Tensor) -> torch.Tensor:
         if self.num_groups == 0:
             return self.batch(x)  # type: ignore[no-any-return]
-        first, rest = x.split([self.num_groups, self.batch.num_features], 1)
+        first, rest = x[:, : self.num_groups], x[:, self.num_groups :]
         return torch.cat([self.instance(first), self.batch(rest)], 1)
 
 

@@ -56,4 +56,4 @@ class PowerNorm(Layer):
                 self.running_product.add_(moved.to(self.running_product.dtype))
             return torch.where(warm, gradient, found)
 
-        y.register_hook(corrected)
+        y.register_hook(corrected)  # type: ignore[no-untyped-call]

@@ -58,7 +58,8 @@ class ScaleNorm(OwnGain):
         mean = gamma.mean()
         together = self.channels * mean - (self.channels - 1) * mean.detach()
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(self.eps)
-        return x * (self.channels**0.5 * together / length)
+        scale: torch.Tensor = self.channels**0.5 * together / length
+        return x * scale
 
 
 class SimpleNorm(Layer):
