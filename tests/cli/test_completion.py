@@ -19,7 +19,7 @@ def offers(shown: Bench, line: str) -> list[str]:
     [
         ("bench board digits-", ["digits-measures", "digits-tuned"]),
         ("bench plan suites/cifar-j", ["suites/cifar-jpeg.yaml"]),
-        ("bench audit resnet18 ws+b", ["ws+batch-renorm", "ws+bcn", "ws+bn", "ws+bw-cd", "ws+bw-pca", "ws+bw-zca"]),
+        ("bench audit resnet18 ws+bw", ["ws+bw-cd", "ws+bw-pca", "ws+bw-zca"]),
         ("bench plan digits --only nor", ["norm="]),
         ("bench plan digits --only norm=l", ["norm=ln"]),
         ("bench check norm gh", ["ghost-bn"]),

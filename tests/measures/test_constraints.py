@@ -35,7 +35,14 @@ def missing_rank(norm: str, examples: int, channels: int, side: int) -> int:
     assert isinstance(method, ActivationNorm)
     layer = (
         method.layer(
-            norms.Site(name="here", channels=channels, eps=1e-12, momentum=0.5, positions=side**2, ends_branch=True)
+            norms.Site(
+                name="here",
+                channels=channels,
+                eps=1e-12,
+                momentum=0.5,
+                positions=side**2,
+                ends_branch=method.own_branch_start,
+            )
         )
         .double()
         .train()

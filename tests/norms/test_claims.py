@@ -14,11 +14,13 @@ from normbench.norms.check import Measured, compare, evaluate, measure
 from tests.matrix import sample
 
 NAMES = registry.names()
-#: One of each kind: statistics of the batch, of the example, of the weight; whitening; none; drawn at random.
-KINDS = ("bn", "gn", "ws", "sn", "bw-zca", "none", "noise")
+#: One of each kind: statistics of the batch, of the example, of the weight; whitening; none; drawn at random; moved in
+#: the backward pass.
+KINDS = ("bn", "gn", "ws", "sn", "bw-zca", "none", "noise", "powernorm")
 
 FROM_THE_LITERATURE = """bn ln in gn wn cwn ws sn lp-bn bw-pca bw-zca bw-cd gw none ln-tok rms dyt derf frn evonorm-b0
-    evonorm-s0 sws bcn ghost-bn batch-renorm iternorm switchnorm syncbn skipinit"""
+    evonorm-s0 sws bcn ghost-bn batch-renorm iternorm switchnorm syncbn skipinit seednorm scalenorm simplenorm
+    mean-only-bn robustnorm ema-bn ibn-a bin powernorm"""
 
 
 @cache

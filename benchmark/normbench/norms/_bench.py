@@ -62,16 +62,26 @@ class Bench:
         with seeded():
             self.module = self._build(method, activated)
         if spread and not self.weighted:
-            with torch.no_grad():
-                for parameter in self.module.parameters():
-                    parameter.add_(0.3 * self.normal(*parameter.shape).abs() + 0.1)
+            self._spread()
         if settled:
             self.module.train()
+            raw = self.raw.clone().requires_grad_()
             for _ in range(40):
-                self.forward(self.module, self.raw, 1.3 * self.normal(*self.z.shape) + 0.1)
+                out = self.forward(self.module, raw, 1.3 * self.normal(*self.z.shape) + 0.1)
+            if out.requires_grad:  # some layers learn of their data in the backward pass, too
+                torch.autograd.grad(out.square().sum(), raw, allow_unused=True)
             counter = getattr(self.module, "num_batches_tracked", None)
             if isinstance(counter, torch.Tensor):
                 counter.fill_(10**6)
+
+    @torch.no_grad()
+    def _spread(self) -> None:
+        """Move parameters up, or, where the layer keeps them in `bounds`, to places between."""
+        bounds: dict[str, tuple[float, float]] = getattr(self.module, "bounds", {})
+        for name, parameter in self.module.named_parameters():
+            moved = 0.3 * self.normal(*parameter.shape).abs() + 0.1
+            low, high = bounds.get(name, (0, 0))
+            parameter.copy_(low + (high - low) * moved.clamp(max=0.9) if name in bounds else parameter + moved)
 
     def normal(self, *shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=self.generator, dtype=torch.float64).to(self.dtype)
@@ -86,7 +96,7 @@ class Bench:
                 momentum=0.5,
                 positions=self.side**2,
                 activated=activated,
-                ends_branch=True,
+                ends_branch=method.own_branch_start,
             )
             return method.layer(site).to(self.dtype)
         if isinstance(method, NormModifier):
