@@ -16,7 +16,7 @@ class NoiseBehind(Computed):
     test = "trained"
     scope = (
         "MLPs of 6x32 units, 120 steps, noise of mean 0.3 whose mean and scale vary by 0.3 at every step and unit, "
-        "best of 3 rates each, 8 seeds, on the digits (8x8), plain SGD, paired by seed"
+        "best of 3 rates each, 256 seeds, on the digits (8x8), plain SGD, paired by seed"
     )
 
     def about(self) -> Any:
@@ -33,7 +33,7 @@ class NoiseBehind(Computed):
         from normbench.claims._compared import RATES, best
         from normbench.claims._small import Training
 
-        of = Training(depth=6, rates=RATES, first=100 * seed)
+        of = Training(depth=6, rates=RATES, seeds=256, first=1000 * seed)
         (plain,) = best(of, about[1])
         (noisy,) = best(replace(of, noise=0.3), about[0])
         yield mean(
