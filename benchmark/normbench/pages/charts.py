@@ -8,10 +8,11 @@ every rendering.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from normbench.pages.axes import CHARACTER, Axis
 
 PAPER, INK, SOFT, GRID, GHOST = "#ffffff", "#14181d", "#55606c", "#e3e8ed", "#c3cad1"
 #: Family -> colour and shape. After Okabe and Ito (2008), darkened to at least 3:1 on white; shapes carry the same
@@ -37,45 +38,13 @@ VARIABLES = {
     "#b0478c": "--whitening",
     "#454d56": "--plain",
 }
-#: Pixels a character of a label takes at 11 px, on the safe side.
-CHARACTER, LINE = 6.3, 13
+#: Pixels that a line of labels takes at 11 px.
+LINE = 13
 LABEL_LIMIT = 34
 
 
 def colour(family: str) -> str:
     return FAMILY.get(family, OTHER)[0]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A quantitative axis: title with unit, domain, logarithmic or not."""
-
-    title: str
-    low: float
-    high: float
-    log: bool = False
-    ticks: tuple[float, ...] = ()
-    """Where ticks stand; chosen by Vega when empty."""
-
-    def pixel(self, value: float, length: float) -> float:
-        low, high, v = (math.log(x) if self.log else x for x in (self.low, self.high, value))
-        return (v - low) / (high - low) * length
-
-    def value(self, pixel: float, length: float) -> float:
-        low, high = (math.log(x) if self.log else x for x in (self.low, self.high))
-        found = low + pixel / length * (high - low)
-        return math.exp(found) if self.log else found
-
-    def encode(self, field: str, **axis: Any) -> dict[str, Any]:
-        scale: dict[str, Any] = {"domain": [self.low, self.high], "nice": False, "zero": False}
-        if self.log:
-            scale["type"] = "log"
-        return {
-            "field": field,
-            "type": "quantitative",
-            "scale": scale,
-            "axis": {"title": self.title, **({"values": list(self.ticks)} if self.ticks else {"tickCount": 5})} | axis,
-        }
 
 
 @dataclass(frozen=True)
@@ -100,30 +69,6 @@ class Line:
     family: str
     points: tuple[tuple[float, float, float | None, float | None], ...]
     dashed: bool = False
-
-
-def fit(
-    values: Iterable[float],
-    title: str,
-    *,
-    log: bool = False,
-    margin: float = 0.06,
-    floor: float | None = None,
-    ceiling: float | None = None,
-) -> Axis:
-    """An axis around values, with a margin on both sides."""
-    found = list(values)
-    low, high = min(found), max(found)
-    if log:
-        ratio = max(high / low, 1.05) ** margin
-        return Axis(title, low / ratio, high * ratio, log=True)
-    span = (high - low) or max(abs(high), 1.0) * 0.1
-    bottom, top = low - margin * span, high + margin * span
-    return Axis(
-        title,
-        bottom if floor is None else max(floor - 0.01 * span, bottom),
-        top if ceiling is None else min(ceiling + 0.01 * span, top),
-    )
 
 
 def base(**parts: Any) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from normbench.board import Board, Comparison, Entry, Metric, Pair, t_interval
-from normbench.pages.charts import Mark, fit, scatter
+from normbench.pages.axes import fit
+from normbench.pages.charts import Mark, scatter
 from normbench.studies._stats import Correlation, Estimate, correlation, together
 from normbench.studies.base import (
     Cell,
