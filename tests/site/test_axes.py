@@ -45,7 +45,7 @@ def test_shares_end_at_their_limits(values: list[float]) -> None:
 
 @given(st.integers(0, 300), st.integers(0, 300))
 def test_epochs_are_whole(first: int, more: int) -> None:
-    axis = fit([first, first + more], "", margin=0, whole=True)
+    axis = fit([first, first + more], "", whole=True)
     holds(axis, [first, first + more])
     assert all(t == int(t) for t in axis.ticks)
 

@@ -67,7 +67,7 @@ def fit(
     title: str,
     *,
     log: bool = False,
-    margin: float = 0.02,
+    margin: float = 0.0,
     floor: float = -math.inf,
     ceiling: float = math.inf,
     whole: bool = False,

@@ -97,7 +97,8 @@ def base(**parts: Any) -> dict[str, Any]:
     }
 
 
-def _families(present: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def families(present: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Colour and shape of the families that are there, as encodings."""
     there = set(present)
     names = [f for f in FAMILY if f in there] + sorted(there - FAMILY.keys())
     colours = {"domain": names, "range": [FAMILY.get(n, OTHER)[0] for n in names]}
@@ -119,7 +120,7 @@ def scatter(
     marks: Sequence[Mark], x: Axis, y: Axis, *, front: bool, width: int = 490, height: int = 360
 ) -> dict[str, Any]:
     """Points with intervals on both axes; `front`: joins the points that no other beats in both."""
-    colours, shapes = _families(m.family for m in marks)
+    colours, shapes = families(m.family for m in marks)
     data = [vars(m) | {"label": m.label} for m in marks]
     tooltip = [
         {"field": "label", "title": "Method"},
@@ -247,7 +248,7 @@ def _labels(values: Sequence[dict[str, Any]], x: Axis, y: Axis) -> dict[str, Any
 
 def forest(marks: Sequence[Mark], x: Axis, *, width: int = 400) -> dict[str, Any]:
     """One row an entry, in the order given, its x with interval, and a line at zero. `y` of the marks is not used."""
-    colours, shapes = _families(m.family for m in marks)
+    colours, shapes = families(m.family for m in marks)
     names = [f"{i} {m.label}" for i, m in enumerate(marks)]
     data = [vars(m) | {"row": n} for m, n in zip(marks, names, strict=True)]
     rows = {

@@ -12,9 +12,9 @@ from normbench.pages.charts import FAMILY, GHOST, Line, Mark, forest, scatter
 from normbench.pages.context import Context
 from normbench.pages.line_charts import facets, panels
 from normbench.pages.methods import key_of
+from normbench.pages.rank_charts import sizes
 from normbench.pages.results import Results
 from normbench.pages.svg import Chart, draw
-from normbench.spec.robustness import WORST_CASE
 
 #: Growth is drawn on a logarithmic axis where it spans more than this factor.
 LOG_FROM = 3.0
@@ -123,15 +123,11 @@ def reference(board: Board, metric: Metric) -> Entry | None:
 
 
 def robustness_curves(context: Context, board: Board, chart_id: str) -> Chart | None:
-    """Accuracy against the size of one attack, from clean on; the attack that was run at most sizes."""
-    sized: dict[tuple[str, str], list[Metric]] = {}
-    for metric in board.of("robust"):
-        sized.setdefault((metric.attack, metric.threat), []).append(metric)
-    balls = {k: v for k, v in sized.items() if k[1] != "noise" and len(v) > 1}
-    clean = board.headline("clean")
-    if not balls or clean is None:
+    """Accuracy against the size of one attack, from clean on: see `sizes`."""
+    metrics, clean = sizes(board), board.headline("clean")
+    if not metrics or clean is None:
         return None
-    (attack, threat), metrics = max(balls.items(), key=lambda item: (item[0][0] == WORST_CASE, len(item[1])))
+    attack, threat = metrics[0].attack, metrics[0].threat
     lines = []
     for entry in board.entries:
         cells = [(0.0, entry.cells.get(clean.key)), *((255 * (m.size or 0.0), entry.cells.get(m.key)) for m in metrics)]
@@ -199,7 +195,7 @@ def _curves(
     epochs = [p[0] for line in lines for p in line.points]
     spec = facets(
         lines,
-        fit(epochs, "Epoch", margin=0, whole=True),
+        fit(epochs, "Epoch", whole=True),
         fit(values, axis + (" (log)" if log else ""), log=log),
     )
     caption = (
@@ -280,7 +276,7 @@ def trial_curves(context: Context, row: Mapping[str, Any], family: str, chart_id
             and min(y for _, y in points) > 0
             and max(y for _, y in points) / min(y for _, y in points) > LOG_FROM
         )
-        x = fit((x for x, _ in points), "Epoch", margin=0, whole=True)
+        x = fit((x for x, _ in points), "Epoch", whole=True)
         y = fit((y for _, y in points), axis + (" (log)" if log else ""), log=log, floor=-math.inf if layers else 0.0)
         groups.append((title, [*background, *front], x, y))
     if not groups:

@@ -274,14 +274,14 @@ def sentence(board: Board, metric: Metric | None) -> str:
     if not metric.share:
         last = f"{found[-1].label}, {metric.display(found[-1].cells[metric.key].value)} {metric.unit}"
         return f"Weights grow most with {best}" + (f"; least with {last}." if len(found) > 1 else ".")
+    said = f"Highest {metric.label if metric.group == 'clean' else f'accuracy under {metric.label}'}: {best}."
     tested = [e for e in found if board.rank(e, metric)]
-    said = f"The highest {metric.label} is that of {best}."
     if len(tested) < 2:
         return f"{said} No two methods have the {MIN_SEEDS} seeds that a comparison needs."
     leading = len(board.tied_for_first(metric))
     if leading == 1:
         return f"{said} No other of {len(tested)} may be the best."
-    return f"{said} {leading} of {len(tested)} may be the best: they cannot be told apart from it or from each other."
+    return f"{said} {leading} of {len(tested)} may be the best: no two of them can be told apart."
 
 
 def _outcome(run: Run, entry: Entry, metric: Metric | None) -> str:

@@ -292,7 +292,7 @@ def _figures(columns: Mapping[Column, Ours]) -> Iterable[Figure]:
         if lines:
             values = [v for line in lines for _, *ys in line.points for v in ys if v is not None]
             log = min(values) > 0 and max(values) / min(values) > 3
-            x = fit((p[0] for line in lines for p in line.points), "Epoch", margin=0, whole=True)
+            x = fit((p[0] for line in lines for p in line.points), "Epoch", whole=True)
             spec = facets(lines, x, fit(values, "L2 norm (log)" if log else "L2 norm", log=log))
             caption = (
                 f"L2 norm of {where}, mean over seeds; bands from the smallest to the largest seed. Dashed: "
