@@ -246,15 +246,16 @@ def _labels(values: Sequence[dict[str, Any]], x: Axis, y: Axis) -> dict[str, Any
     }
 
 
-def forest(marks: Sequence[Mark], x: Axis, *, width: int = 400) -> dict[str, Any]:
-    """One row an entry, in the order given, its x with interval, and a line at zero. `y` of the marks is not used."""
-    colours, shapes = families(m.family for m in marks)
-    names = [f"{i} {m.label}" for i, m in enumerate(marks)]
-    data = [vars(m) | {"row": n} for m, n in zip(marks, names, strict=True)]
-    rows = {
+def _rows(marks: Sequence[Mark]) -> list[str]:
+    """Names of rows, numbered, as two may be called the same."""
+    return [f"{i} {m.label}" for i, m in enumerate(marks)]
+
+
+def _row_axis(names: Sequence[str]) -> dict[str, Any]:
+    return {
         "field": "row",
         "type": "nominal",
-        "sort": names,
+        "sort": list(names),
         "axis": {
             "title": None,
             "labelExpr": "slice(datum.label, indexof(datum.label, ' ') + 1, indexof(datum.label, ' ') + "
@@ -266,6 +267,50 @@ def forest(marks: Sequence[Mark], x: Axis, *, width: int = 400) -> dict[str, Any
             "domain": False,
         },
     }
+
+
+def dumbbells(marks: Sequence[Mark], x: Axis, *, width: int = 490) -> dict[str, Any]:
+    """One row an entry, in the order given: its x filled and its y hollow on one axis, with their intervals."""
+    colours, shapes = families(m.family for m in marks)
+    rows = _row_axis(_rows(marks))
+    layers: list[dict[str, Any]] = []
+    for which, filled in (("x", True), ("y", False)):
+        data = [
+            {"row": name, "label": m.label, "family": m.family}
+            | {to: getattr(m, f"{which}{end}") for to, end in (("at", ""), ("low", "_low"), ("high", "_high"))}
+            for name, m in zip(rows["sort"], marks, strict=True)
+        ]
+        fill = {"filled": True} if filled else {"fill": PAPER, "strokeWidth": 1.4}
+        layers += [
+            {
+                "data": {"values": [d for d in data if d["low"] is not None]},
+                "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.7},
+                "encoding": {"x": x.encode("low"), "x2": {"field": "high"}, "y": rows, "color": colours},
+            },
+            {
+                "data": {"values": data},
+                "mark": {"type": "point", "size": 70, "opacity": 1, **fill},
+                "encoding": {
+                    "x": x.encode("at"),
+                    "y": rows,
+                    "color": colours,
+                    "shape": shapes,
+                    "tooltip": [
+                        {"field": "label", "title": "Method"},
+                        {"field": "at", "title": x.title, "format": ".2f"},
+                    ],
+                },
+            },
+        ]
+    return base(width=width, height={"step": 22}, layer=[layer for layer in layers if layer["data"]["values"]])
+
+
+def forest(marks: Sequence[Mark], x: Axis, *, width: int = 400) -> dict[str, Any]:
+    """One row an entry, in the order given, its x with interval, and a line at zero. `y` of the marks is not used."""
+    colours, shapes = families(m.family for m in marks)
+    names = _rows(marks)
+    data = [vars(m) | {"row": n} for m, n in zip(marks, names, strict=True)]
+    rows = _row_axis(names)
     layers: list[dict[str, Any]] = [
         {
             "data": {"values": [{"x": 0}]},

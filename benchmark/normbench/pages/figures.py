@@ -8,7 +8,7 @@ from typing import Any
 
 from normbench.board import Board, Comparison, Entry, Metric, against, why_not_compared
 from normbench.pages.axes import Axis, fit
-from normbench.pages.charts import FAMILY, GHOST, Line, Mark, forest, scatter
+from normbench.pages.charts import FAMILY, GHOST, Line, Mark, dumbbells, forest, scatter
 from normbench.pages.context import Context
 from normbench.pages.line_charts import facets, panels
 from normbench.pages.methods import key_of
@@ -112,6 +112,22 @@ def differences(
     )
     axis = fit(ends, f"Difference in {metric.label} to {reference.label} (percentage points)")
     return draw(context, chart_id, title, caption, forest(marks, axis), [m.family for m in marks])
+
+
+def accuracies(context: Context, board: Board, entries: Sequence[Entry]) -> Chart | None:
+    """Clean and robust accuracy of these entries, one a line, in the order given."""
+    clean, robust = board.headline("clean"), board.headline("robust")
+    both = [e for e in entries if clean and robust and {clean.key, robust.key} <= e.cells.keys()]
+    if clean is None or robust is None or len(both) < 2:
+        return None
+    marks = [_mark(context, e, clean, robust) for e in both]
+    ends = [v for m in marks for v in (m.x, m.x_low, m.x_high, m.y, m.y_low, m.y_high) if v is not None]
+    caption = (
+        f"{board.title}. Filled: clean accuracy; hollow: {robust.label}. Of each method the settings with the highest "
+        "clean accuracy; bars are intervals for comparison, missing under three seeds."
+    )
+    spec = dumbbells(marks, fit(ends, "Accuracy (%)", floor=0.0, ceiling=100.0))
+    return draw(context, "methods", "Clean and robust accuracy", caption, spec, [m.family for m in marks])
 
 
 def reference(board: Board, metric: Metric) -> Entry | None:
