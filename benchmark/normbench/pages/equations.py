@@ -71,7 +71,8 @@ class _Reader:
     def script(self) -> str:
         if self.peek() == "-":
             return f"<mrow><mo>{_SIGNS[self.take()]}</mo>{self.symbol()}</mrow>"
-        return self.symbol(inner=True)
+        made = self.symbol(inner=True)
+        return made.replace("<mtext> ", "<mtext>").replace(" </mtext>", "</mtext>")
 
     def symbol(self, *, inner: bool = False) -> str:
         if not self.peek():

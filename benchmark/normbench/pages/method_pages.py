@@ -27,6 +27,10 @@ def write(context: Context) -> None:
     speeds = {key: _speed(results[key], results.get("bn", [])) for key in results}
     lead = context.results.lead()
     shown = {key_of(e): e for e in _best(lead)} if lead and lead.contends else {}
+
+    def place(method: Method) -> tuple[bool, bool, str, str]:
+        return method.key not in shown, not results[method.key], method.family, method.key
+
     context.writer.page(
         "methods.html",
         "methods.html",
@@ -39,14 +43,23 @@ def write(context: Context) -> None:
                 "speed": speeds[m.key],
                 "result": _result(context, lead, shown[m.key]) if lead and m.key in shown else None,
             }
-            for m in sorted(context.methods.values(), key=lambda m: (not results[m.key], m.family, m.key))
+            for m in sorted(context.methods.values(), key=place)
         ],
-        lead={"title": lead.title, "href": context.topic_href("accuracy", lead)} if lead and shown else None,
+        lead=_lead(context, lead) if lead and shown else None,
         chart=accuracies(context, lead, list(shown.values())) if lead else None,
         broken=registry.problems(),
     )
     for method in context.methods.values():
         _page(context, method, results[method.key], speeds[method.key])
+
+
+def _lead(context: Context, board: Board) -> dict[str, str]:
+    robust = board.headline("robust")
+    return {
+        "title": board.title,
+        "href": context.topic_href("accuracy", board),
+        "robust": robust.label if robust else "",
+    }
 
 
 def _best(board: Board) -> list[Entry]:
@@ -94,10 +107,12 @@ def _result(context: Context, board: Board, entry: Entry) -> dict[str, Any]:
     for group in ("clean", "robust", "weight-norm"):
         metric = board.headline(group)
         cell = entry.cells.get(metric.key) if metric else None
+        notes = _notes(board, entry, metric) if metric and cell else ("", "")
         cells.append(
             {
                 "value": f"{cell.display} {cell.metric.unit}" if cell else "–",
-                "note": ", ".join(filter(None, _notes(board, entry, metric))) if metric and cell else "",
+                "note": ", ".join(filter(None, notes)),
+                "rank": notes[1],
                 "covers": cell.covers if cell else "",
             }
         )

@@ -117,6 +117,11 @@ class BoardTable:
         return [row for group in self.groups for row in group]
 
     @property
+    def spread(self) -> bool:
+        """Whether any interval is drawn."""
+        return any(row.strip and (row.strip.low is not None or row.strip.beyond) for row in self.rows)
+
+    @property
     def dense(self) -> bool:
         """Whether numbers stand above their intervals, so that the table fits its frame."""
         return len(self.columns) > MANY
