@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from normbench.pages.axes import CHARACTER, Axis
+from normbench.pages.axes import CHARACTER
+from normbench.pages.axes import Axis as Axis  # studies draw by this module
+from normbench.pages.axes import fit as fit
 
 PAPER, INK, SOFT, GRID, GHOST = "#ffffff", "#14181d", "#55606c", "#e3e8ed", "#c3cad1"
 #: Family -> colour and shape. After Okabe and Ito (2008), darkened to at least 3:1 on white; shapes carry the same

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from normbench.pages.axes import Axis, fit
-from normbench.pages.charts import Mark, forest
+from normbench.pages.charts import Axis, Mark, fit, forest
 from normbench.studies._charts import Series, Tile, around, beside, curves, heat
 from normbench.studies._grid import Grid, Readings
 from normbench.studies.base import Figure, Record, Verdict

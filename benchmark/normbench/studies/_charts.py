@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from normbench.pages.axes import Axis, fit
-from normbench.pages.charts import GHOST, INK, PAPER, SOFT, base
+from normbench.pages.charts import GHOST, INK, PAPER, SOFT, Axis, base, fit
 
 #: Colours of series that belong to no family, with their shapes.
 SERIES = (

@@ -17,8 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from normbench.board import MIN_SEEDS, Board, Entry, Metric, why_not
-from normbench.pages.axes import fit
-from normbench.pages.charts import Mark, scatter
+from normbench.pages.charts import Mark, fit, scatter
 from normbench.spec.robustness import WORST_CASE
 from normbench.studies._stats import Array, kendall, resample
 from normbench.studies.base import Cell, Evidence, Figure, Question, Row, Section, Table, Verdict, failures

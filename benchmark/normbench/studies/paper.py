@@ -12,8 +12,7 @@ from typing import ClassVar
 
 from normbench.board import Board, Metric, t_interval, wilson
 from normbench.board.layout import CITED, attacks_of, bims_of
-from normbench.pages.axes import fit
-from normbench.pages.charts import Line
+from normbench.pages.charts import Line, fit
 from normbench.pages.line_charts import facets
 from normbench.studies._charts import Series, around, beside, curves
 from normbench.studies._paper import (

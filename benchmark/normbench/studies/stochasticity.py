@@ -19,8 +19,7 @@ from typing import ClassVar
 import numpy as np
 
 from normbench.board import Board, Comparison, Entry, Metric, Pair, t_interval
-from normbench.pages.axes import fit
-from normbench.pages.charts import Mark, scatter
+from normbench.pages.charts import Mark, fit, scatter
 from normbench.studies._stats import Array, Estimate, resample, slope, together
 from normbench.studies.base import (
     Cell,

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from normbench.board import Board, Comparison, Entry, Metric, Pair, t_interval
-from normbench.pages.axes import fit
-from normbench.pages.charts import Mark, scatter
+from normbench.pages.charts import Mark, fit, scatter
 from normbench.studies._stats import Correlation, Estimate, correlation, together
 from normbench.studies.base import (
     Cell,
