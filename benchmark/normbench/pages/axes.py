@@ -88,8 +88,10 @@ def fit(
 
 
 def written(tick: float) -> str:
-    """`1,200`, `0.25`, `−5`: a tick's label."""
-    return f"{tick:,.12g}".replace("-", "−")
+    """`1,200`, `0.25`, `−5`, `1.5e9`: a tick's label."""
+    brief = f"{tick:g}"
+    text = brief.replace("e+0", "e").replace("e+", "e") if abs(tick) >= 1e6 and float(brief) == tick else ""
+    return (text or f"{tick:,.12g}").replace("-", "−")
 
 
 def ticks_around(low: float, high: float, *, log: bool = False, whole: bool = False) -> tuple[float, ...]:
@@ -98,7 +100,7 @@ def ticks_around(low: float, high: float, *, log: bool = False, whole: bool = Fa
     most ticks.
     """
     made = list(_logarithmic(low, high) if log else _linear(low, high, whole))
-    fitting = [ticks for ticks in made if _fits(ticks, log)] or made
+    fitting = [ticks for ticks in made if _fits(ticks, log)] or [min(made, key=len)]
 
     def spare(ticks: tuple[float, ...]) -> tuple[float, int]:
         length = math.log(ticks[-1] / ticks[0]) if log else ticks[-1] - ticks[0]
