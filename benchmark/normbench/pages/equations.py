@@ -72,7 +72,7 @@ class _Reader:
         if self.peek() == "-":
             return f"<mrow><mo>{_SIGNS[self.take()]}</mo>{self.symbol()}</mrow>"
         made = self.symbol(inner=True)
-        return made.replace("<mtext> ", "<mtext>").replace(" </mtext>", "</mtext>")
+        return made.replace("\u00a0", "")
 
     def symbol(self, *, inner: bool = False) -> str:
         if not self.peek():
@@ -99,7 +99,7 @@ def _named(name: str) -> str:
     if len(name) == 1:
         return f"<mi>{name}</mi>"
     known = name in _UPRIGHT or name.isupper()  # axes, as in `mu_NHW`
-    return f"<mtext>{name}</mtext>" if known else f"<mtext> {name} </mtext>"
+    return f"<mtext>{name}</mtext>" if known else f"<mtext>\u00a0{name}\u00a0</mtext>"
 
 
 def _whole(made: str) -> bool:

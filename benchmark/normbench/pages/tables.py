@@ -25,7 +25,7 @@ from normbench.store.levels import Level
 FULL = {"lr": "learning rate", "wd": "weight decay"}
 #: More columns than these are set closer.
 MANY = 3
-_BREAKS = re.compile(r"(?<=[\[,])(?! )")
+_BREAKS = re.compile(r"(?<=[\[,=])(?! )")
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,11 @@ class BoardTable:
     def rows(self) -> list[Row]:
         return [row for group in self.groups for row in group]
 
+    @staticmethod
+    def pieces(text: str) -> list[str]:
+        """A name in pieces between which a line may break."""
+        return _BREAKS.split(text)
+
     @property
     def spread(self) -> bool:
         """Whether any interval is drawn."""
@@ -135,7 +140,7 @@ class BoardTable:
         grouped = itertools.groupby(sized, key=lambda m: (m.attack, m.threat, m.unit))
         return [
             Head(
-                tuple(_BREAKS.split(f"{attack}{f' {threat}' if attack == WORST_CASE else ''}, {unit}")),
+                tuple(self.pieces(f"{attack}{f' {threat}' if attack == WORST_CASE else ''}, {unit}")),
                 tuple(show(m.size) for m in metrics),
             )
             for (attack, threat, unit), metrics in grouped
