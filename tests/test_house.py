@@ -34,6 +34,7 @@ STAGES = (
     ("runner",),
     ("trust",),
     ("board",),
+    ("pages.axes",),
     ("pages.charts",),
     ("pages.line_charts",),
     ("studies",),

@@ -1,4 +1,4 @@
-/* Two methods of a board, seed by seed. Every statistic was computed when the site was built; this only shows it. Address: #a=<board>.<entry>&b=<board>.<entry>&metric=… */
+/* Two methods of a board, seed by seed. Every statistic was computed when the site was built; this only shows it. Address: #board=…&methods=<first>~<second>~<more>&metric=…, methods by their names. */
 "use strict";
 var NB = window.NB || {};
 (function () {
@@ -17,7 +17,7 @@ var NB = window.NB || {};
   }
   NB.compare = compare;
   /* ---- page ---- */
-  var boards = {}, waiting = {}, current = null;
+  var boards = {}, waiting = {}, current = null, wanted = [];
   var $ = function (id) { return document.getElementById(id); };
   NB.board = function (slug, data) { boards[slug] = data; if (waiting[slug]) waiting[slug](); };
   function load(slug, done) {
@@ -85,18 +85,25 @@ var NB = window.NB || {};
     }
     box.append(svg);
   }
+  function encode(name) { return encodeURIComponent(name).replace(/~/g, "%7E"); }
+  function decode(text) { try { return decodeURIComponent(text); } catch (error) { return text; } }
+  /* What a name is on this board: the entry of that label, else the only one of that method. */
+  function called(name) {
+    var entries = boards[current].entries, same = entries.filter(function (e) { return e.norm === name.split(" · ")[0]; });
+    return entries.find(function (e) { return e.label === name; }) || (same.length ? same[0] : null);
+  }
+  function verdict(c, a) { return c.verdict in TURNED ? a.label + " is " + c.verdict : c.verdict[0].toUpperCase() + c.verdict.slice(1); }
+  function spread(c, m) { return c.low === null ? "–" : signed(c.low, m) + " to " + signed(c.high, m); }
   function show() {
     var data = boards[current], find = function (id) { return data.entries.find(function (e) { return e.id === id; }); };
     var a = find($("a").value), b = find($("b").value), m = data.metrics.find(function (x) { return x.key === $("metric").value; }), c = compare(data, a, b, m);
     $("result").hidden = false;
     $("pair").textContent = a.label + " and " + b.label + ", " + m.label;
-    if (c) {
-      $("verdict").textContent = c.verdict in TURNED ? a.label + " is " + c.verdict : c.verdict[0].toUpperCase() + c.verdict.slice(1);
-      $("verdict").dataset.verdict = c.verdict;
-    } else $("verdict").textContent = "";
+    $("verdict").textContent = c ? verdict(c, a) : "";
+    if (c) $("verdict").dataset.verdict = c.verdict;
     var failed = [a, b].filter(function (e) { return e.status; }).map(function (e) { return e.label + ": " + e.status + "."; }).join(" ");
     $("detail").textContent = !c ? "Choose two different methods." : (c.mean === null ? "" : "Mean difference " + signed(c.mean, m) + unit(m) +
-      (c.low === null ? ", no interval" : ", interval " + signed(c.low, m) + " to " + signed(c.high, m) + ", p = " + small(c.p) + ", both for all pairs of the board at once") + ". " +
+      (c.low === null ? ", no interval" : ", interval " + spread(c, m) + ", p = " + small(c.p) + ", both for all pairs of the board at once") + ". " +
       (c.beyond === true ? "It holds for other test images too. " : c.beyond === false ? "It holds on these test images; with others it cannot be told. " : "")) + failed;
     picture(c || { pairs: [] }, m);
     fill($("seeds"), ["Seed", a.label + ", " + m.unit, b.label + ", " + m.unit, "Difference", "Right only in the first", "Right only in the second", "p, McNemar"], (c ? c.pairs : []).map(function (p) {
@@ -105,29 +112,47 @@ var NB = window.NB || {};
     }));
     fill($("all"), ["Measure", "Difference", "Interval", "Seeds in common", "p", "First is"], !c ? [] : data.metrics.map(function (x) {
       var r = compare(data, a, b, x);
-      return [x.label + ", " + x.unit, signed(r.mean, x), r.low === null ? "–" : signed(r.low, x) + " to " + signed(r.high, x), String(r.pairs.length), small(r.p), r.verdict];
+      return [x.label + ", " + x.unit, signed(r.mean, x), spread(r, x), String(r.pairs.length), small(r.p), r.verdict];
     }));
-    history.replaceState(null, "", location.pathname + "#a=" + current + "." + a.id + "&b=" + current + "." + b.id + "&metric=" + encodeURIComponent(m.key));
+    /* Of more than two: each with each, and what is not on this board. */
+    var known = wanted.map(called), several = known.filter(function (e, i) { return e && known.indexOf(e) === i; }), pairs = [];
+    several.forEach(function (x, i) { several.slice(i + 1).forEach(function (y) { pairs.push([x, y, compare(data, x, y, m)]); }); });
+    $("several").hidden = several.length < 3;
+    fill($("pairs"), ["First", "Second", "Difference", "Interval", "p", "First is"], pairs.map(function (p) {
+      return [p[0].label, p[1].label, signed(p[2].mean, m), spread(p[2], m), small(p[2].p), p[2].verdict];
+    }));
+    $("missing").textContent = wanted.filter(function (name, i) { return !known[i]; }).map(function (name) { return name + " is not on this board."; }).join(" ");
+    history.replaceState(null, "", location.pathname + "#board=" + encode(current) + "&methods=" + wanted.map(encode).join("~") + "&metric=" + encode(m.key));
   }
-  function open(slug, a, b, metric) {
+  function open(slug, metric) {
     load(slug, function () {
       var data = boards[slug], entries = data.entries.map(function (e) { return [e.id, e.label]; });
       current = slug;
       $("board").value = slug;
-      options($("a"), entries, a || entries[0][0]);
-      options($("b"), entries, b || entries[1][0]);
+      var there = wanted.map(called).filter(Boolean), spare = data.entries.filter(function (e) { return there.indexOf(e) < 0; });
+      var pair = there.concat(spare);
+      pair.forEach(function (e) { if (wanted.length < 2 && wanted.indexOf(e.label) < 0) wanted.push(e.label); });
+      options($("a"), entries, pair[0].id);
+      options($("b"), entries, (pair.slice(1).find(function (e) { return e !== pair[0]; }) || pair[0]).id);
       options($("metric"), data.metrics.map(function (m) { return [m.key, m.label]; }), metric);
       show();
     });
   }
   function fromAddress() {
-    var state = new URLSearchParams(location.hash.slice(1)), a = (state.get("a") || "").split("."), b = (state.get("b") || "").split(".");
-    var known = Array.from($("board").options, function (o) { return o.value; });
-    var slug = known.indexOf(a[0]) >= 0 ? a[0] : known.indexOf(b[0]) >= 0 ? b[0] : known[0];
-    open(slug, a[0] === slug ? a[1] : null, b[0] === slug ? b[1] : null, state.get("metric"));
+    var state = {};
+    location.hash.slice(1).split("&").forEach(function (part) { var at = part.indexOf("="); if (at > 0) state[part.slice(0, at)] = part.slice(at + 1); });
+    var known = Array.from($("board").options, function (o) { return o.value; }), slug = decode(state.board || "");
+    wanted = (state.methods || "").split("~").filter(Boolean).map(decode);
+    open(known.indexOf(slug) >= 0 ? slug : known[0], decode(state.metric || ""));
   }
-  $("board").addEventListener("change", function () { open(this.value, null, null, $("metric").value); });
-  ["a", "b", "metric"].forEach(function (id) { $(id).addEventListener("change", show); });
+  $("board").addEventListener("change", function () { open(this.value, $("metric").value); });
+  ["a", "b"].forEach(function (id) {
+    $(id).addEventListener("change", function () {
+      wanted = ["a", "b"].map(function (x) { return $(x).options[$(x).selectedIndex].textContent; }).concat(wanted.slice(2));
+      show();
+    });
+  });
+  $("metric").addEventListener("change", show);
   window.addEventListener("hashchange", fromAddress);
   $("controls").hidden = false;
   fromAddress();

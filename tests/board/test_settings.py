@@ -149,7 +149,7 @@ def test_pages_have_the_columns_and_the_marks(tmp_path: Path) -> None:
     for topic in ("accuracy", "robustness", "weight-norm"):
         page = (out / f"{topic}.html").read_text()
         heads = [re.sub("<[^>]+>", "", h) for h in re.findall(r'<th scope="col" class="n setting".*?</th>', page)]
-        assert heads == ["lr", "wd"]
+        assert heads == ["Learning rate", "Weight decay"]
         found = {}
         for part in page.split("<tr class=")[1:]:
             label = html.unescape(re.search("<bdi>(.*?)</bdi>", part)[1])  # type: ignore[index]

@@ -11,10 +11,11 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow.parquet as pq
 import pytest
-from normbench.board import against, boards, compare, discordant, mcnemar
+from normbench.board import Board, Entry, against, boards, compare, discordant, mcnemar
 
 from tests.matrix import sample
 
@@ -269,11 +270,17 @@ def test_csv_is_the_view(browser, site):
 # ---- compare ----
 
 
+def compared(board: Board, *entries: Entry) -> str:
+    """The address of a comparison: methods by their names."""
+    names = "~".join(quote(e.label, safe="").replace("~", "%7E") for e in entries)
+    return f"#board={board.slug}&methods={names}&metric=clean"
+
+
 def test_the_verdicts_are_those_of_the_boards(browser, site):
     (board,) = boards(pq.read_table(site / "data" / "digits-resnet18-batch-64.parquet").to_pylist())
     checked = 0
     with opened(browser) as (page, troubles):
-        visit(page, site / "compare.html", "#a=digits-resnet18-batch-64.x&b=digits-resnet18-batch-64.x")
+        visit(page, site / "compare.html", "#board=digits-resnet18-batch-64&methods=nobody~nothing")
         page.wait_for_selector("#result:visible")
         data = json.loads(
             (site / "compare" / "digits-resnet18-batch-64.js").read_text().partition(",")[2].removesuffix(");\n")
@@ -301,7 +308,7 @@ def test_the_verdicts_are_those_of_the_boards(browser, site):
         assert checked > 500
         reference = board.entries[0]
         for entry, comparison in against(board, reference, board.metrics[0]):
-            visit(page, site / "compare.html", f"#a={board.slug}.{reference.id}&b={board.slug}.{entry.id}&metric=clean")
+            visit(page, site / "compare.html", compared(board, reference, entry))
             page.wait_for_selector("#result:visible")
             # `against` is entry minus reference, the page first minus second
             turned = {"higher": "lower", "lower": "higher"}
@@ -318,7 +325,7 @@ def test_comparing_by_keyboard_keeps_the_address(browser, site):
         page.locator("#b").focus()
         page.keyboard.press("End")
         address, text = page.url, page.locator("#result").inner_text()
-        assert "&b=digits-resnet18-batch-64." in address
+        assert "#board=digits-resnet18-batch-64&methods=bn%20%C2%B7%20wd%200~ws%2Bgn%20%C2%B7%20wd%200.0005&" in address
         page.goto("about:blank")
         page.goto(address)
         page.wait_for_selector("#result:visible")
@@ -334,7 +341,7 @@ def test_mcnemar_in_the_page_is_exact(browser, site):
     of = {e.id: {run.seed: bits[run.trial_id] for run in e.runs} for e in (a, b)}
     with opened(browser) as (page, troubles):
         for first, second in ((a, b), (b, a)):
-            visit(page, site / "compare.html", f"#a={board.slug}.{first.id}&b={board.slug}.{second.id}&metric=clean")
+            visit(page, site / "compare.html", compared(board, first, second))
             page.wait_for_selector("#result:visible")
             shown = page.eval_on_selector_all(
                 "#seeds tbody tr", "list => list.map(r => [...r.cells].map(c => c.textContent))"

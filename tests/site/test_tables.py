@@ -10,20 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from normbench.board import Metric
 from normbench.pages import build
-from normbench.pages.tables import MARGIN, WIDTH, nice, scale_of
+from normbench.pages.strips import MARGIN, WIDTH, scale_of
 from normbench.store.store import Store
 
 from tests.site import synthetic
 
 ACCURACY = Metric("clean", "clean", "clean accuracy")
 NORM = Metric("weight-norm", "weight-norm", "weight norm")
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.912, 0.957), (0.0, 0.0), (1.0, 6.3), (0.33333, 0.33334), (12.0, 12.0)])
-def test_nice_ends_hold_the_range(low: float, high: float) -> None:
-    bottom, top = nice(low, high)
-    assert bottom <= low <= high <= top
-    assert bottom < top
 
 
 @given(st.lists(st.one_of(st.floats(0, 1, allow_subnormal=False), st.sampled_from([0.0, 1.0])), min_size=1))

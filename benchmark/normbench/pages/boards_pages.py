@@ -12,6 +12,7 @@ from normbench.board.types import Group
 from normbench.pages import figures
 from normbench.pages.context import Context, SetUp
 from normbench.pages.methods import key_of
+from normbench.pages.rank_charts import RankTable, rank_chart, rank_table
 from normbench.pages.svg import Chart
 from normbench.pages.tables import BoardTable, board_table
 from normbench.spec.about import Role
@@ -29,43 +30,48 @@ class Topic:
     name: str
     heading: str
     lede: str
+    reading: str
+    """How to read the board."""
     caption: str
     group: Group
     """Of the numbers that it is about."""
 
 
+RANKS = (
+    "A rank is a span: the best is 1 and one more for each method that is surely better, the worst leaves out those "
+    "that are surely worse. Every method below a heavy line is surely worse than the first one above it. Two methods"
+    " are told apart exactly where their intervals do not overlap; of boards on which no methods differ, at most one"
+    " in twenty tells any pair apart. The intervals cover seeds: other first weights, another order of the images. "
+    "They do not cover other test images: the page Compare says of each difference whether it holds for those too."
+)
+
 TOPICS = (
     Topic(
         "accuracy",
         "Accuracy",
-        "Clean accuracy on the test images that each board names. Ranks are intervals: the best rank is 1 + the "
-        "number of methods whose 95 % interval lies wholly above; the worst counts those not wholly below. A heavier "
-        "line starts a group that lies wholly below the head of the one above it.",
+        "Clean accuracy on the test images that each board names.",
+        RANKS,
         "clean accuracy",
         "clean",
     ),
     Topic(
         "robustness",
         "Robustness",
-        "Accuracy on perturbed test images; an image counts when it is right before and after. Ranks are of the "
-        "attack and the size that the suite of a board names; where it names none, of the worst case over the attacks "
-        "within one ball, else of the first attack that the suite lists, at the middle one of its sizes. No result "
-        "has a say in that. "
-        "Against the clean rank: ▲ n and ▼ n say that a method rises or falls by at least n ranks, ≈ that the rank "
-        "intervals do not tell.",
+        "Accuracy on perturbed test images: an image counts if it is right before and after.",
+        "The ranks are of the attack and the size that the board's suite names. Where it names none, they are of "
+        "the worst case over the attacks within one ball, else of the first attack that the suite lists, at the "
+        "middle one of its sizes. No result has a say in that. Against the clean rank, ▲ 2 says that a method rises"
+        f" by at least two ranks, ▼ 2 that it falls by at least two, ≈ that the spans overlap. {RANKS}",
         "robust accuracy",
         "robust",
     ),
     Topic(
         "weight-norm",
         "Weight norms",
-        "How the weights grow in training: L2 norm of all weights at the end, divided by that at the start. Raw is "
-        "what the optimizer moves, effective is "
-        "what the layer multiplies with. Growth is neither good nor bad, so there are no ranks; accuracy stands "
-        "beside it. A weight "
-        "is scale-invariant where rescaling it changes nothing (measured before training: |cos(w, gradient)| < "
-        "1e-4): only of these does theory say "
-        "that they grow.",
+        "How much the weights grow in training: their L2 norm at the end, divided by that at the start.",
+        "Raw weights are what the optimizer moves; effective ones are what the layer multiplies with. Growth is "
+        "neither good nor bad, so there are no ranks. A weight is scale-invariant if rescaling it changes nothing, "
+        "measured before training as |cos(weight, gradient)| < 1e-4. Theory says only of these that they grow.",
         "growth of the weights",
         "weight-norm",
     ),
@@ -77,11 +83,13 @@ def write(context: Context) -> None:
     drawn = _drawn(context)
     for topic in TOPICS:
         if not context.set_ups:
-            _topic_page(context, topic, None, [], {})
+            _topic_page(context, topic, None, [], {}, {})
         for set_up in context.set_ups:
             tables = [(b, _table(context, topic, b)) for b in _of(topic, set_up.boards)]
             charts = {b.id: [c for c in _charts(context, topic, b) if c] for b in set_up.boards if b.id in drawn}
-            _topic_page(context, topic, set_up, tables, charts)
+            robust = [b for b, _ in tables if topic.name == "robustness"]
+            ranks = {b.id: made for b in robust if (made := rank_table(b))}
+            _topic_page(context, topic, set_up, tables, charts, ranks)
     _index(context)
 
 
@@ -105,6 +113,7 @@ def _topic_page(
     set_up: SetUp | None,
     tables: Sequence[tuple[Board, BoardTable]],
     charts: dict[str, Any],
+    ranks: dict[str, RankTable],
 ) -> None:
     rows = [row for _, t in tables for row in t.rows]
     context.writer.page(
@@ -113,12 +122,14 @@ def _topic_page(
         title=topic.heading,
         heading=f"{topic.heading}: {set_up.title}" if set_up and len(context.set_ups) > 1 else topic.heading,
         lede=topic.lede,
+        reading=topic.reading,
         caption=topic.caption,
         tables=[t for _, t in tables],
         set_ups=[(s.title, f"{topic.name}{s.suffix}.html", s is set_up) for s in context.set_ups],
         families=sorted({row.method.family for row in rows}),
         decays=[f"{v:g}" for v in sorted({row.entry.spec["train"]["weight_decay"] for row in rows})],
         charts=charts,
+        ranks=ranks,
     )
 
 
@@ -150,6 +161,8 @@ def _charts(context: Context, topic: Topic, board: Board) -> Iterator[Chart | No
             )
         yield figures.loss_curves(context, board, f"{name}-loss")
     if topic.name == "robustness" and clean and robust:
+        yield rank_chart(context, board, f"{name}-ranks")
+        yield figures.robustness_curves(context, board, f"{name}-sizes")
         yield figures.against_each_other(
             context, board, clean, robust, f"{name}-front", "Clean against robust accuracy", front=True
         )
@@ -162,7 +175,6 @@ def _charts(context: Context, topic: Topic, board: Board) -> Iterator[Chart | No
                 f"{name}-differences",
                 f"Robust accuracy compared with {reference.label}, seed by seed",
             )
-        yield figures.robustness_curves(context, board, f"{name}-sizes")
     if topic.name == "weight-norm" and weights:
         yield figures.growth_curves(context, board, f"{name}-curves")
         if robust:

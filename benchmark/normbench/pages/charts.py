@@ -8,10 +8,13 @@ every rendering.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from normbench.pages.axes import CHARACTER
+from normbench.pages.axes import Axis as Axis  # studies draw by this module
+from normbench.pages.axes import fit as fit
 
 PAPER, INK, SOFT, GRID, GHOST = "#ffffff", "#14181d", "#55606c", "#e3e8ed", "#c3cad1"
 #: Family -> colour and shape. After Okabe and Ito (2008), darkened to at least 3:1 on white; shapes carry the same
@@ -37,45 +40,13 @@ VARIABLES = {
     "#b0478c": "--whitening",
     "#454d56": "--plain",
 }
-#: Pixels a character of a label takes at 11 px, on the safe side.
-CHARACTER, LINE = 6.3, 13
+#: Pixels that a line of labels takes at 11 px.
+LINE = 13
 LABEL_LIMIT = 34
 
 
 def colour(family: str) -> str:
     return FAMILY.get(family, OTHER)[0]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A quantitative axis: title with unit, domain, logarithmic or not."""
-
-    title: str
-    low: float
-    high: float
-    log: bool = False
-    ticks: tuple[float, ...] = ()
-    """Where ticks stand; chosen by Vega when empty."""
-
-    def pixel(self, value: float, length: float) -> float:
-        low, high, v = (math.log(x) if self.log else x for x in (self.low, self.high, value))
-        return (v - low) / (high - low) * length
-
-    def value(self, pixel: float, length: float) -> float:
-        low, high = (math.log(x) if self.log else x for x in (self.low, self.high))
-        found = low + pixel / length * (high - low)
-        return math.exp(found) if self.log else found
-
-    def encode(self, field: str, **axis: Any) -> dict[str, Any]:
-        scale: dict[str, Any] = {"domain": [self.low, self.high], "nice": False, "zero": False}
-        if self.log:
-            scale["type"] = "log"
-        return {
-            "field": field,
-            "type": "quantitative",
-            "scale": scale,
-            "axis": {"title": self.title, **({"values": list(self.ticks)} if self.ticks else {"tickCount": 5})} | axis,
-        }
 
 
 @dataclass(frozen=True)
@@ -100,30 +71,6 @@ class Line:
     family: str
     points: tuple[tuple[float, float, float | None, float | None], ...]
     dashed: bool = False
-
-
-def fit(
-    values: Iterable[float],
-    title: str,
-    *,
-    log: bool = False,
-    margin: float = 0.06,
-    floor: float | None = None,
-    ceiling: float | None = None,
-) -> Axis:
-    """An axis around values, with a margin on both sides."""
-    found = list(values)
-    low, high = min(found), max(found)
-    if log:
-        ratio = max(high / low, 1.05) ** margin
-        return Axis(title, low / ratio, high * ratio, log=True)
-    span = (high - low) or max(abs(high), 1.0) * 0.1
-    bottom, top = low - margin * span, high + margin * span
-    return Axis(
-        title,
-        bottom if floor is None else max(floor - 0.01 * span, bottom),
-        top if ceiling is None else min(ceiling + 0.01 * span, top),
-    )
 
 
 def base(**parts: Any) -> dict[str, Any]:
@@ -152,7 +99,8 @@ def base(**parts: Any) -> dict[str, Any]:
     }
 
 
-def _families(present: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def families(present: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Colour and shape of the families that are there, as encodings."""
     there = set(present)
     names = [f for f in FAMILY if f in there] + sorted(there - FAMILY.keys())
     colours = {"domain": names, "range": [FAMILY.get(n, OTHER)[0] for n in names]}
@@ -174,7 +122,7 @@ def scatter(
     marks: Sequence[Mark], x: Axis, y: Axis, *, front: bool, width: int = 490, height: int = 360
 ) -> dict[str, Any]:
     """Points with intervals on both axes; `front`: joins the points that no other beats in both."""
-    colours, shapes = _families(m.family for m in marks)
+    colours, shapes = families(m.family for m in marks)
     data = [vars(m) | {"label": m.label} for m in marks]
     tooltip = [
         {"field": "label", "title": "Method"},
@@ -300,15 +248,16 @@ def _labels(values: Sequence[dict[str, Any]], x: Axis, y: Axis) -> dict[str, Any
     }
 
 
-def forest(marks: Sequence[Mark], x: Axis, *, width: int = 400) -> dict[str, Any]:
-    """One row an entry, in the order given, its x with interval, and a line at zero. `y` of the marks is not used."""
-    colours, shapes = _families(m.family for m in marks)
-    names = [f"{i} {m.label}" for i, m in enumerate(marks)]
-    data = [vars(m) | {"row": n} for m, n in zip(marks, names, strict=True)]
-    rows = {
+def _rows(marks: Sequence[Mark]) -> list[str]:
+    """Names of rows, numbered, as two may be called the same."""
+    return [f"{i} {m.label}" for i, m in enumerate(marks)]
+
+
+def _row_axis(names: Sequence[str]) -> dict[str, Any]:
+    return {
         "field": "row",
         "type": "nominal",
-        "sort": names,
+        "sort": list(names),
         "axis": {
             "title": None,
             "labelExpr": "slice(datum.label, indexof(datum.label, ' ') + 1, indexof(datum.label, ' ') + "
@@ -320,6 +269,50 @@ def forest(marks: Sequence[Mark], x: Axis, *, width: int = 400) -> dict[str, Any
             "domain": False,
         },
     }
+
+
+def dumbbells(marks: Sequence[Mark], x: Axis, *, width: int = 490) -> dict[str, Any]:
+    """One row an entry, in the order given: its x filled and its y hollow on one axis, with their intervals."""
+    colours, shapes = families(m.family for m in marks)
+    rows = _row_axis(_rows(marks))
+    layers: list[dict[str, Any]] = []
+    for which, filled in (("x", True), ("y", False)):
+        data = [
+            {"row": name, "label": m.label, "family": m.family}
+            | {to: getattr(m, f"{which}{end}") for to, end in (("at", ""), ("low", "_low"), ("high", "_high"))}
+            for name, m in zip(rows["sort"], marks, strict=True)
+        ]
+        fill = {"filled": True} if filled else {"fill": PAPER, "strokeWidth": 1.4}
+        layers += [
+            {
+                "data": {"values": [d for d in data if d["low"] is not None]},
+                "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.7},
+                "encoding": {"x": x.encode("low"), "x2": {"field": "high"}, "y": rows, "color": colours},
+            },
+            {
+                "data": {"values": data},
+                "mark": {"type": "point", "size": 70, "opacity": 1, **fill},
+                "encoding": {
+                    "x": x.encode("at"),
+                    "y": rows,
+                    "color": colours,
+                    "shape": shapes,
+                    "tooltip": [
+                        {"field": "label", "title": "Method"},
+                        {"field": "at", "title": x.title, "format": ".2f"},
+                    ],
+                },
+            },
+        ]
+    return base(width=width, height={"step": 22}, layer=[layer for layer in layers if layer["data"]["values"]])
+
+
+def forest(marks: Sequence[Mark], x: Axis, *, width: int = 400) -> dict[str, Any]:
+    """One row an entry, in the order given, its x with interval, and a line at zero. `y` of the marks is not used."""
+    colours, shapes = families(m.family for m in marks)
+    names = _rows(marks)
+    data = [vars(m) | {"row": n} for m, n in zip(marks, names, strict=True)]
+    rows = _row_axis(names)
     layers: list[dict[str, Any]] = [
         {
             "data": {"values": [{"x": 0}]},

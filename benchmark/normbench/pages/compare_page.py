@@ -37,7 +37,7 @@ STATIC = 12
 def write(context: Context) -> None:
     """Write compare.html and `compare/<board>.js` for every board with at least two entries."""
     boards = [b for b in context.results.boards if len(b.entries) > 1 and b.metrics]
-    scripted = [b for b in boards if _pairs(b) <= COMPARISONS]
+    scripted = [b for b in boards if comparable(b)]
     kept = max(1, COMPARISONS // max(1, sum(map(_pairs, scripted))))
     for board in scripted:
         text = json.dumps(_data(context, board, kept), allow_nan=False, separators=(",", ":"), sort_keys=True).replace(
@@ -52,6 +52,11 @@ def write(context: Context) -> None:
         boards=[{"slug": b.slug, "title": b.title} for b in largest if b in scripted],
         tables=[t for b in largest[:STATIC] if (t := _against_reference(context, b))],
     )
+
+
+def comparable(board: Board) -> bool:
+    """Whether the page shows any two methods of a board: where there are too many pairs, it shows one against all."""
+    return len(board.entries) > 1 and bool(board.metrics) and _pairs(board) <= COMPARISONS
 
 
 def _pairs(board: Board) -> int:
@@ -148,6 +153,7 @@ def _entry(entry: Entry, metrics: Sequence[Metric]) -> dict[str, Any]:
     return {
         "id": entry.id,
         "label": entry.label,
+        "norm": entry.norm,
         "status": entry.status,
         "points": {key: [[p.seed, p.value] for p in cell.points] for key, cell in cells.items()},
     }
@@ -159,6 +165,7 @@ def _against_reference(context: Context, board: Board) -> dict[str, Any] | None:
     if metric is None or reference is None:
         return None
     return {
+        "slug": board.slug,
         "title": board.title,
         "href": context.topic_href("accuracy", board),
         "metric": metric.label,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from normbench.board import Board, badges, describe, slugify
+from normbench.board import Board, Entry, badges, describe, slugify
 from normbench.board.badges import badge, test_images
 from normbench.board.titles import apart
 from normbench.pages.methods import Method, methods
@@ -85,6 +85,22 @@ class Context:
     def topic_href(self, topic: str, board: Board) -> str:
         """Where a board stands on the pages of a topic (`accuracy`, ...)."""
         return f"{topic}{self._set_up_of[board.id].suffix}.html#{board.slug}"
+
+    @cached_property
+    def _anchors(self) -> dict[str, dict[str, str]]:
+        return {}
+
+    def anchors(self, board: Board) -> dict[str, str]:
+        """Ids of a board's rows, by entry: no two rows of a page share one."""
+        if board.id not in self._anchors:
+            names = apart(board.entries, lambda e: slugify(e.label), [lambda e: e.id])
+            ids = (f"{board.slug}--{slugify(name, 100)}" for name in names)
+            self._anchors[board.id] = {e.id: i for e, i in zip(board.entries, ids, strict=True)}
+        return self._anchors[board.id]
+
+    def row_href(self, topic: str, board: Board, entry: Entry) -> str:
+        """Where an entry stands on a board's page."""
+        return f"{self.topic_href(topic, board).partition('#')[0]}#{self.anchors(board)[entry.id]}"
 
     def trial_href(self, trial_id: str) -> str:
         """Where a trial is shown, relative to the site's root."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from normbench.board import Board, Comparison, Entry, Metric, against, why_not_compared
-from normbench.pages.charts import FAMILY, GHOST, Axis, Line, Mark, fit, forest, scatter
+from normbench.pages.axes import Axis, fit
+from normbench.pages.charts import FAMILY, GHOST, Line, Mark, dumbbells, forest, scatter
 from normbench.pages.context import Context
 from normbench.pages.line_charts import facets, panels
 from normbench.pages.methods import key_of
+from normbench.pages.rank_charts import sizes
 from normbench.pages.results import Results
 from normbench.pages.svg import Chart, draw
-from normbench.spec.robustness import WORST_CASE
 
 #: Growth is drawn on a logarithmic axis where it spans more than this factor.
 LOG_FROM = 3.0
@@ -49,8 +51,8 @@ def _axis(marks: Sequence[Mark], which: str, metric: Metric) -> Axis:
         ends,
         title,
         log=not metric.share and max(ends) / max(min(ends), 1e-9) > LOG_FROM,
-        floor=0.0 if metric.share else None,
-        ceiling=100.0 if metric.share else None,
+        floor=0.0 if metric.share else -math.inf,
+        ceiling=100.0 if metric.share else math.inf,
     )
 
 
@@ -112,6 +114,22 @@ def differences(
     return draw(context, chart_id, title, caption, forest(marks, axis), [m.family for m in marks])
 
 
+def accuracies(context: Context, board: Board, entries: Sequence[Entry]) -> Chart | None:
+    """Clean and robust accuracy of these entries, one a line, in the order given."""
+    clean, robust = board.headline("clean"), board.headline("robust")
+    both = [e for e in entries if clean and robust and {clean.key, robust.key} <= e.cells.keys()]
+    if clean is None or robust is None or len(both) < 2:
+        return None
+    marks = [_mark(context, e, clean, robust) for e in both]
+    ends = [v for m in marks for v in (m.x, m.x_low, m.x_high, m.y, m.y_low, m.y_high) if v is not None]
+    caption = (
+        f"{board.title}. Filled: clean accuracy; hollow: {robust.label}. Of each method the settings with the highest "
+        "clean accuracy; bars are intervals for comparison, missing under three seeds."
+    )
+    spec = dumbbells(marks, fit(ends, "Accuracy (%)", floor=0.0, ceiling=100.0))
+    return draw(context, "methods", "Clean and robust accuracy", caption, spec, [m.family for m in marks])
+
+
 def reference(board: Board, metric: Metric) -> Entry | None:
     """What others are compared with: batch norm without further settings' doing where it is there, else the best
     mean.
@@ -121,15 +139,11 @@ def reference(board: Board, metric: Metric) -> Entry | None:
 
 
 def robustness_curves(context: Context, board: Board, chart_id: str) -> Chart | None:
-    """Accuracy against the size of one attack, from clean on; the attack that was run at most sizes."""
-    sized: dict[tuple[str, str], list[Metric]] = {}
-    for metric in board.of("robust"):
-        sized.setdefault((metric.attack, metric.threat), []).append(metric)
-    balls = {k: v for k, v in sized.items() if k[1] != "noise" and len(v) > 1}
-    clean = board.headline("clean")
-    if not balls or clean is None:
+    """Accuracy against the size of one attack, from clean on: see `sizes`."""
+    metrics, clean = sizes(board), board.headline("clean")
+    if not metrics or clean is None:
         return None
-    (attack, threat), metrics = max(balls.items(), key=lambda item: (item[0][0] == WORST_CASE, len(item[1])))
+    attack, threat = metrics[0].attack, metrics[0].threat
     lines = []
     for entry in board.entries:
         cells = [(0.0, entry.cells.get(clean.key)), *((255 * (m.size or 0.0), entry.cells.get(m.key)) for m in metrics)]
@@ -147,17 +161,19 @@ def robustness_curves(context: Context, board: Board, chart_id: str) -> Chart | 
             lines.append(Line(entry.label, _family(context, entry), points, dashed=_decayed(entry)))
     if not lines:
         return None
-    largest = max(p[0] for line in lines for p in line.points)
     ticks = tuple(dict.fromkeys(p[0] for p in lines[0].points))
+    ends = [v for line in lines for _, y, low, high in line.points for v in (y, low, high) if v is not None]
+    named = board.headline("robust")
     spec = facets(
         lines,
-        Axis("eps (1/255)", 0.0, largest, ticks=ticks if len(ticks) < 7 else ()),
-        Axis("Accuracy (%)", 0.0, 100.0),
+        Axis("eps (1/255)", 0.0, ticks[-1], ticks=ticks if len(ticks) < 7 else ()),
+        fit(ends, "Accuracy (%)", floor=0.0, ceiling=100.0),
+        mark=255 * (named.size or 0.0) if named in metrics else None,
     )
     caption = (
-        f"{board.title}. Mean over seeds under {attack} ({threat}) against its size, 0 being clean; bands are 95 % "
-        "intervals. "
-        f"Grey: all other families.{_dash_note(lines)}"
+        f"{board.title}. Mean over seeds under {attack} ({threat}) against its size, 0 being clean; bands are "
+        "intervals for comparison. Grey: all other families."
+        f"{' Dotted upright: the size that ranks are of.' if named in metrics else ''}{_dash_note(lines)}"
     )
     return draw(context, chart_id, "Accuracy against the size of the attack", caption, spec)
 
@@ -194,7 +210,9 @@ def _curves(
     log = max(values) / min(values) > LOG_FROM
     epochs = [p[0] for line in lines for p in line.points]
     spec = facets(
-        lines, Axis("Epoch", min(epochs), max(epochs)), fit(values, axis + (" (log)" if log else ""), log=log)
+        lines,
+        fit(epochs, "Epoch", whole=True),
+        fit(values, axis + (" (log)" if log else ""), log=log),
     )
     caption = (
         f"{board.title}. Mean over seeds; bands from the smallest to the largest seed. Grey: all other "
@@ -274,9 +292,9 @@ def trial_curves(context: Context, row: Mapping[str, Any], family: str, chart_id
             and min(y for _, y in points) > 0
             and max(y for _, y in points) / min(y for _, y in points) > LOG_FROM
         )
-        x = Axis("Epoch", min(x for x, _ in points), max(max(x for x, _ in points), 1.0))
-        y = fit((y for _, y in points), axis + (" (log)" if log else ""), log=log, floor=None if layers else 0.0)
-        groups.append((title, [*background, *front], Axis(x.title, x.low - (0.5 if x.low == x.high else 0), x.high), y))
+        x = fit((x for x, _ in points), "Epoch", whole=True)
+        y = fit((y for _, y in points), axis + (" (log)" if log else ""), log=log, floor=-math.inf if layers else 0.0)
+        groups.append((title, [*background, *front], x, y))
     if not groups:
         return None
     return draw(

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from normbench.pages.charts import FAMILY, GHOST, INK, LINE, Axis, Line, base, colour, short
+from normbench.pages.axes import Axis
+from normbench.pages.charts import FAMILY, GHOST, INK, LINE, SOFT, Line, base, colour, short
 
 
-def facets(lines: Sequence[Line], x: Axis, y: Axis, *, width: int = 200, height: int = 210) -> dict[str, Any]:
-    """One panel a family with its lines in colour and all others in grey; names at the ends of lines."""
+def facets(
+    lines: Sequence[Line], x: Axis, y: Axis, *, mark: float | None = None, width: int = 200, height: int = 210
+) -> dict[str, Any]:
+    """One panel a family with its lines in colour and all others in grey; names at the ends of lines. mark: where on
+    the x axis an upright line stands.
+    """
     names = [f for f in FAMILY if any(line.family == f for line in lines)] + sorted(
         {line.family for line in lines} - FAMILY.keys()
     )
@@ -18,7 +23,7 @@ def facets(lines: Sequence[Line], x: Axis, y: Axis, *, width: int = 200, height:
         own = [line for line in lines if line.family == family]
         others = [line for line in lines if line.family != family]
         yaxis = {} if position == 0 else {"title": None, "labels": False, "ticks": False}
-        layers = []
+        layers = [_upright(mark, x)] if mark is not None else []
         if others:
             layers.append(_lines(others, x, y, yaxis, GHOST, 1.0, band=False))
         layers.append(_lines(own, x, y, yaxis, colour(family), 2.0, band=True))
@@ -93,6 +98,14 @@ def _lines(
         }
     )
     return {"layer": layers}
+
+
+def _upright(value: float, x: Axis) -> dict[str, Any]:
+    return {
+        "data": {"values": [{"x": value}]},
+        "mark": {"type": "rule", "color": SOFT, "strokeDash": [2, 3]},
+        "encoding": {"x": x.encode("x")},
+    }
 
 
 def _flatten(layers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

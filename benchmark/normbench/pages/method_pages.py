@@ -9,6 +9,8 @@ from typing import Any
 from normbench.board import Board, Entry, Metric, why_not
 from normbench.norms import Norm, registry
 from normbench.pages.context import Context
+from normbench.pages.equations import mathml
+from normbench.pages.figures import accuracies
 from normbench.pages.methods import Method, claims, invariance, key_of, linked, parameters
 
 #: Boards that a method's page lists; all its trials stand in the table of runs.
@@ -23,6 +25,12 @@ def write(context: Context) -> None:
             for key in {key_of(entry), *(n for n in entry.methods if n in results and n != "none")}:
                 results[key].append((board, entry))
     speeds = {key: _speed(results[key], results.get("bn", [])) for key in results}
+    lead = context.results.lead()
+    shown = {key_of(e): e for e in _best(lead)} if lead and lead.contends else {}
+
+    def place(method: Method) -> tuple[bool, bool, str, str]:
+        return method.key not in shown, not results[method.key], method.family, method.key
+
     context.writer.page(
         "methods.html",
         "methods.html",
@@ -33,13 +41,32 @@ def write(context: Context) -> None:
                 "invariant": _invariant(m),
                 "trials": sum(len(e.runs) for _, e in results[m.key]),
                 "speed": speeds[m.key],
+                "result": _result(context, lead, shown[m.key]) if lead and m.key in shown else None,
             }
-            for m in sorted(context.methods.values(), key=lambda m: (not results[m.key], m.family, m.key))
+            for m in sorted(context.methods.values(), key=place)
         ],
+        lead=_lead(context, lead) if lead and shown else None,
+        chart=accuracies(context, lead, list(shown.values())) if lead else None,
         broken=registry.problems(),
     )
     for method in context.methods.values():
         _page(context, method, results[method.key], speeds[method.key])
+
+
+def _lead(context: Context, board: Board) -> dict[str, str]:
+    robust = board.headline("robust")
+    return {
+        "title": board.title,
+        "href": context.topic_href("accuracy", board),
+        "robust": robust.label if robust else "",
+    }
+
+
+def _best(board: Board) -> list[Entry]:
+    """Of every method the entry with the highest clean accuracy, the best one first."""
+    clean = board.headline("clean")
+    ordered = [e for e in board.standings(clean) if clean.key in e.cells] if clean else []
+    return list({key_of(e): e for e in reversed(ordered)}.values())[::-1]
 
 
 def _invariant(method: Method) -> str:
@@ -51,7 +78,7 @@ def _page(context: Context, method: Method, results: list[tuple[Board, Entry]], 
     context.writer.page(
         "method.html",
         f"methods/{method.slug}.html",
-        title=method.key,
+        title=f"{method.full} ({method.key})" if method.full != method.key else method.key,
         method=method,
         cards=[_card(c) for c in method.cards],
         unknown=[n for n in method.names if n not in {c.name for c in method.cards}],
@@ -66,6 +93,7 @@ def _card(cls: type[Norm]) -> dict[str, Any]:
         "name": cls.name,
         "summary": cls.summary,
         "equation": cls.equation,
+        "math": mathml(cls.equation),
         "source": linked(cls.source),
         "family": cls.family,
         "invariance": invariance(cls),
@@ -79,17 +107,19 @@ def _result(context: Context, board: Board, entry: Entry) -> dict[str, Any]:
     for group in ("clean", "robust", "weight-norm"):
         metric = board.headline(group)
         cell = entry.cells.get(metric.key) if metric else None
+        notes = _notes(board, entry, metric) if metric and cell else ("", "")
         cells.append(
             {
                 "value": f"{cell.display} {cell.metric.unit}" if cell else "–",
-                "note": ", ".join(filter(None, _notes(board, entry, metric))) if metric and cell else "",
+                "note": ", ".join(filter(None, notes)),
+                "rank": notes[1],
                 "covers": cell.covers if cell else "",
             }
         )
     return {
         "id": f"{board.slug}-{entry.id}",
         "board": board.title,
-        "href": context.topic_href("accuracy", board),
+        "href": context.row_href("accuracy", board, entry),
         "label": entry.label,
         "cells": cells,
         "seeds": [

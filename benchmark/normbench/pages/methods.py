@@ -22,6 +22,29 @@ FAMILIES = {
     "whitening": ("whitening", "diamond"),
     "no statistics": ("plain", "cross"),
 }
+#: Full names of methods whose summary does not start with them.
+FULL = {
+    "batch-renorm": "Batch renormalization",
+    "bcn": "Batch-channel normalization",
+    "bw-cd": "Batch whitening, Cholesky",
+    "bw-pca": "Batch whitening, PCA",
+    "bw-zca": "Batch whitening, ZCA",
+    "cwn": "Centred weight normalization",
+    "evonorm-b0": "EvoNorm B0",
+    "evonorm-s0": "EvoNorm S0",
+    "frn": "Filter response normalization",
+    "ghost-bn": "Ghost batch normalization",
+    "gw": "Group whitening",
+    "iternorm": "Iterative normalization",
+    "ln-tok": "Layer normalization by position",
+    "lp-bn": "Lp batch normalization",
+    "none": "No normalization",
+    "rms": "Root mean square normalization",
+    "skipinit": "SkipInit",
+    "switchnorm": "Switchable normalization",
+    "sws": "Scaled weight standardization",
+    "syncbn": "Synchronized batch normalization",
+}
 UNKNOWN = "unknown"
 UNKNOWN_STYLE = ("plain", "triangle-down")
 
@@ -50,6 +73,12 @@ class Method:
             if len(self.names) == 1 and any(issubclass(c, NormModifier) for c in self.cards)
             else self.key
         )
+
+    @property
+    def full(self) -> str:
+        """`Weight standardization + Group normalization`; a component that is not registered here by its short name."""
+        known = {c.name: FULL.get(c.name) or c.summary.partition(":")[0].partition(";")[0] for c in self.cards}
+        return " + ".join(known.get(name, name) for name in self.names)
 
     @property
     def summary(self) -> str:

@@ -7,13 +7,16 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from normbench.board import EDGE, Board, Cell, Entry, Metric, Rank, Run, why_not
+from normbench.board import EDGE, MIN_SEEDS, Board, Entry, Interval, Metric, Rank, Run, why_not
+from normbench.board.titles import DECAY, settings_of, short
+from normbench.pages.compare_page import comparable
 from normbench.pages.context import Context
 from normbench.pages.methods import Method, key_of
+from normbench.pages.strips import Scale, Strip, scale_for, strip
 from normbench.spec.robustness import WORST_CASE
 from normbench.spec.text import show
 from normbench.store.levels import Level
@@ -22,36 +25,7 @@ from normbench.store.levels import Level
 FULL = {"lr": "learning rate", "wd": "weight decay"}
 #: More columns than these are set closer.
 MANY = 3
-_BREAKS = re.compile(r"(?<=[\[,])(?! )")
-#: Drawing width of an interval, in units of its view box.
-WIDTH, MARGIN = 176, 5
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Both ends of the axis that a column of intervals shares."""
-
-    low: float
-    high: float
-    metric: Metric
-
-    def x(self, value: float) -> float:
-        return round(MARGIN + (WIDTH - 2 * MARGIN) * (value - self.low) / (self.high - self.low), 2)
-
-    @property
-    def texts(self) -> tuple[str, str]:
-        factor = 100 if self.metric.share else 1
-        return f"{self.low * factor:g}", f"{self.high * factor:g} {self.metric.unit}"
-
-
-@dataclass(frozen=True)
-class Strip:
-    """One interval, drawn: the mean, both ends (None without an interval) and every seed."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    seeds: tuple[float, ...]
+_BREAKS = re.compile(r"(?<=[\[,=])(?! )")
 
 
 @dataclass(frozen=True)
@@ -64,6 +38,10 @@ class Number:
     certain: bool
     """Whether there is one."""
     covers: str
+    sort: float
+    """What the column is sorted by."""
+    tie: int | None
+    """Which group of its column it stands in, see `ties`; None where no group is."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +49,6 @@ class Setting:
     """A setting in a table: its value, or its name at the head of a column."""
 
     text: str
-    full: str
-    """The name without abbreviations; of a value nothing."""
     end: str
     """`smallest` or `largest`, where tuning chose that of those it tried."""
 
@@ -88,7 +64,12 @@ class SeedLink:
 class Row:
     entry: Entry
     method: Method
+    anchor: str
+    """Its id on the page."""
     rank: str
+    order: float | None
+    """What the column of ranks is sorted by; None without a rank."""
+    tie: int | None
     first: bool
     """Whether it may be the best one."""
     settings: tuple[Setting, ...]
@@ -112,11 +93,11 @@ class Head:
 
 @dataclass(frozen=True)
 class BoardTable:
-    """`board`: what `Context.board_view` says. One board ordered by one metric. Each group of rows is tied: no member
-    lies wholly below the group's first.
-    """
+    """`board`: what `Context.board_view` says. One board ordered by one metric, in groups of rows: see `ties`."""
 
     board: dict[str, Any]
+    sentence: str
+    """What it shows, in words."""
     metric: Metric | None
     columns: tuple[Metric, ...]
     scale: Scale | None
@@ -126,12 +107,24 @@ class BoardTable:
     invariant: bool
     """Whether a column says how many weight tensors are scale-invariant."""
     settings: tuple[Setting, ...]
-    """Columns: the learning rate, and all else in which methods differ."""
+    """Columns: the learning rate, the weight decay, and all else in which methods differ."""
     notes: tuple[str, ...]
+    compared: bool
+    """Whether any two of its methods can be compared on the page for that."""
 
     @property
     def rows(self) -> list[Row]:
         return [row for group in self.groups for row in group]
+
+    @staticmethod
+    def pieces(text: str) -> list[str]:
+        """A name in pieces between which a line may break."""
+        return _BREAKS.split(text)
+
+    @property
+    def spread(self) -> bool:
+        """Whether any interval is drawn."""
+        return any(row.strip and (row.strip.low is not None or row.strip.beyond) for row in self.rows)
 
     @property
     def dense(self) -> bool:
@@ -147,7 +140,7 @@ class BoardTable:
         grouped = itertools.groupby(sized, key=lambda m: (m.attack, m.threat, m.unit))
         return [
             Head(
-                tuple(_BREAKS.split(f"{attack}{f' {threat}' if attack == WORST_CASE else ''}, {unit}")),
+                tuple(self.pieces(f"{attack}{f' {threat}' if attack == WORST_CASE else ''}, {unit}")),
                 tuple(show(m.size) for m in metrics),
             )
             for (attack, threat, unit), metrics in grouped
@@ -164,13 +157,26 @@ def board_table(
     against: Metric | None = None,
 ) -> BoardTable:
     """A table of `board` ordered by `metric`. `against`: a metric whose ranks the table's ranks are compared with."""
-    scale = _scale(board, metric) if metric else None
+    scale = scale_for(board, metric) if metric else None
     ordered = board.standings(metric) if metric else list(board.entries)
-
-    def trial_href(trial_id: str) -> str:
-        return root + context.trial_href(trial_id)
-
-    rows = [_row(board, e, metric, columns, context.methods[key_of(e)], trial_href, scale, against) for e in ordered]
+    names = setting_names(board)
+    groups = {m.key: ties(board, m) for m in dict.fromkeys([*columns, *([metric] if metric else [])])}
+    anchors = context.anchors(board)
+    rows = [
+        Row(
+            entry=e,
+            method=context.methods[key_of(e)],
+            anchor=anchors[e.id],
+            settings=tuple(Setting(setting(e, name), e.tuned.get(name, "")) for name in names),
+            numbers=tuple(_number(e, m, groups[m.key]) for m in columns),
+            seeds=tuple(
+                SeedLink(f"seed {r.seed}: {_outcome(r, e, metric)}", root + context.trial_href(r.trial_id), not r.ok)
+                for r in e.runs
+            ),
+            **_standing(board, e, metric, scale, against, groups.get(metric.key, {}) if metric else {}),
+        )
+        for e in ordered
+    ]
     ranked = metric is not None and board.tested(metric)
     notes = []
     if metric is not None and metric.group == "robust":
@@ -192,12 +198,14 @@ def board_table(
         metric=metric,
         columns=tuple(columns),
         scale=scale,
-        groups=tuple(tuple(g) for g in _tied(rows, metric, ranked)),
+        groups=_grouped(rows),
+        sentence=sentence(board, metric),
         ranked=ranked,
         change=against is not None,
         invariant=metric is not None and metric.group == "weight-norm" and any(e.invariant for e in ordered),
-        settings=tuple(Setting(n, FULL.get(n, n), "") for n, _ in board.entries[0].settings) if board.entries else (),
+        settings=tuple(Setting(FULL.get(n, n), "") for n in names),
         notes=tuple(notes),
+        compared=comparable(board),
     )
 
 
@@ -213,59 +221,93 @@ def trust_note(levels: Iterable[Level]) -> str:
     )
 
 
-def _row(
-    board: Board,
-    entry: Entry,
-    metric: Metric | None,
-    columns: Sequence[Metric],
-    method: Method,
-    trial_href: Callable[[str], str],
-    scale: Scale | None,
-    against: Metric | None,
-) -> Row:
+def setting_names(board: Board) -> list[str]:
+    """Short names of the settings that have a column: the learning rate and the weight decay, always, then the rest."""
+    named = [name for name, _ in board.entries[0].settings] if board.entries else []
+    return list(dict.fromkeys([*named[:1], short(DECAY), *named[1:]]))
+
+
+def setting(entry: Entry, name: str) -> str:
+    """The value of a setting as text."""
+    return dict(entry.settings).get(name) or settings_of(entry.spec)[DECAY]
+
+
+def ties(board: Board, metric: Metric) -> dict[str, int]:
+    """The group of every entry that has a number, by id, counted from the best one. A new group starts where all that
+    follow lie wholly below the first of the group, as far as they have intervals.
+    """
+    ordered = [e for e in board.standings(metric) if metric.key in e.cells]
+    tops = [i.high if (i := _interval(board, e, metric)) else -math.inf for e in ordered]
+    rest = list(itertools.accumulate(reversed(tops), max))[::-1]
+    found: dict[str, int] = {}
+    group, floor = 0, -math.inf
+    for entry, highest in zip(ordered, rest, strict=True):
+        interval = _interval(board, entry, metric)
+        if -math.inf < highest < floor:
+            group, floor = group + 1, -math.inf
+        if interval and floor == -math.inf:
+            floor = interval.low
+        found[entry.id] = group
+    return found
+
+
+def _interval(board: Board, entry: Entry, metric: Metric) -> Interval | None:
+    """That an entry is compared by; None where more is not better, or where it was not tested."""
+    return entry.cells[metric.key].interval if board.rank(entry, metric) else None
+
+
+def _standing(
+    board: Board, entry: Entry, metric: Metric | None, scale: Scale | None, against: Metric | None, tied: dict[str, int]
+) -> dict[str, Any]:
+    """Fields of a row that are about the metric of its table."""
+    cell = entry.cells.get(metric.key) if metric else None
+    rank = board.rank(entry, metric) if metric else None
+    return {
+        "rank": rank.text if rank else "–",
+        "order": rank.best + rank.worst / 10_000 if rank else None,
+        "first": bool(rank and rank.best == 1 and cell and cell.interval),
+        "tie": tied.get(entry.id),
+        "strip": strip(cell, scale) if cell and scale else None,
+        "change": _change(rank, board.rank(entry, against)) if against else "",
+        "status": entry.status or (why_not(entry, metric) if metric and cell is None else ""),
+        "failed": metric is not None and cell is None,
+        "reason": next((r.reason for r in entry.failed if r.reason), ""),
+    }
+
+
+def sentence(board: Board, metric: Metric | None) -> str:
+    """Who stands first, and how sure that is."""
+    found = [e for e in board.standings(metric) if metric.key in e.cells] if metric else []
+    if metric is None or not found:
+        return ""
+    best = f"{found[0].label}, {metric.display(found[0].cells[metric.key].value)} {metric.unit}"
+    if not metric.share:
+        last = f"{found[-1].label}, {metric.display(found[-1].cells[metric.key].value)} {metric.unit}"
+        return f"Weights grow most with {best}" + (f"; least with {last}." if len(found) > 1 else ".")
+    said = f"Highest {metric.label if metric.group == 'clean' else f'accuracy under {metric.label}'}: {best}."
+    tested = [e for e in found if board.rank(e, metric)]
+    if len(tested) < 2:
+        return f"{said} No two methods have the {MIN_SEEDS} seeds that a comparison needs."
+    leading = len(board.tied_for_first(metric))
+    if leading == 1:
+        return f"{said} No other of {len(tested)} may be the best."
+    return f"{said} {leading} of {len(tested)} may be the best: no two of them can be told apart."
+
+
+def _outcome(run: Run, entry: Entry, metric: Metric | None) -> str:
     cell = entry.cells.get(metric.key) if metric else None
     values = {p.trial_id: p.value for p in cell.points} if cell else {}
-    rank = board.rank(entry, metric) if metric else None
-    return Row(
-        entry=entry,
-        method=method,
-        rank=rank.text if rank else "–",
-        first=bool(rank and rank.best == 1),
-        settings=tuple(Setting(text, "", entry.tuned.get(name, "")) for name, text in entry.settings),
-        strip=_strip(cell, scale) if cell and scale else None,
-        numbers=tuple(_number(entry.cells.get(m.key)) for m in columns),
-        change=_change(rank, board.rank(entry, against)) if against else "",
-        seeds=tuple(
-            SeedLink(f"seed {r.seed}: {_outcome(r, metric, values)}", trial_href(r.trial_id), not r.ok)
-            for r in entry.runs
-        ),
-        status=entry.status or (why_not(entry, metric) if metric and cell is None else ""),
-        failed=metric is not None and cell is None,
-        reason=next((r.reason for r in entry.failed if r.reason), ""),
-    )
-
-
-def _outcome(run: Run, metric: Metric | None, values: Mapping[str, float]) -> str:
     if metric is None or run.trial_id not in values:
         return run.status.replace("_", " ")
     return f"{metric.display(values[run.trial_id])} {metric.unit}"
 
 
-def _number(cell: Cell | None) -> Number | None:
+def _number(entry: Entry, metric: Metric, tied: Mapping[str, int]) -> Number | None:
+    cell = entry.cells.get(metric.key)
     if cell is None:
         return None
     value, _, spread = cell.display.partition(" ")
-    return Number(value, spread or cell.covers, bool(spread), cell.covers)
-
-
-def _strip(cell: Cell, scale: Scale) -> Strip:
-    interval = cell.interval
-    return Strip(
-        scale.x(cell.value),
-        scale.x(interval.low) if interval else None,
-        scale.x(interval.high) if interval else None,
-        tuple(scale.x(p.value) for p in cell.points),
-    )
+    return Number(value, spread or cell.covers, bool(spread), cell.covers, cell.value, tied.get(entry.id))
 
 
 def _change(now: Rank | None, then: Rank | None) -> str:
@@ -279,55 +321,10 @@ def _change(now: Rank | None, then: Rank | None) -> str:
     return "≈"
 
 
-def _tied(rows: Sequence[Row], metric: Metric | None, ranked: bool) -> list[list[Row]]:
-    """Rows in groups: a new one starts where an interval lies wholly below that of the group's first row; failures
-    stand apart.
-    """
-    groups: list[list[Row]] = []
-    floor: float | None = None
-    for row in rows:
-        cell = row.entry.cells.get(metric.key) if metric else None
-        failed = metric is not None and cell is None
-        starts = not groups or (failed and groups[-1][0].strip is not None)
-        if ranked and cell and cell.interval and floor is not None and cell.interval.high < floor:
-            starts = True
-        if starts:
-            groups.append([])
-            floor = None
-        if cell and cell.interval and floor is None:
-            floor = cell.interval.low
-        groups[-1].append(row)
-    return groups
+def _grouped(rows: Sequence[Row]) -> tuple[tuple[Row, ...], ...]:
+    """Rows by their group; failures stand apart."""
 
+    def group(row: Row) -> tuple[bool, int | None]:
+        return row.failed, row.tie
 
-def _scale(board: Board, metric: Metric) -> Scale:
-    cells = [e.cells[metric.key] for e in board.entries if metric.key in e.cells]
-    return scale_of(
-        [p.value for c in cells for p in c.points]
-        + [v for c in cells if c.interval for v in (c.interval.low, c.interval.high)],
-        metric,
-    )
-
-
-def scale_of(values: Sequence[float], metric: Metric) -> Scale:
-    """An axis that holds all `values`; accuracies within [0, 1], where all are perfect too."""
-    low, high = nice(min(values), max(values))
-    if metric.share:  # where all are perfect there is nothing above to make room
-        low, high = (max(low, 0.0) if low < 1 else round(low - (high - low), 12)), min(high, 1.0)
-    return Scale(low, high, metric)
-
-
-def nice(low: float, high: float, parts: int = 4) -> tuple[float, float]:
-    """Round numbers around a range."""
-    largest = max(abs(low), abs(high))
-    span = (
-        high - low if high - low > 1e-9 * largest else largest * 0.1 or 0.1
-    )  # less than that is rounding, of which no axis can be made
-    raw = span / parts
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(f * power for f in (1, 2, 5, 10) if f * power >= raw * (1 - 1e-9))
-    bottom, top = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-    if bottom == top:
-        top = bottom + step
-    digits = 3 - math.floor(math.log10(step))
-    return round(bottom, digits), round(top, digits)
+    return tuple(tuple(own) for _, own in itertools.groupby(rows, group))

@@ -15,7 +15,8 @@ from normbench.pages.context import Context, trial_slug
 from normbench.pages.figures import trial_curves
 from normbench.pages.measured import measured
 from normbench.pages.methods import key_of
-from normbench.pages.tables import Strip, board_table
+from normbench.pages.strips import Strip
+from normbench.pages.tables import board_table
 from normbench.spec.text import show
 from normbench.store.marks import Mark
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from normbench.board import Board, Metric, t_interval, wilson
 from normbench.board.layout import CITED, attacks_of, bims_of
-from normbench.pages.charts import Axis, Line, fit
+from normbench.pages.charts import Line, fit
 from normbench.pages.line_charts import facets
 from normbench.studies._charts import Series, around, beside, curves
 from normbench.studies._paper import (
@@ -291,11 +291,7 @@ def _figures(columns: Mapping[Column, Ours]) -> Iterable[Figure]:
         if lines:
             values = [v for line in lines for _, *ys in line.points for v in ys if v is not None]
             log = min(values) > 0 and max(values) / min(values) > 3
-            x = Axis(
-                "Epoch",
-                min(p[0] for line in lines for p in line.points),
-                max(p[0] for line in lines for p in line.points),
-            )
+            x = fit((p[0] for line in lines for p in line.points), "Epoch", whole=True)
             spec = facets(lines, x, fit(values, "L2 norm (log)" if log else "L2 norm", log=log))
             caption = (
                 f"L2 norm of {where}, mean over seeds; bands from the smallest to the largest seed. Dashed: "
