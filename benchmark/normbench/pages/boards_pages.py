@@ -11,6 +11,7 @@ from normbench.board import MIN_SEEDS, Board, Metric
 from normbench.board.types import Group
 from normbench.pages import figures
 from normbench.pages.context import Context, SetUp
+from normbench.pages.data_page import feed
 from normbench.pages.methods import key_of
 from normbench.pages.svg import Chart
 from normbench.pages.tables import BoardTable, board_table
@@ -110,7 +111,8 @@ def _topic_page(
     context.writer.page(
         "topic.html",
         f"{topic.name}{set_up.suffix if set_up else ''}.html",
-        title=topic.heading,
+        title=f"{topic.heading}: {set_up.title}" if set_up else topic.heading,
+        feeds=[feed(b) for b, _ in tables],
         heading=f"{topic.heading}: {set_up.title}" if set_up and len(context.set_ups) > 1 else topic.heading,
         lede=topic.lede,
         caption=topic.caption,
