@@ -169,7 +169,7 @@ NB.runs = function (data) {
     $("range").textContent = view.length ? (from + 1) + "–" + Math.min(from + PAGE, view.length) + " of " + view.length : "no run matches";
     $("previous").disabled = state.page <= 1;
     $("next").disabled = state.page >= pages;
-    document.querySelectorAll("#menus details").forEach(function (menu) {
+    document.querySelectorAll("details.menu").forEach(function (menu) {
       var key = menu.dataset.key, on = key === "columns" ? state.columns : state.filters[key] || [];
       menu.querySelectorAll("input[type=checkbox]").forEach(function (box) { box.checked = on.indexOf(box.value) >= 0; });
       menu.querySelector("summary").textContent = menu.dataset.label + (key !== "columns" && on.length ? " (" + on.length + ")" : "");
@@ -232,7 +232,7 @@ NB.runs = function (data) {
     });
     details.addEventListener("keydown", function (event) { if (event.key === "Escape") { details.open = false; summary.focus(); } });
     details.append(summary, list);
-    $("menus").append(details);
+    $(key === "columns" ? "chooser" : "menus").append(details);
   }
   function csv() {
     var shown = state.columns.map(function (k) { return byKey[k]; });
@@ -251,7 +251,7 @@ NB.runs = function (data) {
   });
   menu("columns", "Columns", columns.map(function (c) { return [c.key, c.label, c.group]; }));
   document.addEventListener("click", function (event) {
-    document.querySelectorAll("#menus details[open]").forEach(function (open) { if (!open.contains(event.target)) open.open = false; });
+    document.querySelectorAll("details.menu[open]").forEach(function (open) { if (!open.contains(event.target)) open.open = false; });
   });
   head.addEventListener("click", function (event) {
     var button = event.target.closest("button");
@@ -280,7 +280,8 @@ NB.runs = function (data) {
   window.addEventListener("hashchange", function () { state = parse(location.hash); $("search").value = state.q; update(true); });
   state = parse(location.hash);
   $("search").value = state.q;
-  $("controls").hidden = false;
+  $("controls").hidden = $("more").hidden = false;
+  $("more").open = matchMedia("(min-width: 48rem)").matches || Object.keys(state.filters).length > 0;
   $("pager").hidden = false;
   update(true);
 };

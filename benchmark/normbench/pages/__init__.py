@@ -51,8 +51,6 @@ NAVIGATION = (
     ("tuning.html", "Tuning"),
     ("runs.html", "All runs"),
     ("data.html", "Data"),
-    ("contribute.html", "Contribute"),
-    (f"{DOCUMENTATION}/index.html", "Documentation"),
 )
 
 #: The method whose source the page for contributors shows.

@@ -35,7 +35,7 @@ def icon() -> str:
 def about(origin: Origin, *, documented: bool) -> list[tuple[str, str]]:
     """Links of the foot: address and text."""
     found = [("search.html", "All pages"), ("glossary.html", "Glossary"), ("history.html", "What changed")]
-    found += [("glossary.html#papers", "Papers"), ("data.html#cite", "Cite")]
+    found += [("glossary.html#papers", "Papers"), ("data.html#cite", "Cite"), ("contribute.html", "Contribute")]
     found += [("docs/index.html", "Documentation")] if documented else []
     found += [(origin.repository, "Repository")] if origin.repository else []
     return [*found, (origin.file("LICENSE") or _LICENCE, "Licence: MIT")]

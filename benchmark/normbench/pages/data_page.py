@@ -93,7 +93,7 @@ def write(context: Context) -> None:
     """
     results = context.results
     everything = pa.concat_tables([results.table, results.candidates])
-    whole = _group(context, "All results", "data/all", {"parquet": to_bytes(everything)}, everything.num_rows)
+    whole = [_whole(context, everything)] if everything.num_rows else []
     names = sorted(pc.unique(everything.column("suite")).to_pylist())
     suites = [_of_suite(context, name, everything) for name in names if len(names) > 1]
     boards = [_of_board(context, board) for board in results.boards]
@@ -101,7 +101,7 @@ def write(context: Context) -> None:
         content = {"csv": sweeps_csv(results.sweeps).encode(), "parquet": to_bytes(results.candidates)}
         name = "data/tuning.candidates"
         boards.append(_group(context, "Candidates of tuning", name, content, results.candidates.num_rows))
-    files = [f for group in (whole, *suites, *boards) for f in group.files]
+    files = [f for group in (*whole, *suites, *boards) for f in group.files]
     sums = "".join(f"{f.sha256}  {f.href.removeprefix('data/')}\n" for f in files if f.href.startswith("data/"))
     context.writer.text("data/SHA256SUMS", sums)
     listed = [{"title": b.title, "json": f"{b.slug}.json"} for b in results.boards]
@@ -162,6 +162,10 @@ def _file(context: Context, href: str, content: bytes) -> File:
     count = len(content)
     size = f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
     return File(href, _KINDS[href.rpartition(".")[2]], size, hashlib.sha256(content).hexdigest())
+
+
+def _whole(context: Context, everything: pa.Table) -> Files:
+    return _group(context, "All results", "data/all", {"parquet": to_bytes(everything)}, everything.num_rows)
 
 
 def _of_suite(context: Context, suite: str, everything: pa.Table) -> Files:

@@ -21,7 +21,7 @@ from normbench.spec.text import natural, show
 #: Columns that are shown even where all runs agree; others are then offered in the menu of columns.
 ALWAYS = {"method", "dataset", "status"}
 #: Metrics that are shown before anyone chooses; their columns are read at once.
-SHOWN_METRICS = 4
+SHOWN_METRICS = 3
 #: Rows a page; the first page also stands there without JavaScript.
 PAGE = 50
 #: Groups of the menu of columns.

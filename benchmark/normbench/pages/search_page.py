@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from normbench.board import badges, slugify
 from normbench.claims._listed import chosen
+from normbench.claims.base import SOURCES
 from normbench.pages.context import Context
 from normbench.pages.glossary_page import TERMS, cards
 from normbench.pages.writer import call, printable
@@ -47,8 +48,9 @@ def write(context: Context) -> None:
 def _places(context: Context) -> Iterator[Found]:
     yield from _pages(context)
     for method in context.methods.values():
-        words = " ".join([method.summary, method.family, *(a for c in method.cards for a in (c.source, *c.aliases))])
-        yield Found("Methods", method.key, f"methods/{method.slug}.html", words)
+        words = " ".join([method.family, *(a for c in method.cards for a in (c.source, *c.aliases))])
+        title = f"{method.key}: {method.summary}" if method.cards else method.key
+        yield Found("Methods", title, f"methods/{method.slug}.html", words)
     for board in context.results.boards[:BOARDS]:
         words = " ".join([*(b.text for b in badges(board)), *board.suites, *(a["name"] for a in board.attacks)])
         yield Found("Boards", board.title, context.topic_href("accuracy", board), words)
@@ -56,7 +58,8 @@ def _places(context: Context) -> Iterator[Found]:
         for term in group:
             yield Found("Terms", term.name, f"glossary.html#{term.anchor}", term.text)
     for claim in chosen():
-        yield Found("Claims", claim.summary, "claims.html", f"{claim.name} {claim.source} {claim.place}")
+        said_by = SOURCES[claim.source].short
+        yield Found("Claims", claim.summary, f"claims.html#{claim.name}", f"{said_by}, {claim.place}")
     for kind in ("Attacks", "Measures"):
         for card in cards(kind):
             yield Found(kind, card["name"], f"glossary.html#{card['anchor']}", card["summary"])
