@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import normbench
@@ -33,7 +34,7 @@ def test_the_commands_of_a_trial_reproduce_it_from_a_fresh_checkout(tmp_path: Pa
     environment = {k: v for k, v in os.environ.items() if k not in {"BENCH_RESULTS", "VIRTUAL_ENV"}}
     environment |= settings | {"BENCH_CACHE": str(tmp_path / "cache"), REPOSITORY: address}
     built = environment | {"PYTHONPATH": str(clone / "benchmark")}
-    command = ["bench", "site", "--only", "digits", "--out", str(tmp_path / "site")]
+    command = [sys.executable, "-m", "normbench.cli.main", "site", "--only", "digits", "--out", str(tmp_path / "site")]
     subprocess.run(command, cwd=clone, env=built, check=True, capture_output=True)
 
     rows = Store(ROOT / "results").table(["digits"], ["trial_id", "status"]).to_pylist()
