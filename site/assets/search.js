@@ -16,7 +16,8 @@ NB.search = function (places) {
       else if (texts[i].indexOf(words[w]) >= 0) sum += 1;
       else return 0;
     }
-    return sum;
+    var whole = titles[i].indexOf(words.join(" ")); /* the words in a row, the nearer to the beginning the better */
+    return sum + (words.length > 1 && whole >= 0 ? 3 - Math.min(whole, 99) / 50 : 0);
   }
   function show() {
     var words = field.value.toLowerCase().split(/\s+/).filter(Boolean);

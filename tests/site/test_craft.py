@@ -23,6 +23,7 @@ from normbench.store.schema import SCHEMA
 from normbench.store.store import Store, StoreError
 from typer.testing import CliRunner
 
+from tests.matrix import sample
 from tests.site import synthetic
 from tests.site.conftest import fill
 from tests.site.test_pages import Elements, pages
@@ -31,7 +32,10 @@ from tests.site.test_pages import Elements, pages
 FIRST_PAGE = 150_000
 
 
-@pytest.fixture(params=["site", "hostile", "empty", "tuned"])
+KINDS = ["site", "hostile", "empty", "tuned"]
+
+
+@pytest.fixture(params=sample([*KINDS, "committed"], KINDS))
 def built(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)
 
@@ -198,7 +202,7 @@ def test_history_counts_what_changed_since_the_release(tmp_path: Path) -> None:
     store.path("gone", synthetic.trial("gn").trial_id).unlink()
     fill(tmp_path / "results", [synthetic.trial("bn", 3), synthetic.trial("bn", 4)])
     again = synthetic.trial("bn", 0)
-    changed = synthetic.identity(again) | {"hash": "0" * 32}
+    changed = synthetic.identity(again) | {"code": {"normbench.norms.bn": "1" * 16}}
     store.write("demo", again, changed, synthetic.outcome(again))
     build(Store(tmp_path / "results"), tmp_path / "site")
     text = (tmp_path / "site" / "history.html").read_text()

@@ -39,15 +39,20 @@ BOXES = """air => [...document.querySelectorAll('figure .plot > svg')].map(svg =
 })"""
 
 
+@pytest.fixture(params=sample(["site", "committed"], ["site"]))
+def built(request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue(request.param)
+
+
 def charted(folder: Path) -> list[Path]:
     return [p for p in sorted(folder.glob("*.html")) if p.name.startswith(CHARTED)]
 
 
 @pytest.mark.parametrize("viewport", sample([DESK, PHONE], [DESK]), ids=["desk", "phone"])
-def test_charts_fill_their_cards_and_no_label_meets_another_or_a_mark(browser, site, viewport) -> None:
+def test_charts_fill_their_cards_and_no_label_meets_another_or_a_mark(browser, built, viewport) -> None:
     seen = 0
     with opened(browser, viewport=viewport) as (page, _):
-        for path in charted(site):
+        for path in charted(built):
             visit(page, path)
             for chart in page.evaluate(BOXES, AIR):
                 assert chart["collisions"] == [], (path.name, chart["id"])
@@ -61,9 +66,9 @@ def test_charts_fill_their_cards_and_no_label_meets_another_or_a_mark(browser, s
     sample(itertools.product((DESK, PHONE), ("light", "dark")), [(PHONE, "light")]),
     ids=["desk-light", "desk-dark", "phone-light", "phone-dark"],
 )
-def test_axe_finds_nothing_sizes_of_targets_included(browser, site, viewport, scheme) -> None:
+def test_axe_finds_nothing_sizes_of_targets_included(browser, built, viewport, scheme) -> None:
     with opened(browser, viewport=viewport, color_scheme=scheme, bypass_csp=True) as (page, _):
-        for path in kinds(site):
+        for path in kinds(built):
             visit(page, path)
             page.evaluate(AXE)
             found = page.evaluate(
@@ -72,7 +77,7 @@ def test_axe_finds_nothing_sizes_of_targets_included(browser, site, viewport, sc
             assert [(v["id"], [n["html"][:160] for n in v["nodes"][:3]]) for v in found["violations"]] == [], path.name
 
 
-def test_on_a_phone_the_current_page_is_in_view_and_long_pages_have_an_index(browser, site) -> None:
+def test_on_a_phone_the_current_page_is_in_view_and_long_pages_have_an_index(browser, built) -> None:
     inside = """() => {
         const a = document.querySelector('header.site nav a[aria-current]');
         if (!a) return true;
@@ -82,7 +87,7 @@ def test_on_a_phone_the_current_page_is_in_view_and_long_pages_have_an_index(bro
     strips = """() => [...document.querySelectorAll('.legend, .legend li')].map(e => e.getBoundingClientRect())
         .filter(r => r.width && (r.left < 0 || r.right > innerWidth)).length"""
     with opened(browser, viewport=PHONE) as (page, _):
-        for path in kinds(site):
+        for path in kinds(built):
             visit(page, path)
             assert page.evaluate(inside), path.name
             assert page.evaluate(strips) == 0, path.name
