@@ -15,8 +15,10 @@ import pytest
 from normbench.board import boards, boards_json
 from normbench.cli.main import app
 from normbench.errors import BenchError
-from normbench.pages import build
+from normbench.pages import build, runs_page
 from normbench.pages.data_page import COLUMNS
+from normbench.pages.measured import measured
+from normbench.paths import checkout
 from normbench.plan import origin as where
 from normbench.store import releases
 from normbench.store.schema import SCHEMA
@@ -162,6 +164,19 @@ def test_any_setting_and_metric_is_a_column_and_most_wait_in_files_of_their_own(
     script = (site / "runs" / f"{columns['test_loss']['file']}.js").read_text()
     rows = json.loads(script.removeprefix('NB.column("test_loss",').removesuffix(");\n"))
     assert rows == [None if at[t] is None else round(at[t], 4) for t in columns["trial"]["values"]]
+
+
+def test_quantities_of_measures_are_columns_with_their_last_reading() -> None:
+    """Those that the pages of trials show."""
+    table = Store(checkout() / "results").table(["digits-measures"])
+    rows = {r["trial_id"]: {q.quantity: q.last for q in measured(r)} for r in table.to_pylist()}
+    names = sorted({m["name"] for r in table.to_pylist() for m in json.loads(r["spec"])["measures"]})
+    columns = list(runs_page.whole_network(table.column("curves"), names))
+    for trial, readings in zip(table.column("trial_id").to_pylist(), columns, strict=True):
+        last = {r["measure"]: r["value"] for r in sorted(readings, key=lambda r: r["step"])}
+        assert last.keys() == rows[trial].keys()
+        assert [f"{v:.4g}" for v in last.values()] == [rows[trial][key].partition(" ")[0] for key in last]
+        assert len(last) > 50
 
 
 def test_runs_of_examples_stand_last(tmp_path: Path) -> None:

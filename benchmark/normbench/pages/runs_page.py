@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from normbench.board import Board, Entry, Metric, Run
 from normbench.board.badges import images_trained
@@ -44,6 +45,8 @@ MEASURED = {
 }
 #: Addresses of views name this column so since before the others were there.
 KEYS = {"images_per_second": "speed"}
+#: Results above which no curves are read.
+CURVES = 5000
 Runs = Sequence[tuple[Board, Entry, Run]]
 
 
@@ -96,6 +99,7 @@ def _columns(context: Context, runs: Runs) -> Iterator[dict[str, Any]]:
     yield from _metric_columns(runs)
     yield from _settings(runs)
     yield from _measured(context, runs)
+    yield from _quantities(context, runs)
     trials = [trial_slug(r.trial_id) for _, _, r in runs]
     yield {"key": "trial", "label": "Trial", "kind": "text", "shown": True, "values": trials, "group": ABOUT}
 
@@ -167,6 +171,41 @@ def _measured(context: Context, runs: Runs) -> Iterator[dict[str, Any]]:
         values = table.column(name).take(places).to_pylist()
         if any(v is not None for v in values):
             yield _number(KEYS.get(name, name), label, values, scale=scale, digits=digits, group=ABOUT)
+
+
+def _quantities(context: Context, runs: Runs) -> Iterator[dict[str, Any]]:
+    """The last reading of each quantity of the whole network that a measure of the suite took, without those sampled at
+    coordinates; nothing where there are more results than a page can say that of.
+    """
+    table, position = context.results.table, context.results.position
+    if table.num_rows > CURVES:
+        return
+    names = sorted({m["name"] for b in context.results.boards for e in b.entries for m in e.spec["measures"]})
+    last: dict[str, dict[int, float]] = {}
+    for row, curve in enumerate(whole_network(table.column("curves"), names)):
+        for reading in sorted(curve, key=lambda r: r["step"]):
+            last.setdefault(reading["measure"], {})[row] = reading["value"]
+    for key in sorted(last, key=natural):
+        values = [last[key].get(position[r.trial_id]) for _, _, r in runs]
+        label = key.replace("_", " ").replace(".", ", ")
+        yield _number(f"measure.{key}", label, values, scale=1, digits=4, group="Measured inside, last reading")
+
+
+def whole_network(curves: pa.ChunkedArray, names: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    """Of each row, the readings of the whole network by these measures."""
+    wanted = {f"{name}." for name in names}
+    for chunk in curves.chunks:
+        readings = chunk.flatten()
+        measure, layer, value = (readings.field(key) for key in ("measure", "layer", "value"))
+        keep = pc.and_(pc.equal(layer, ""), pc.is_finite(value))
+        keep = pc.and_(keep, pc.invert(pc.match_substring_regex(measure, r"@|\.error$")))
+        mine = pc.is_in(pc.replace_substring_regex(measure, r"\..*", "."), pa.array(sorted(wanted), pa.string()))
+        keep = pc.fill_null(pc.and_(keep, mine), False)
+        rows: list[list[dict[str, Any]]] = [[] for _ in range(len(chunk))]
+        parents = pc.list_parent_indices(chunk).filter(keep).to_pylist()
+        for row, reading in zip(parents, readings.filter(keep).to_pylist(), strict=True):
+            rows[row].append(reading)
+        yield from rows
 
 
 def _category(
