@@ -65,7 +65,8 @@ def measure(address: str, chromium: str) -> dict[str, Any]:
         command = ["npx", "--yes", f"lighthouse@{VERSION}", address, "--quiet", "--output=json"]
         command += [f"--output-path={report}", f"--only-categories={','.join(CATEGORIES)}"]
         command += ["--chrome-flags=--headless=new --no-sandbox --disable-gpu"]
-        subprocess.run(command, check=True, env=os.environ | {"CHROME_PATH": chromium}, timeout=300)
+        told = {"CHROME_PATH": chromium, "npm_config_loglevel": "error"}
+        subprocess.run(command, check=True, env=os.environ | told, timeout=300)
         found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
         return found
 
