@@ -157,8 +157,7 @@ def test_the_command_of_a_trial_is_copied(browser, site) -> None:
         visit(page, trial)
         button = page.locator("button[data-copy=commands]")
         button.click()
-        page.wait_for_function("document.querySelector('button[data-copy=commands]').textContent !== 'Copy'")
-        assert button.inner_text() == "Copied"
+        page.locator("button[data-copy=commands]", has_text="Copied").wait_for()
         copied = page.evaluate("navigator.clipboard.readText()")
         assert copied == page.locator("#commands").inner_text()
         assert copied.splitlines()[-1] == f".venv/bin/bench rerun {trial.stem} --suite demo"
