@@ -248,6 +248,7 @@ def test_what_no_machine_offers_is_an_error_at_once(place: Place) -> None:
         (["run", "small.yaml", "--log", "wand"], "--log wand: there is no such logger; there are tensorboard, wandb"),
         (["rerun", "0" * 16, "--results", "."], "no trial whose id begins with 0000000000000000"),
         (["rerun", "x"], "'x' is no id of a trial: expected 16 hexadecimal digits"),
+        (["results", "release", "one", "--results", "."], "'one' is no version: expected numbers with dots, such as"),
         (["results", "rm", "--results", "."], "say which results: ids of trials, --only KEY=VALUE or --suite SUITE"),
         (["plan", "small.yaml", "--data", "nowhere"], "--data nowhere: there is no such folder"),
         (["plan", "small.yaml", "--results", "small.yaml"], "expected a folder, found a file"),

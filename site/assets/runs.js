@@ -1,19 +1,40 @@
-/* The table of runs: search, filters, columns, sort, pages, CSV. State lives in the address: #method=gn~ln&batch=64&sort=-clean&columns=…&q=…&page=2 */
+/* The table of runs: search, filters, columns, sort, pages, CSV. State lives in the address: #method=gn~ln&batch=64&sort=-clean&columns=…&q=…&page=2
+   Columns with a file are read when a view needs them. */
 "use strict";
 var NB = window.NB || {};
 NB.runs = function (data) {
-  var PAGE = 50, columns = data.columns, byKey = {}, state, view = [];
+  var PAGE = 50, columns = data.columns, byKey = Object.create(null), state, view = [];
   var $ = function (id) { return document.getElementById(id); };
   var table = $("runs"), head = table.tHead.rows[0], body = table.tBodies[0];
+  function fill(c, rows) {
+    if (c.kind === "category") c.at = rows ? Int32Array.from(rows) : new Int32Array(data.rows); /* without rows there is one value */
+    else if (c.kind === "number") c.at = Float64Array.from(rows, function (v) { return v === null ? NaN : v; });
+  }
   columns.forEach(function (c) {
     byKey[c.key] = c;
-    if (c.kind === "category") {
-      c.at = Int32Array.from(c.rows);
-      c.lower = c.values.map(function (v) { return v.toLowerCase(); });
-    } else if (c.kind === "number") {
-      c.at = Float64Array.from(c.rows, function (v) { return v === null ? NaN : v; });
-    }
+    if (c.kind === "category") c.lower = c.values.map(function (v) { return v.toLowerCase(); });
+    if (!c.file) fill(c, c.rows);
   });
+  NB.column = function (key, rows) { fill(byKey[key], rows); };
+  function missing() {
+    var keys = state.columns.concat(Object.keys(state.filters), state.sort.replace(/^-/, "") || []);
+    return keys.filter(function (k, i) { return byKey[k].file && !byKey[k].at && keys.indexOf(k) === i; });
+  }
+  var asked = {};
+  function read(keys, done) {
+    var left = keys.length;
+    keys.forEach(function (k) {
+      var element = document.createElement("script"), end = function () { left--; if (!left) done(); };
+      if (!asked[k]) asked[k] = [];
+      asked[k].push(end);
+      if (asked[k].length > 1) return;
+      function all() { asked[k].splice(0).forEach(function (f) { f(); }); }
+      element.src = "runs/" + byKey[k].file + ".js";
+      element.onload = all;
+      element.onerror = function () { fill(byKey[k], byKey[k].kind === "number" ? new Float64Array(data.rows).fill(NaN) : null); all(); };
+      document.head.append(element);
+    });
+  }
   function numeric(c) { return c.kind === "number" || (c.kind === "category" && c.numeric); }
   function text(c, row) {
     if (c.kind === "category") return c.values[c.at[row]];
@@ -148,19 +169,35 @@ NB.runs = function (data) {
     $("range").textContent = view.length ? (from + 1) + "–" + Math.min(from + PAGE, view.length) + " of " + view.length : "no run matches";
     $("previous").disabled = state.page <= 1;
     $("next").disabled = state.page >= pages;
-    document.querySelectorAll("#menus details").forEach(function (menu) {
+    document.querySelectorAll("details.menu").forEach(function (menu) {
       var key = menu.dataset.key, on = key === "columns" ? state.columns : state.filters[key] || [];
-      menu.querySelectorAll("input").forEach(function (box) { box.checked = on.indexOf(box.value) >= 0; });
+      menu.querySelectorAll("input[type=checkbox]").forEach(function (box) { box.checked = on.indexOf(box.value) >= 0; });
       menu.querySelector("summary").textContent = menu.dataset.label + (key !== "columns" && on.length ? " (" + on.length + ")" : "");
     });
   }
   function update(keepPage) {
     if (!keepPage) state.page = 1;
+    var keys = missing();
+    if (keys.length) return read(keys, function () { update(true); });
     select();
     draw();
     history.replaceState(null, "", location.pathname + address());
   }
   /* ---- controls ---- */
+  function finder(label, list) {
+    var field = document.createElement("input");
+    field.type = "search";
+    field.autocomplete = "off";
+    field.setAttribute("aria-label", "Find in " + label);
+    field.placeholder = "Find";
+    field.addEventListener("input", function () {
+      var wanted = field.value.toLowerCase();
+      list.querySelectorAll("label, strong").forEach(function (line) {
+        line.hidden = line.tagName === "STRONG" ? Boolean(wanted) : line.textContent.toLowerCase().indexOf(wanted) < 0;
+      });
+    });
+    return field;
+  }
   function menu(key, label, options) {
     var details = document.createElement("details"), summary = document.createElement("summary"), list = document.createElement("div");
     details.className = "menu";
@@ -169,16 +206,25 @@ NB.runs = function (data) {
     summary.className = "button";
     summary.textContent = label;
     list.className = "options";
+    if (options.length > 15) list.append(finder(label, list));
+    var group = null;
     options.forEach(function (option) {
       var line = document.createElement("label"), box = document.createElement("input"), name = document.createElement("bdi");
+      if (option[2] && option[2] !== group) {
+        group = option[2];
+        var heading = document.createElement("strong");
+        heading.textContent = group;
+        list.append(heading);
+      }
       box.type = "checkbox";
       box.value = option[0];
       name.textContent = option[1];
       line.append(box, name);
       list.append(line);
     });
-    list.addEventListener("change", function () {
-      var on = Array.from(list.querySelectorAll("input:checked"), function (box) { return box.value; });
+    list.addEventListener("change", function (event) {
+      var on = Array.from(list.querySelectorAll("input[type=checkbox]:checked"), function (box) { return box.value; });
+      if (event.target.type !== "checkbox") return;
       if (key === "columns") state.columns = on.length ? on : [columns[0].key];
       else if (on.length) state.filters[key] = on;
       else delete state.filters[key];
@@ -186,7 +232,7 @@ NB.runs = function (data) {
     });
     details.addEventListener("keydown", function (event) { if (event.key === "Escape") { details.open = false; summary.focus(); } });
     details.append(summary, list);
-    $("menus").append(details);
+    $(key === "columns" ? "chooser" : "menus").append(details);
   }
   function csv() {
     var shown = state.columns.map(function (k) { return byKey[k]; });
@@ -201,11 +247,11 @@ NB.runs = function (data) {
     return lines.join("\r\n") + "\r\n";
   }
   columns.forEach(function (c) {
-    if (c.kind === "category" && c.values.length > 1) menu(c.key, c.label, c.values.map(function (v) { return [v, v]; }));
+    if (c.kind === "category" && c.key !== "name" && !c.file && c.values.length > 1) menu(c.key, c.label, c.values.map(function (v) { return [v, v]; }));
   });
-  menu("columns", "Columns", columns.map(function (c) { return [c.key, c.label]; }));
+  menu("columns", "Columns", columns.map(function (c) { return [c.key, c.label, c.group]; }));
   document.addEventListener("click", function (event) {
-    document.querySelectorAll("#menus details[open]").forEach(function (open) { if (!open.contains(event.target)) open.open = false; });
+    document.querySelectorAll("details.menu[open]").forEach(function (open) { if (!open.contains(event.target)) open.open = false; });
   });
   head.addEventListener("click", function (event) {
     var button = event.target.closest("button");
@@ -234,7 +280,8 @@ NB.runs = function (data) {
   window.addEventListener("hashchange", function () { state = parse(location.hash); $("search").value = state.q; update(true); });
   state = parse(location.hash);
   $("search").value = state.q;
-  $("controls").hidden = false;
+  $("controls").hidden = $("more").hidden = false;
+  $("more").open = matchMedia("(min-width: 48rem)").matches || Object.keys(state.filters).length > 0;
   $("pager").hidden = false;
   update(true);
 };

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from normbench.pages import build
+from normbench.paths import checkout
 from normbench.spec.outcome import HealthCheck, Status
 from normbench.spec.trial import Trial
 from normbench.store.store import Store
@@ -137,6 +138,12 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def lonely(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return once(tmp_path_factory, "lonely", fill_lonely)
+
+
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of the results in the checkout: takes half a minute, for tests of the matrix."""
+    return once(tmp_path_factory, "committed", lambda _: Store(checkout() / "results"))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from normbench.paths import shipped
@@ -95,3 +97,53 @@ def test_colours_of_families_can_be_told_apart(theme, sight):
         for b in MARKS[i + 1 :]:
             distance = sum((x - y) ** 2 for x, y in zip(seen(palette[a]), seen(palette[b]), strict=True)) ** 0.5
             assert distance > 10, (a, b, distance)
+
+
+def drawn(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Page, kind (`text` or `mark`) and colour of what charts in pages are drawn with."""
+    for page in sorted(folder.glob("*.html")):
+        for svg in re.findall(r'<div class="plot".*?(<svg .*?</svg>)', page.read_text(encoding="utf-8"), re.S):
+            for tag in re.findall(r"<text\b[^>]*>", svg):
+                yield from ((page.name, "text", c) for c in re.findall(r'fill="([^"]+)"', tag))
+            for group in re.findall(r'<g [^>]*class="mark-symbol[^>]*>(.*?)</g>', svg, re.S):
+                yield from ((page.name, "mark", c) for c in re.findall(r'(?:fill|stroke)="([^"]+)"', group))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_and_marks_of_charts_stand_out_as_they_are_drawn(site: Path, theme: str) -> None:
+    palette = palettes()[theme]
+    seen = set()
+    for page, kind, colour in drawn(site):
+        if colour in {"none", "transparent", "var(--paper)"}:
+            continue
+        name = re.fullmatch(r"var\(--([a-z-]+)\)", colour)
+        assert name or re.fullmatch(r"#[0-9a-f]{6}", colour), (page, colour)
+        least = 4.5 if kind == "text" else 3
+        assert contrast(palette[name[1]] if name else colour, palette["paper"]) >= least, (page, kind, colour)
+        seen.add(kind)
+    assert seen == {"text", "mark"}
+
+
+def scales() -> dict[str, list[float]]:
+    """Steps of the scales of type (`t`) and space (`s`), in rem."""
+    style = shipped("site", "assets", "style.css").read_text(encoding="utf-8")
+    return {s: [float(v) for v in re.findall(rf"--{s}-\d+: ([\d.]+)rem;", style)] for s in "ts"}
+
+
+SHEETS = sorted(p.name for p in shipped("site", "assets").glob("*.css"))
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_sizes_of_type_and_space_are_steps_of_one_scale(name: str) -> None:
+    """In rem, from an eighth on: what is smaller sets a letter right, and what is negative takes a step back."""
+    steps = scales()
+    style = shipped("site", "assets", name).read_text(encoding="utf-8")
+    kinds = {"t": r"font-size", "s": r"(?:margin|padding|(?:row-|column-)?gap)(?:-(?:top|bottom|left|right))?"}
+    amiss = []
+    for scale, properties in kinds.items():
+        for declared in re.findall(rf"(?<![\w-]){properties}: ([^;}}]+)", style):
+            for value in map(float, re.findall(r"(?<![-\w.])(\d*\.?\d+)rem", declared)):
+                if value >= 0.125 and value not in steps[scale]:
+                    near = min(steps[scale], key=lambda step: abs(step - value))
+                    amiss.append(f"{value:g}rem in {declared!r}: the nearest step is {near:g}rem")
+    assert amiss == []

@@ -65,7 +65,7 @@ def test_no_dead_link_no_id_twice_nothing_from_elsewhere(built):
         for tag, attributes in Elements(page.read_text()).tags:
             for name in ("href", "src", "xlink:href"):
                 address = attributes.get(name)
-                if address is None or address == "data:,":
+                if address is None or (tag == "link" and address.startswith("data:image/svg+xml,")):
                     continue
                 if address.startswith(("http://", "https://")):
                     assert tag == "a", f"{page}: <{tag}> loads {address}"

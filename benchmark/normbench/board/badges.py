@@ -57,12 +57,13 @@ def test_images(board: Board) -> str:
 
 def training_images(entries: Iterable[Entry], there: Images | None) -> str:
     """Likewise, of the images that were trained on: those held out are not among them. Empty where it is not known."""
-    used = [_trained(e.spec["data"], there) for e in entries]
+    used = [images_trained(e.spec["data"], there) for e in entries]
     known = sorted({n for n in used if n is not None})
     return "" if None in used or not known else _part(known, there=there.train if there else None, of="training images")
 
 
-def _trained(data: dict[str, Any], there: Images | None) -> int | None:
+def images_trained(data: dict[str, Any], there: Images | None) -> int | None:
+    """How many images a trial with these settings of `data` trains on; None where it is not known."""
     count = data["train_examples"] or (there.train if there else None)
     if count is None or not data["validation"]:
         return count

@@ -20,6 +20,7 @@ from normbench.cli.methods import VERBS, Json, print_json
 from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, tell, wanted
 from normbench.cli.plugins import check, new
 from normbench.cli.ranks import rank
+from normbench.cli.release import release
 from normbench.cli.removal import rm
 from normbench.cli.rerun import rerun
 from normbench.cli.results import Results
@@ -158,6 +159,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 for verb in (*VERBS, new, check, rank, compare, claims):
     app.command()(verb)
 results_app.command()(rm)
+results_app.command()(release)
 app.add_typer(results_app, name="results")
 app.add_typer(data_app, name="data")
 

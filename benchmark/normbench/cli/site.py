@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +18,8 @@ import normbench
 from normbench.cli import completion
 from normbench.cli.planned import new_console, warn
 from normbench.cli.results import Results, known_suites, open_store
-from normbench.paths import cache_dir, default_site, shipped
+from normbench.paths import cache_dir, checkout, default_site, shipped
+from normbench.plan.origin import origin
 
 if TYPE_CHECKING:
     from normbench.store.store import Store
@@ -87,11 +89,15 @@ def _record(out: Path) -> dict[str, Any]:
 
 def _key(store: Store, suites: Sequence[str] | None) -> str:
     """Changes with whatever a site is made from: results, code, templates, versions."""
+    from normbench.store.releases import FILE
+
     folders = store.suites() if suites is None else sorted(suites)
     entries = [(f, e.name, e.size, e.modified) for f in folders for e in store.entries(f) if e.name[:1] != "."]
     code = [Path(normbench.__file__).parent, shipped("site", "templates"), shipped("site", "assets")]
+    entries += [("", e.name, e.size, e.modified) for e in store.entries() if e.name == FILE]
     versions = [platform.python_version(), *map(version, LIBRARIES)]
-    made_from = [str(store.root), suites is None, entries, [*_files(*code)], versions]
+    told = [*asdict(origin(store.root)).values(), *_files(*(root / "changes" for root in [checkout()] if root))]
+    made_from = [str(store.root), suites is None, entries, [*_files(*code)], versions, told]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
 

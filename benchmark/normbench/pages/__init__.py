@@ -14,10 +14,14 @@ from normbench.pages import (
     boards_pages,
     claims_page,
     compare_page,
+    craft,
     data_page,
     drawings,
+    glossary_page,
+    history_page,
     method_pages,
     runs_page,
+    search_page,
     study_pages,
     trial_pages,
     tuning_page,
@@ -28,6 +32,7 @@ from normbench.pages.results import Results, load
 from normbench.pages.svg import chart_library, colours_script
 from normbench.pages.writer import DOCUMENTATION, SiteError, Writer, environment, replacing
 from normbench.paths import shipped
+from normbench.plan.origin import Origin, origin
 from normbench.store.store import Store
 
 __all__ = ["SiteError", "build"]
@@ -46,8 +51,6 @@ NAVIGATION = (
     ("tuning.html", "Tuning"),
     ("runs.html", "All runs"),
     ("data.html", "Data"),
-    ("contribute.html", "Contribute"),
-    (f"{DOCUMENTATION}/index.html", "Documentation"),
 )
 
 #: The method whose source the page for contributors shows.
@@ -89,10 +92,10 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
     `SiteError` where `out` holds something else.
     """
     with _no_garbage():
-        return _build(load(store, suites), out)
+        return _build(load(store, suites), out, origin(store.root))
 
 
-def _build(results: Results, out: Path) -> Path:
+def _build(results: Results, out: Path, come_from: Origin) -> Path:
     evidences = study_pages.evidences(results)
     studies = study_pages.studies(evidences)
     documentation = f"{DOCUMENTATION}/index.html"
@@ -107,13 +110,18 @@ def _build(results: Results, out: Path) -> Path:
                 "date": results.date,
                 "problems": len(results.problems),
                 "normbench": normbench.__version__,
+                "origin": come_from,
+                "icon": craft.icon(),
+                "card": craft.card_text(results.lead()),
+                "about": craft.about(come_from, documented=documentation not in hidden),
             }
         }
         writer = Writer(folder, shared, environment())
         shutil.copytree(shipped("site", "assets"), folder / "assets", ignore=shutil.ignore_patterns(".*"))
         writer.text("assets/vega.js", chart_library())
         writer.text("assets/colours.js", colours_script())
-        context = Context(results, writer, press)
+        context = Context(results, writer, press, come_from)
+        craft.write_card(context)
         boards_pages.write(context)
         trial_pages.write(context)
         study_pages.write(context, studies)
@@ -123,6 +131,9 @@ def _build(results: Results, out: Path) -> Path:
         compare_page.write(context)
         runs_page.write(context)
         data_page.write(context)
+        glossary_page.write(context)
+        history_page.write(context)
         writer.page("contribute.html", "contribute.html", title="Contribute", example_file=EXAMPLE, example=_example())
+        search_page.write(context)
     drawings.clean()
     return out.resolve() / "index.html"

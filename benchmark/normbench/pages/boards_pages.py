@@ -11,6 +11,7 @@ from normbench.board import MIN_SEEDS, Board, Metric
 from normbench.board.types import Group
 from normbench.pages import figures
 from normbench.pages.context import Context, SetUp
+from normbench.pages.data_page import feed
 from normbench.pages.methods import key_of
 from normbench.pages.rank_charts import RankTable, rank_chart, rank_table
 from normbench.pages.svg import Chart
@@ -119,7 +120,8 @@ def _topic_page(
     context.writer.page(
         "topic.html",
         f"{topic.name}{set_up.suffix if set_up else ''}.html",
-        title=topic.heading,
+        title=f"{topic.heading}: {set_up.title}" if set_up else topic.heading,
+        feeds=[feed(b) for b, _ in tables],
         heading=f"{topic.heading}: {set_up.title}" if set_up and len(context.set_ups) > 1 else topic.heading,
         lede=topic.lede,
         reading=topic.reading,

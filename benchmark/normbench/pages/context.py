@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-
-import pyarrow.compute as pc
 
 from normbench.board import Board, Entry, badges, describe, slugify
 from normbench.board.badges import badge, test_images
@@ -18,12 +16,11 @@ from normbench.pages.methods import Method, methods
 from normbench.pages.press import Press
 from normbench.pages.results import Results
 from normbench.pages.writer import Writer
+from normbench.plan.origin import Origin
 from normbench.spec.text import natural
 
 #: With more trials than this there is no page for each; numbers then lead to the table of all runs.
 TRIAL_PAGES = 2000
-#: Columns that are keys of `bench run --only`.
-SELECTABLE = ("dataset", "model", "batch_size", "width", "epochs", "optimizer", "lr", "weight_decay")
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -52,6 +49,7 @@ class Context:
     results: Results
     writer: Writer
     press: Press
+    origin: Origin = field(default_factory=Origin)
 
     @cached_property
     def methods(self) -> dict[str, Method]:
@@ -105,19 +103,6 @@ class Context:
     def trial_href(self, trial_id: str) -> str:
         """Where a trial is shown, relative to the site's root."""
         return f"trials/{trial_slug(trial_id)}.html" if self.trial_pages else f"runs.html#q={trial_slug(trial_id)}"
-
-    @cached_property
-    def _varying(self) -> dict[str, list[str]]:
-        table = self.results.table
-        found = {}
-        for suite in pc.unique(table.column("suite")).to_pylist():
-            part = table.filter(pc.equal(table.column("suite"), suite))
-            found[suite] = [key for key in SELECTABLE if len(pc.unique(part.column(key))) > 1]
-        return found
-
-    def varying(self, suite: str) -> list[str]:
-        """Keys of `bench run --only` besides norm and seed in which trials of a suite differ."""
-        return self._varying[suite]
 
     def board_view(self, board: Board) -> dict[str, Any]:
         """What templates print about a board."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ from normbench.board.reading import rows_of
 from normbench.board.tuning import SWEPT, Sweep, sweeps
 from normbench.store.about import read_all
 from normbench.store.marks import Mark, level_of, valid
+from normbench.store.releases import Releases, data_version, read, split
 from normbench.store.store import Store
 
 
@@ -33,6 +33,10 @@ class Results:
     sweeps: tuple[Sweep, ...]
     marks: Mapping[tuple[str, str], tuple[Mark, ...]] = field(default_factory=dict)
     """What re-runs said, by suite and trial."""
+    releases: Releases = field(default_factory=Releases)
+    """What the results were at each release."""
+    partial: bool = False
+    """Whether they are those of some suites alone."""
 
     @cached_property
     def position(self) -> dict[str, int]:
@@ -69,15 +73,7 @@ class Results:
         """12 digits that change whenever a result does: which trials there are, what they were run with, when, and how
         they ended.
         """
-        found = hashlib.sha256()
-        for table in (self.table, self.candidates):
-            columns = [
-                table.column(c).cast(pa.string()).to_pylist()
-                for c in ("suite", "trial_id", "identity", "status", "started")
-            ]
-            for row in zip(*columns, strict=True):
-                found.update("\0".join(str(v) for v in row).encode() + b"\n")
-        return found.hexdigest()[:12]
+        return data_version((self.table, self.candidates))
 
     @cached_property
     def date(self) -> str:
@@ -94,13 +90,15 @@ def load(store: Store, suites: Sequence[str] | None) -> Results:
     """Read the results of the given suites (default: all)."""
     table = store.table(suites).combine_chunks()
     marks, abouts = valid(store, suites), read_all(store, suites)
+    releases = read(store)
     problems = {path.removeprefix(str(store.root)).lstrip("/"): why for path, why in store.problems.items()}
-    tuning = pc.equal(table.column("stage"), "tuning")
-    candidates = table.filter(tuning).combine_chunks()
-    final = table.filter(pc.invert(tuning)).combine_chunks() if len(candidates) else table
+    parts = split(table)
+    candidates = parts[1].combine_chunks()
+    final = parts[0].combine_chunks() if len(candidates) else table
     made = tuple(sweeps(table.select(SWEPT).to_pylist())) if len(candidates) else ()
     rows = ({**row, "level": level_of(marks.get((row["suite"], row["trial_id"]), ()))} for row in rows_of(final))
-    return Results(final, tuple(boards(rows, abouts=abouts, sweeps=made)), problems, candidates, made, marks)
+    made_of = tuple(boards(rows, abouts=abouts, sweeps=made))
+    return Results(final, made_of, problems, candidates, made, marks, releases, partial=suites is not None)
 
 
 def primary(entry: Entry) -> str:

@@ -86,7 +86,12 @@ def write(context: Context, made: Sequence[Study]) -> None:
         ]
         others = [(s.suite, paths[id(s)], s is study) for s in made if s.name == study.name]
         context.writer.page(
-            "study.html", paths[id(study)], title=study.title, study=study, sections=sections, suites=others
+            "study.html",
+            paths[id(study)],
+            title=f"{study.title} · {study.suite}",
+            study=study,
+            sections=sections,
+            suites=others,
         )
     context.writer.page("studies.html", "studies.html", title="Studies", studies=[(s, paths[id(s)]) for s in made])
 

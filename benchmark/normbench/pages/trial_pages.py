@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -17,6 +17,7 @@ from normbench.pages.measured import measured
 from normbench.pages.methods import key_of
 from normbench.pages.strips import Strip
 from normbench.pages.tables import board_table
+from normbench.plan.origin import Origin
 from normbench.spec.text import show
 from normbench.store.marks import Mark
 
@@ -36,13 +37,14 @@ def _page(context: Context, board: Board, entry: Entry, trial_id: str, strip: St
     row = context.results.row(trial_id)
     slug = trial_slug(trial_id)
     spec = json.loads(row["spec"])
-    audit = json.loads(row["audit"] or "{}")
+    audit, provenance = (json.loads(row[key] or "{}") for key in ("audit", "provenance"))
     chart = trial_curves(context, row, context.methods[key_of(entry)].family, f"trial-{slug}")
     values = {p.trial_id: p.value for p in entry.cells["clean"].points} if "clean" in entry.cells else {}
     context.writer.page(
         "trial.html",
         f"trials/{slug}.html",
-        title=f"{row['norm']}, seed {row['seed']}",
+        title=f"{entry.label}, seed {row['seed']}, on {board.title} (trial {slug})",
+        description=f"One trial of {row['norm']}: accuracy, curves, attacks, specification and how to run it again.",
         row={k: row[k] for k in ("norm", "seed", "status", "epoch", "reason", "log")},
         slug=slug,
         board={"href": context.topic_href("accuracy", board), "title": board.title},
@@ -64,11 +66,13 @@ def _page(context: Context, board: Board, entry: Entry, trial_id: str, strip: St
         attacks=[_attack(a) for a in row["attacks"] or []],
         health=row["health"] or [],
         measured=measured(row),
-        command=_command(row, context.varying(row["suite"])),
+        commands=_commands(row, context.origin),
+        ran_at=str(provenance.get("commit") or "")[:12],
+        dataset=row["dataset"],
         run=_run(row),
         level=next(r.level for r in entry.runs if r.trial_id == trial_id),
         marks=[_mark(m) for m in context.results.marks.get((row["suite"], trial_id), ())],
-        provenance=list(_flat(json.loads(row["provenance"] or "{}"))),
+        provenance=list(_flat(provenance)),
         audit=[(k.replace("_", " "), _count(v)) for k, v in audit.items()],
         audit_json=_pretty(audit) if audit else "",
         spec=_pretty(spec),
@@ -152,14 +156,9 @@ def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
 
 
-def _command(row: Mapping[str, Any], varying: Sequence[str]) -> str:
-    """The command that runs this very trial again, into a folder of its own so that the stored result does not count as
-    done.
-    """
-    only = [
-        f"{key}={row[key]:g}" if isinstance(row[key], float) else f"{key}={row[key]}"
-        for key in ("norm", "seed", *varying)
-    ]
-    return shlex.join(
-        ["bench", "run", row["suite"], *(part for text in only for part in ("--only", text)), "--results", "reproduced"]
-    )
+def _commands(row: Mapping[str, Any], origin: Origin) -> str:
+    """What runs this very trial again and compares, from nothing on: checkout, environment, the trial."""
+    lines = [f"git clone {origin.repository} normbench && cd normbench"] if origin.repository else []
+    lines += [f"git checkout {origin.commit}"] if origin.commit else []
+    lines += ["uv venv --allow-existing && uv pip install -c constraints.txt -e ."]
+    return "\n".join([*lines, shlex.join([".venv/bin/bench", "rerun", row["trial_id"], "--suite", row["suite"]])])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -21,10 +22,22 @@ from normbench.paths import shipped
 MARKER = ".normbench-site"
 #: The documentation's folder in a site (docs/tools/build.py makes it). It stays when the site is built anew.
 DOCUMENTATION = "docs"
+#: What the site is, in a sentence.
+DESCRIPTION = "A benchmark of normalization layers in neural networks: accuracy, robustness, growth of the weights."
+#: Address in the site, media type and title of a page's content for programs.
+Feed = tuple[str, str, str]
 
 
 class SiteError(BenchError):
     """The site cannot be built where it was asked for; the message says why."""
+
+
+class Page(NamedTuple):
+    """A page that stands in the site."""
+
+    path: str
+    title: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -34,13 +47,22 @@ class Writer:
     folder: Path
     shared: dict[str, Any]
     templates: Environment
+    pages: list[Page] = field(default_factory=list)
+    """Those written so far, but of trials."""
 
-    def page(self, template: str, path: str, **values: Any) -> None:
-        """Render a template to `path`, a relative path with forward slashes."""
-        root = "../" * path.count("/")
-        self.text(
-            path, self.templates.get_template(template).render(root=root, here=path, **self.shared, **values) + "\n"
-        )
+    def page(
+        self, template: str, path: str, *, title: str, description: str = "", feeds: Sequence[Feed] = (), **values: Any
+    ) -> None:
+        """Render a template to `path`, a relative path with forward slashes.
+
+        description: what a search engine shows of it, and a message that links to it. feeds: its content for programs.
+        """
+        said = description or f"{title}. {DESCRIPTION}"
+        told = {"title": title, "description": said, "feeds": feeds}
+        if not path.startswith("trials/"):
+            self.pages.append(Page(path, title, said))
+        where = {"root": "../" * path.count("/"), "here": path}
+        self.text(path, self.templates.get_template(template).render(where | self.shared | told | values) + "\n")
 
     def text(self, path: str, content: str) -> None:
         self.bytes(path, content.encode())
@@ -74,6 +96,12 @@ def printable(value: Any) -> Any:
 def _final(value: Any) -> Any:
     """`printable` for what a template shows, of which there are millions: nearly all of it passes the first look."""
     return printable(value) if isinstance(value, str) and not value.isprintable() else value
+
+
+def call(function: str, *values: Any) -> str:
+    """A script that hands plain values to a function of the page; no text in it can end the script."""
+    texts = (json.dumps(v, allow_nan=False, separators=(",", ":")).replace("</", "<\\/") for v in values)
+    return f"{function}({','.join(texts)});\n"
 
 
 def environment() -> Environment:

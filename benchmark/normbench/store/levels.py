@@ -20,7 +20,7 @@ class Level(StrEnum):
     @property
     def meaning(self) -> str:
         return {
-            "self-reported": "nobody but who ran it has checked it",
+            "self-reported": "only those who ran it have checked it",
             "smoke-reproduced": "a re-run of its first training steps, of all of it where that is short, gave the "
             "same within tolerance",
             "re-run by maintainers": "a re-run of the whole trial gave the same within tolerance",
