@@ -1,6 +1,6 @@
 """Orthonormal weights by Björck's iteration (reshaped kernel orthogonalization).
 
-Equation: `W = Q / sqrt(k)`, Q the limit of `V <- (3 I - V V^T) V / 2`, V the raw weight as a matrix of rows, which starts
+Equation: `W = Q / sqrt(k)`, Q the limit of `V <- (3 I - V V^T) V / 2`, V the raw weight as a matrix of rows, at first
 divided by the root of the product of its largest absolute row and column sums. Q has orthonormal rows (columns, where
 there are more rows than values in a row); of grouped convolutions, the whole weight is one matrix. k is at how many
 positions of the kernel one value of the input is read, 9 for 3x3 with stride 1, and 1 for linear layers: a convolution

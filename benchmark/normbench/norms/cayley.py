@@ -32,7 +32,9 @@ class CayleyOrthonormal(WeightNorm):
     name: ClassVar[str] = "cayley"
     summary: ClassVar[str] = "Orthonormal weights by a transform; each layer has a Lipschitz constant of at most 1"
     source: ClassVar[str] = "Trockman and Kolter 2021, arXiv:2104.07167"
-    equation: ClassVar[str] = "W = Q / sqrt(k), Q = [(I - A); -2 Y] (I + A)^-1, A = X - X^T + Y^T Y, [X; Y] = alpha V / |V|"
+    equation: ClassVar[str] = (
+        "W = Q / sqrt(k), Q = [(I - A); -2 Y] (I + A)^-1, A = X - X^T + Y^T Y, [X; Y] = alpha V / |V|"
+    )
     family: ClassVar[Family] = "weight"
     claims: ClassVar[Claims] = Claims(
         weight_scale="tensor",
