@@ -24,20 +24,34 @@ _SLOPES = {
 }
 #: Functions that move values, or leave some out.
 _MOVES = frozenset(
-    "view reshape flatten permute transpose movedim contiguous clone detach to float double bfloat16 type_as "
-    "unsqueeze squeeze view_as __getitem__ __get__ chunk split unbind dropout dropout2d".split()
+    [
+        *(
+            "view",
+            "view_as",
+            "reshape",
+            "flatten",
+            "permute",
+            "transpose",
+            "movedim",
+            "unsqueeze",
+            "squeeze",
+            "__get__",
+        ),
+        *("contiguous", "clone", "detach", "to", "float", "double", "bfloat16", "type_as", "dropout", "dropout2d"),
+    ]
 )
 
 
 class Bound(TorchFunctionMode):
     """Follows `_bound` through the functions of torch: a tensor with this attribute is a function of the image whose
     Lipschitz constant, from the L2 norm of the image to that of the tensor, is at most so large. It is inf behind a
-    function that has no bound here.
+    function that has no bound here. A tensor that needs a gradient and has no such attribute depends on the image by
+    ways that were not seen.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = [t for t in tensors_in((args, kwargs)) if hasattr(t, "_bound")]
+        given = [t for t in tensors_in((args, kwargs)) if hasattr(t, "_bound") or t.requires_grad]
         out = func(*args, **kwargs)
         if given:
             made = tensors_in(out)
@@ -49,14 +63,21 @@ class Bound(TorchFunctionMode):
 
 def lipschitz(model: nn.Module, image: torch.Tensor) -> float:
     """Of `model` in eval mode on images like `image`, `(1, C, H, W)`, L2 to L2; inf where no bound is known."""
-    with torch.no_grad(), Bound():
-        image = image.clone()
-        image._bound = 1.0  # type: ignore[attr-defined]
-        return float(getattr(model(image), "_bound", 0.0))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    try:
+        for parameter in trained:
+            parameter.requires_grad_(requires_grad=False)
+        with torch.enable_grad(), Bound():
+            image = image.detach().clone().requires_grad_()
+            image._bound = 1.0  # type: ignore[attr-defined]
+            return float(getattr(model(image), "_bound", math.inf))
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_()
 
 
 def _bound(name: str, given: list[Any], made: list[torch.Tensor], args: Any, kwargs: Any) -> float:
-    bounds = [t._bound for t in given]
+    bounds = [getattr(t, "_bound", math.inf) for t in given]
     largest = max(bounds)
     if name in _SLOPES and len(given) == 1:
         return float(largest * _SLOPES[name])

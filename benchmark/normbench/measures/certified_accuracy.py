@@ -11,6 +11,9 @@ from pydantic import Field
 from normbench.measures.base import EndMeasure, Probe, Value
 from normbench.spec.text import Number
 
+#: Stands for a constant of 0, that of a network that gives every image the same.
+_SMALLEST = 1e-300
+
 
 class CertifiedAccuracy(EndMeasure):
     """Share of test images that no perturbation of an L2 norm up to a radius can turn, as a bound certifies.
@@ -25,9 +28,9 @@ class CertifiedAccuracy(EndMeasure):
 
     The bound is a product along the network: of convolutions (the smaller of two bounds), linear layers (the largest
     singular value), factors of channels, batch normalization with its running statistics, pooling, slopes of
-    activations; where two paths are added, it is the sum of theirs. Where it holds, it is far above the constant in deep
-    networks, and certifies little. It does not hold where statistics of the example divide (layer, group and instance
-    normalization, whitening of samples), in attention, and for any function that has no bound in `_lipschitz`:
+    activations; where two paths are added, it is the sum of theirs. In deep networks it is far above the constant, and
+    certifies little. There is none where statistics of the example divide (layer, group and instance normalization,
+    whitening of samples), in attention, and behind any function that has no bound in `_lipschitz`:
     `certified-accuracy.lipschitz` then has no value, and nothing is certified. Rounding is left out of account.
 
     Source: Tsuzuku, Sato and Sugiyama, Lipschitz-Margin Training, NeurIPS 2018; bounds of convolutions: Li et al.,
@@ -55,7 +58,7 @@ class CertifiedAccuracy(EndMeasure):
             logits = probe.model(probe.test_images).double()
         right = logits.gather(1, probe.test_labels.unsqueeze(1)).squeeze(1)
         others = logits.scatter(1, probe.test_labels.unsqueeze(1), -math.inf).amax(1)
-        radii = (right - others).clamp_min(0) / (math.sqrt(2) * bound)
+        radii = (right - others).clamp_min(0) / (math.sqrt(2) * max(bound, _SMALLEST))
         yield Value("certified-accuracy.radius", "", float(radii.mean()))
         for radius in self.radii:
             yield Value(f"certified-accuracy.share@{radius:.4g}", "", float((radii >= radius).double().mean()))
