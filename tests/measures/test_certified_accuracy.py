@@ -33,7 +33,7 @@ class Hidden(torch.autograd.Function):
 
     @staticmethod
     def forward(_: object, x: torch.Tensor) -> torch.Tensor:
-        return 3 * x
+        return torch.from_numpy(3 * x.detach().numpy())
 
 
 def written(x: torch.Tensor) -> torch.Tensor:
