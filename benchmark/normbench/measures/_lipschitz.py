@@ -66,7 +66,7 @@ def lipschitz(model: nn.Module, image: torch.Tensor) -> float:
     trained = [p for p in model.parameters() if p.requires_grad]
     try:
         for parameter in trained:
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad = False
         with torch.enable_grad(), Bound():
             image = image.detach().clone().requires_grad_()
             image._bound = 1.0  # type: ignore[attr-defined]
@@ -143,7 +143,7 @@ def _convolution(
     """
     dilated, size = _pair(dilation), x.shape[-2:]
     kernel = (weight.shape[2], weight.shape[3])
-    each = weight.double().unflatten(0, (groups, -1))
+    each = weight.double().reshape(groups, -1, *weight.shape[1:])
     rows = torch.linalg.matrix_norm(each.flatten(2), 2).max() * math.sqrt(_windows(kernel, _pair(stride), dilated))
     if kernel == (1, 1):
         return float(rows)

@@ -1,8 +1,8 @@
 """Orthonormal weights by Björck's iteration (reshaped kernel orthogonalization).
 
 Equation: `W = Q / sqrt(k)`, Q the limit of `V <- (3 I - V V^T) V / 2`, V the raw weight as a matrix of rows, at first
-divided by the root of the product of its largest absolute row and column sums. Q has orthonormal rows (columns, where
-there are more rows than values in a row); of grouped convolutions, the whole weight is one matrix. k is at how many
+divided by the root of the largest absolute row sum of `V V^T`. Q has orthonormal rows (columns, where there are more
+rows than values in a row); of grouped convolutions, the whole weight is one matrix. k is at how many
 positions of the kernel one value of the input is read, 9 for 3x3 with stride 1, and 1 for linear layers: a convolution
 lengthens nothing more than `sqrt(k)` times as much as its matrix, so the layer's Lipschitz constant is at most 1.
 `bound=matrix` leaves k out, and with it that promise.
@@ -16,9 +16,10 @@ Shapes: the raw weight has the shape of the weight, `(out, in, *)`; a row is wha
 
 Invariances: the raw weight may be rescaled as a whole, exactly.
 
-Source: Anil, Lucas and Grosse, Sorting out Lipschitz Function Approximation, ICML 2019 (iteration, scaling); Li et al.,
+Source: Anil, Lucas and Grosse, Sorting out Lipschitz Function Approximation, ICML 2019 (iteration); Li et al.,
 Preventing Gradient Attenuation in Lipschitz Constrained Convolutional Networks, NeurIPS 2019 (RKO, the bound); Björck
-and Bowie 1971. They have sorting activations in the place of ReLU.
+and Bowie 1971. They have sorting activations in the place of ReLU, and other bounds to divide
+by at first.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class BjorckOrthonormal(WeightNorm):
         constraints="g*(g+1)/2",  # g, the layer's `num_groups`, is the rank of the weight: d, or the values of a row
     )
 
-    steps: Annotated[int, Field(ge=1, le=100)] = 20
+    steps: Annotated[int, Field(ge=1, le=100)] = 15
     bound: Literal["convolution", "matrix"] = "convolution"
     """Whose Lipschitz constant is at most 1."""
 

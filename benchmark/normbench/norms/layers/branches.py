@@ -39,6 +39,7 @@ class Shift(Layer):
     """
 
     rate_shares: ClassVar[Mapping[str, float]] = {"shift": TENTH, "scale": TENTH}
+    scale: nn.Parameter | None
 
     def __init__(self, channels: int, *, scaled: bool) -> None:
         super().__init__(channels, affine=False)

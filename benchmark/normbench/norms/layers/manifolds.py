@@ -83,8 +83,11 @@ class Semiorthogonal(nn.Module):
 
 class Bjorck(Semiorthogonal):
     """Björck and Bowie's iteration of the first order, `V <- V (3 I - V^T V) / 2`, towards the nearest matrix with
-    orthonormal columns. It converges from singular values in (0, sqrt(3)): the root of the product of the largest
-    absolute row sum and the largest absolute column sum is at least the largest of them, and divides first.
+    orthonormal columns. It converges from singular values in (0, sqrt(3)): V starts divided by the root of the largest
+    absolute row sum of `V^T V`, which is no smaller than the largest of them.
+
+    All factors are functions of `V^T V`, so they are multiplied with each other alone, and with V once. These matrices
+    are as large as the shorter side of V.
     """
 
     def __init__(self, gain: float, steps: int) -> None:
@@ -92,11 +95,17 @@ class Bjorck(Semiorthogonal):
         self.steps = steps
 
     def tall(self, matrix: torch.Tensor) -> torch.Tensor:
-        sizes = matrix.abs()
-        v: torch.Tensor = matrix * torch.rsqrt(sizes.sum(0).amax() * sizes.sum(1).amax())
+        gram = matrix.mT @ matrix
+        size = gram.abs().sum(1).amax()
+        gram = gram / size
+        one = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        product = one * torch.rsqrt(size)
         for _ in range(self.steps):
-            v = 1.5 * v - 0.5 * v @ (v.mT @ v)
-        return v
+            factor = 1.5 * one - 0.5 * gram
+            product = product @ factor
+            gram = factor @ gram @ factor
+        made: torch.Tensor = matrix @ product
+        return made
 
 
 class Cayley(Semiorthogonal):
@@ -110,11 +119,12 @@ class Cayley(Semiorthogonal):
 
     def tall(self, matrix: torch.Tensor) -> torch.Tensor:
         matrix = matrix * (self.alpha / torch.linalg.vector_norm(matrix))
-        square, rest = matrix.split([matrix.shape[1], matrix.shape[0] - matrix.shape[1]])
+        square, rest = matrix[: matrix.shape[1]], matrix[matrix.shape[1] :]
         a = square - square.mT + rest.mT @ rest
         one = torch.eye(len(a), dtype=a.dtype, device=a.device)
         inverse = torch.linalg.inv_ex(one + a).inverse  # it always exists: the eigenvalues of A have real parts >= 0
-        return torch.cat([one - a, -2 * rest]) @ inverse
+        made: torch.Tensor = torch.cat([one - a, -2 * rest]) @ inverse
+        return made
 
 
 def overlap(module: nn.Linear | nn.Conv2d) -> int:
