@@ -53,7 +53,7 @@ class BjorckOrthonormal(WeightNorm):
         constraints="g*(g+1)/2",  # g, the layer's `num_groups`, is the rank of the weight: d, or the values of a row
     )
 
-    steps: Annotated[int, Field(ge=1, le=100)] = 15
+    steps: Annotated[int, Field(ge=1, le=100)] = 12
     bound: Literal["convolution", "matrix"] = "convolution"
     """Whose Lipschitz constant is at most 1."""
 

@@ -115,7 +115,7 @@ class _Marking(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         inputs = [t for t in tensors_in((args, kwargs or {})) if hasattr(t, "_mark")]
-        marks: list[_Mark] = [t._mark for t in inputs]  # type: ignore[attr-defined]
+        marks: list[_Mark] = [t._mark for t in inputs]
         out = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         if marks and name != "__get__":

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from normbench.norms.base import NormSiteError
 from normbench.norms.layers.base import Layer, per_channel
 
 #: Of the learning rate, for scalars and biases.
@@ -28,9 +29,17 @@ class Scaled(nn.Module):
 
 
 def channels_of(layer: nn.Module) -> int:
-    """Of a normalization layer, ours or one of torch."""
-    names = ("channels", "num_features", "num_channels")
-    return next(n for name in names if isinstance(n := getattr(layer, name, None), int))
+    """Of a normalization layer, ours, one of torch, or one that is made of such. Raises `NormSiteError` where it does
+    not say how many there are.
+    """
+    for module in layer.modules():
+        for name in ("channels", "num_features", "num_channels"):
+            if isinstance(found := getattr(module, name, None), int):
+                return found
+    raise NormSiteError(
+        f"{type(layer).__name__} does not say how many channels it has: expected an attribute channels, num_features "
+        "or num_channels"
+    )
 
 
 class Shift(Layer):
