@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from normbench.measures import registry
-from normbench.measures._lipschitz import lipschitz
+from normbench.tensors.lipschitz import lipschitz
 from torch import nn
 from torch.nn import functional
 

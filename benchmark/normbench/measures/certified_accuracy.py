@@ -30,7 +30,7 @@ class CertifiedAccuracy(EndMeasure):
     singular value), factors of channels, batch normalization with its running statistics, pooling, slopes of
     activations; where two paths are added, it is the sum of theirs. In deep networks it is far above the constant, and
     certifies little. There is none where statistics of the example divide (layer, group and instance normalization,
-    whitening of samples), in attention, and behind any function that has no bound in `_lipschitz`:
+    whitening of samples), in attention, and behind any function that has no bound in `normbench.tensors.lipschitz`:
     `certified-accuracy.lipschitz` then has no value, and nothing is certified. Rounding is left out of account.
 
     Source: Tsuzuku, Sato and Sugiyama, Lipschitz-Margin Training, NeurIPS 2018; bounds of convolutions: Li et al.,
@@ -48,7 +48,7 @@ class CertifiedAccuracy(EndMeasure):
     def read(self, probe: Probe) -> Iterable[Value]:
         import torch
 
-        from normbench.measures._lipschitz import lipschitz
+        from normbench.tensors.lipschitz import lipschitz
 
         bound = lipschitz(probe.model, probe.images[:1])
         yield Value("certified-accuracy.lipschitz", "", bound)
