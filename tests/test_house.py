@@ -114,7 +114,8 @@ PRIVATE = {
         "the class of all batch norms leaves it open how many axes it accepts; its digest stands in stored results",
         "tests/norms/test_layers.py",
     ),
-    "lab.network.flow": Private(frozenset({"_depth", "_norm"}), "marks of our own that tensors carry"),
+    "lab.network.flow": Private(frozenset({"_mark", "_replace"}), "a mark of our own that tensors carry"),
+    "tensors.lipschitz": Private(frozenset({"_bound"}), "a mark of our own that tensors carry"),
     "runner.cluster": Private(
         frozenset({"_node_ip_address", "_temp_dir"}),
         "Ray has no public way to listen on this machine alone, or to keep its session in a folder of ours",

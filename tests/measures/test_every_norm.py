@@ -36,6 +36,8 @@ def test_values_are_finite(norm: str, network: dict[str, Any]) -> None:
     probe = probe_of(f"bn+{norm}" if issubclass(norms.registry.get(norm), norms.NormModifier) else norm, **network)
     before = {k: v.clone() for k, v in probe.model.state_dict().items()}
     for name in MEASURES:
+        if name == "pruning" and norm == "fixup":  # there is no gamma that channels could be told apart by
+            continue
         readings = Observer([registry.make(name)], probe, TrainSpec(epochs=1)).look(0, 1)
         assert readings, name
         assert all(r.measure.startswith(f"{name}.") for r in readings)

@@ -20,7 +20,7 @@ KINDS = ("bn", "gn", "ws", "sn", "bw-zca", "none", "noise", "powernorm")
 
 FROM_THE_LITERATURE = """bn ln in gn wn cwn ws sn lp-bn bw-pca bw-zca bw-cd gw none ln-tok rms dyt derf frn evonorm-b0
     evonorm-s0 sws bcn ghost-bn batch-renorm iternorm switchnorm syncbn skipinit seednorm scalenorm simplenorm
-    mean-only-bn robustnorm ema-bn ibn-a bin powernorm"""
+    mean-only-bn robustnorm ema-bn ibn-a bin powernorm sphere bjorck cayley fixup rezero layerscale"""
 
 
 @cache
@@ -31,7 +31,7 @@ def measured(name: str) -> Measured:
 def test_every_method_is_there() -> None:
     assert not registry.problems()
     assert set(FROM_THE_LITERATURE.split()) <= set(NAMES)
-    assert len(NAMES) >= 27
+    assert len(NAMES) >= 36
 
 
 @pytest.mark.parametrize("name", sample(NAMES, KINDS))

@@ -20,6 +20,7 @@ from normbench.lab import batches
 from normbench.lab.adversarial import Adversary
 from normbench.lab.engine.steps import Engine, Kind
 from normbench.lab.observer import Observer
+from normbench.norms.layers.manifolds import hold
 from normbench.spec.outcome import Reading
 from normbench.spec.trial import TrainSpec, Trial
 
@@ -93,16 +94,24 @@ class Record:
 
 def parameter_groups(model: nn.Module, spec: TrainSpec) -> list[dict[str, object]]:
     """Split parameters into those that decay and the others. With `decay: weights`, a tensor decays if its output rows
-    have more than one value.
+    have more than one value. What a module trains with a share of the learning rate (its `rate_shares`) is in groups of
+    its own, with the share as `lr_scale`.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in trained if spec.decay == "all" or (p.ndim > 1 and p.numel() > p.shape[0])]
     rest = [p for p in trained if not any(p is d for d in decayed)]
+    shares = {
+        id(getattr(module, name)): share
+        for module in model.modules()
+        for name, share in getattr(module, "rate_shares", {}).items()
+    }
     groups: list[dict[str, object]] = [
-        {"params": decayed, "weight_decay": spec.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
+        {"params": found, "weight_decay": decay, **({} if share == 1 else {"lr_scale": share})}
+        for share in sorted({1.0, *shares.values()}, reverse=True)
+        for part, decay in ((decayed, spec.weight_decay), (rest, 0.0))
+        if (found := [p for p in part if shares.get(id(p), 1.0) == share])
     ]
-    return [g for g in groups if g["params"]]
+    return groups
 
 
 def make_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
@@ -113,6 +122,7 @@ def make_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
         weight_decay=0.0,
         momentum=spec.momentum,
     )
+    hold(model, made)
     return made
 
 

@@ -60,7 +60,10 @@ class Graph:
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._buffers = buffer_places(model)
         self._updates = type(optimizer) in CAPTURED
-        self._rate = torch.full((), spec.lr, device=images.device)
+        self._rates = [
+            torch.full((), spec.lr * group.get("lr_scale", 1.0), device=images.device)
+            for group in optimizer.param_groups
+        ]
         self._stale = False
         with in_mode(model.modules(), training=True):
             before = Snapshot(model, optimizer)
@@ -77,7 +80,7 @@ class Graph:
 
     def replay(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A step on a batch of the captured shape. Returns logits, good until the next replay, and the loss."""
-        if self._stale or (self._updates and self._optimizer.param_groups[0]["lr"] is not self._rate):
+        if self._stale or (self._updates and self._optimizer.param_groups[0]["lr"] is not self._rates[0]):
             self._attach()
         self._images.copy_(images)
         self._labels.copy_(labels)
@@ -147,19 +150,19 @@ class Graph:
         """Make the optimizer read its learning rate, and whatever else it needs, from the device."""
         if not self._updates:
             return
-        for group in self._optimizer.param_groups:
-            group |= {**CAPTURED[type(self._optimizer)], "lr": self._rate}
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group |= {**CAPTURED[type(self._optimizer)], "lr": rate}
         for values in self._optimizer.state.values():  # of a training that was interrupted
             if isinstance(values.get("step"), torch.Tensor):
-                values["step"] = values["step"].to(self._rate)
+                values["step"] = values["step"].to(self._rates[0])
 
     def _attach(self) -> None:
         """Bring what was moved back to where the graph reads it."""
         self._return_buffers()
         if self._updates:
-            rate = self._optimizer.param_groups[0]["lr"]
-            if rate is not self._rate:
-                self._rate.copy_(torch.as_tensor(rate))
+            for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+                if group["lr"] is not rate:
+                    rate.copy_(torch.as_tensor(group["lr"]))
             self._settle()
             for parameter, values in self._state.items():
                 for key, tensor in values.items():

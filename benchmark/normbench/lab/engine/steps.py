@@ -112,12 +112,13 @@ class Engine:
         self.compile_seconds += time.perf_counter() - started
 
     def rate(self, value: float) -> None:
-        """Set the learning rate of the step that comes."""
+        """Set the learning rate of the step that comes; a group may have a share of it."""
         for group in self.optimizer.param_groups:
+            rate = value * group.get("lr_scale", 1.0)
             if isinstance(group["lr"], torch.Tensor):  # a captured update reads the rate at this address
-                group["lr"].fill_(value)
+                group["lr"].fill_(rate)
             else:
-                group["lr"] = value
+                group["lr"] = rate
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A whole step. Returns logits (N, classes), good until the next step, and the loss before the update."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -45,17 +45,43 @@ class FlowError(ValueError):
     """A network cannot run an example."""
 
 
-@dataclass(frozen=True)
+class Branch(NamedTuple):
+    """A residual branch: names of the convolutions and linear layers on it, and of those on the way around it, in the
+    order in which they are run.
+    """
+
+    layers: tuple[str, ...]
+    shortcut: tuple[str, ...]
+
+
+@dataclass
 class Flow:
     """What flows where. positions: for each norm, how many values of a channel of an example reach it. feeds: for each
     convolution or linear layer, the norm that takes its output directly. activations: for each norm, the activation
-    that takes its output directly and takes nothing else. branch_ends: the norms that end a residual branch.
+    that takes its output directly and takes nothing else. branches: by the norm that ends each. head: the convolution
+    or linear layer whose output is the network's; empty where another layer makes it.
     """
 
     positions: dict[str, int] = field(default_factory=dict)
     feeds: dict[str, str] = field(default_factory=dict)
     activations: dict[str, str] = field(default_factory=dict)
-    branch_ends: set[str] = field(default_factory=set)
+    branches: dict[str, Branch] = field(default_factory=dict)
+    head: str = ""
+
+    @property
+    def branch_ends(self) -> set[str]:
+        """The norms that end a residual branch."""
+        return set(self.branches)
+
+
+class _Mark(NamedTuple):
+    """What a tensor that depends on the example carries. depth: how many convolutions and products made it. norm: the
+    last one since then. path: names of the convolutions and linear layers that made it.
+    """
+
+    depth: int = 0
+    norm: str = ""
+    path: tuple[str, ...] = ()
 
 
 class _Origins:
@@ -78,38 +104,44 @@ class _Origins:
         return name if version == writes(output) == writes(x) and output.numel() == x.numel() else None
 
 
-class _Depths(TorchFunctionMode):
-    """Marks each tensor with its depth, which is the number of convolutions and products that made it, and with the
-    last norm since then. Where two tensors of different depth are added, a residual branch ends. Parameters have no
-    mark.
+class _Marking(TorchFunctionMode):
+    """Marks each tensor as `_Mark` says. Where two tensors of different depth are added, a residual branch ends.
+    Parameters have no mark.
     """
 
-    def __init__(self, ends: set[str]) -> None:
+    def __init__(self, branches: dict[str, Branch]) -> None:
         super().__init__()
-        self.ends = ends
+        self.branches = branches
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        inputs = [t for t in tensors_in((args, kwargs or {})) if hasattr(t, "_depth")]
-        marks: list[tuple[int, str]] = [(t._depth, t._norm) for t in inputs]  # type: ignore[attr-defined]
+        inputs = [t for t in tensors_in((args, kwargs or {})) if hasattr(t, "_mark")]
+        marks: list[_Mark] = [t._mark for t in inputs]
         out = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         if marks and name != "__get__":
-            depth, norm = max(marks, key=lambda mark: mark[0])
+            mark = max(marks, key=lambda m: m.depth)
             if (
                 name in _ADDITIONS
                 and len(marks) == 2
-                and norm
-                and marks[0][0] != marks[1][0]
+                and mark.norm
+                and marks[0].depth != marks[1].depth
                 and inputs[0].shape == inputs[1].shape
             ):
-                self.ends.add(norm)
-            if name in _PRODUCTS:  # a gate (squeeze and excitation) is deeper than the tensor that it scales
-                norm = norm or next((n for _, n in marks if n), "")
+                self.branches.setdefault(mark.norm, _parting(mark.path, min(marks, key=lambda m: m.depth).path))
+            if name in _PRODUCTS and not mark.norm:  # a gate (squeeze and excitation) is deeper than what it scales
+                scaled = next((m for m in marks if m.norm), mark)
+                mark = _Mark(mark.depth, scaled.norm, scaled.path)
             if name.startswith(_MIXING):
-                depth, norm = depth + 1, ""
+                mark = _Mark(mark.depth + 1, "", mark.path)
             for tensor in tensors_in(out):
-                tensor._depth, tensor._norm = depth, norm  # type: ignore[attr-defined]
+                tensor._mark = mark  # type: ignore[attr-defined]
         return out
+
+
+def _parting(deep: tuple[str, ...], short: tuple[str, ...]) -> Branch:
+    """Two paths without what they have in common from the start."""
+    common = next((i for i, (a, b) in enumerate(zip(deep, short, strict=False)) if a != b), min(len(deep), len(short)))
+    return Branch(deep[common:], short[common:])
 
 
 class _Hooks:
@@ -139,6 +171,8 @@ class _Hooks:
 
     def _weight_made(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         self.weighted.add(name, output)
+        if hasattr(output, "_mark"):
+            output._mark = output._mark._replace(path=(*output._mark.path, name))
 
     def _norm_took(self, name: str, axis: int, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         x = inputs[0]
@@ -148,8 +182,8 @@ class _Hooks:
 
     def _norm_made(self, name: str, module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         self.normed.add(name, output)
-        if hasattr(output, "_depth"):
-            output._norm = name  # type: ignore[attr-defined]
+        if hasattr(output, "_mark"):
+            output._mark = output._mark._replace(norm=name)
 
     def _activation_took(self, name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         self.calls.setdefault(name, []).append(self.normed.of(inputs[0]))
@@ -182,10 +216,10 @@ def trace(model: nn.Module, norms: Mapping[str, int], example: torch.Tensor) -> 
     hooks = _Hooks(flow)
     handles = hooks.register(model, norms)
     try:
-        with in_mode(model.modules(), training=False), torch.no_grad(), _Depths(flow.branch_ends):
+        with in_mode(model.modules(), training=False), torch.no_grad(), _Marking(flow.branches):
             image = example.clone()
-            image._depth, image._norm = 0, ""  # type: ignore[attr-defined]
-            model(image)
+            image._mark = _Mark()  # type: ignore[attr-defined]
+            out = model(image)
     except (RuntimeError, AssertionError, ValueError, IndexError, ArithmeticError) as error:
         size = "x".join(str(n) for n in example.shape[1:])
         raise FlowError(f"{type(model).__name__} cannot run {size} images: {type(error).__name__}: {error}") from error
@@ -193,4 +227,5 @@ def trace(model: nn.Module, norms: Mapping[str, int], example: torch.Tensor) -> 
         for handle in handles:
             handle.remove()
     flow.activations.update(hooks.activations())
+    flow.head = (hooks.weighted.of(out) if isinstance(out, torch.Tensor) else None) or ""
     return flow

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from normbench.lab.network import ModelError, Request, construct
+from normbench.lab.network.branches import without_branches
 from normbench.lab.network.flow import Flow, FlowError, trace
 from normbench.lab.network.swap import SwapError, axis_of, kind, site_of
 from normbench.norms import NormSiteError, split
@@ -55,12 +56,12 @@ def problem(network: nn.Module, flow: Flow, norm: Iterable[Component], batch: in
     """Why a method cannot be trained in a network on batches of so many examples; empty where nothing is known to be in
     its way. Each layer is built for its place and takes a batch of zeros in training.
     """
-    weight, activation, _ = split(tuple(norm))
+    weight, activation, modifier = split(tuple(norm))
     sites = {name: module for name, module in network.named_modules() if kind(module)}
     if not sites and (weight is None or weight.where == "fed"):
         return f"{type(network).__name__}: there is no normalization layer to replace"
-    if activation.own_branch_start and not flow.branch_ends:
-        return f"{activation.name}: no residual branch of {type(network).__name__} ends in a normalization layer"
+    if missing := without_branches(network, flow, activation, modifier):
+        return missing
     seen = set()
     for name, module in sites.items():
         try:

@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from normbench.lab.network.branches import rebuild, without_branches
 from normbench.lab.network.flow import Flow, trace
 from normbench.norms import ActivationNorm, NormModifier, Site, WeightNorm, split
+from normbench.norms._branches import BranchModifier, WholeNetwork, needs_branches
 from normbench.spec.trial import Component, Value
 from normbench.tensors.layers import WEIGHTED
 
@@ -206,16 +208,16 @@ def swap(model: nn.Module, norm: Sequence[Component], example: torch.Tensor) -> 
     others = tuple(
         LeftAlone(name=name, layer=layer, reason=NOT_NORMS[layer]) for name, layer in named if layer in NOT_NORMS
     )
-    if activation.own_branch_start and sites and not flow.branch_ends:
-        raise SwapError(
-            f"{activation.name}: no residual branch of {type(model).__name__} ends in a normalization layer"
-        )
+    if sites and (problem := without_branches(model, flow, activation, modifier)):
+        raise SwapError(problem)
     new: dict[int, nn.Module] = {}
     replaced = [
         _replace(name, old, model=model, activation=activation, modifier=modifier, flow=flow, new=new)
         for name, old in sites.items()
     ]
     # From here on the network changes. Whatever may be impossible at a place has been built.
+    if isinstance(activation, WholeNetwork):
+        rebuild(model, activation, flow)
     wrapped, kept = _wrap(model, weight, flow) if weight else ((), ())
     if not sites and not wrapped:
         raise SwapError(
@@ -248,7 +250,9 @@ def _replace(
     fused = _fused(old)
     site, absorbed = site_of(name, old, model, activation, flow)
     layer = _placed(activation.layer(site), old, model)
-    _copy_affine(old, layer, one=activation.own_branch_start and site.ends_branch)
+    if isinstance(modifier, BranchModifier) and not site.ends_branch:
+        modifier = None
+    _copy_affine(old, layer, one=site.ends_branch and needs_branches(activation, modifier) is not None)
     if absorbed is not None and not fused:
         new[id(absorbed)] = nn.Identity()
     placed = modifier.modify(layer) if modifier else layer
