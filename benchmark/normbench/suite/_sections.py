@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from annotated_types import MaxLen
 from pydantic import (
@@ -25,6 +25,7 @@ from normbench.spec.trial import DataSpec, Limits, ModelSpec, TrainSpec, Trial, 
 from normbench.suite._methods import Adversary, NormItem, NormRule
 from normbench.suite._problems import Location, found
 from normbench.suite._types import (
+    OneOrMore,
     ReadAs,
     axes,
     axes_of,
@@ -46,7 +47,10 @@ RESERVED_KWARGS = (
 )
 #: Keys of `train` that tuning may choose. What makes the task or the budget (epochs, precision, drop_last, adversarial)
 #: is not among them.
-TUNABLE = ("lr", "weight_decay", "momentum", "warmup", "label_smoothing", "clip_grad", "optimizer", "schedule", "decay")
+TUNABLE = (
+    *("lr", "weight_decay", "momentum", "warmup", "label_smoothing", "clip_grad", "optimizer", "schedule", "decay"),
+    *("nesterov", "factor", "agc", "mixup", "cutmix", "ema"),
+)
 #: Axes for each value of which settings may be chosen separately. A candidate must see something of the axis. The seed
 #: is not among them, since a choice must hold over seeds.
 CELLS = (
@@ -134,9 +138,16 @@ def _sorted(kind: Any) -> Any:
 
 
 _augment = _sorted(single(DataSpec.model_fields["augment"]))
+_share = scalar(get_args(TrainSpec.model_fields["milestones"].annotation)[0])
+_milestones = _sorted(Annotated[tuple[_share, ...], Field(min_length=1), OneOrMore(at_most=100)])
 _dataset_axis = one_or_more(Annotated[str, BeforeValidator(_dataset)])
 _data = made("Data", axes_of(DataSpec, "Data"), dataset=(_dataset_axis, ...), augment=(_augment, ()))
-_train = made("Train", axes_of(TrainSpec, "Train"), adversarial=(one_or_more(Adversary), (None,)))
+_train = made(
+    "Train",
+    axes_of(TrainSpec, "Train"),
+    adversarial=(one_or_more(Adversary), (None,)),
+    milestones=(_milestones, TrainSpec.model_fields["milestones"].default),
+)
 Data = Annotated[Value, ReadAs(_data)]
 Train = Annotated[Value, ReadAs(_train)]
 
@@ -178,7 +189,7 @@ Include = Annotated[Rule, ReadAs(_include)]
 _changeable = {
     key: (single(f), None) for key, f in (TrainSpec.model_fields | {"batch_size": _trial["batch_size"]}).items()
 }
-_change = made("Change", Rule, **_changeable | {"adversarial": (Adversary, None)})
+_change = made("Change", Rule, **_changeable | {"adversarial": (Adversary, None), "milestones": (_milestones, None)})
 Change = Annotated[Rule, ReadAs(_change)]
 
 
