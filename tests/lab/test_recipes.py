@@ -149,12 +149,20 @@ def test_adaptive_clipping_by_hand() -> None:
     assert clipped > 3
 
 
-@pytest.mark.parametrize("name", ["resnet18", "wrn-10-1", "convnext_atto", "mobilenetv3_small_050", "mixer_s32_224"])
+CLASSIFIERS = {
+    "resnet20": "fc",
+    "wrn-10-1": "head.fc",
+    "convnext_atto": "head.fc",
+    "mobilenetv3_small_050": "classifier",
+    "mixer_s32_224": "head",
+}
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_the_last_layer_is_the_classifier(name: str) -> None:
     with torch.device("meta"):
         network = construct(Request(name=name))
-    classifier = network.get_classifier()
-    assert last_layer(network) is classifier
+    assert last_layer(network) is network.get_submodule(CLASSIFIERS[name])
 
 
 def _apart(images: torch.Tensor, labels: torch.Tensor, spec: TrainSpec, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -361,7 +361,7 @@ REPLACED = {
     ),
     "std of zero": (2, "data: {dataset: a, std: 0}", "data.std: expected a number above 0, found 0"),
     "unknown model": (3, "models: resnet1", "models: no architecture is called 'resnet1'; did you mean 'resnet18'?"),
-    "model as a number": (3, "models: 18", "models: expected the name of a timm architecture, or a mapping of name, "
+    "model as a number": (3, "models: 18", "models: expected the name of an architecture, or a mapping of name, "
                                            "stem and kwargs, found 18"),
     "model without a name": (3, "models: {stem: native}", "models: the key 'name' is missing"),
     "stem": (3, "models: {name: resnet18, stem: imagenet}", "models.stem: expected one of cifar, native, found "

@@ -65,7 +65,7 @@ EVALUATION_DATA = ("dataset", "image_column", "label_column", "test_split", "tes
 
 
 class ModelSpec(Value):
-    """A timm architecture, its stem and its width."""
+    """An architecture, its stem and its width."""
 
     name: str
     stem: Literal["cifar", "native"] = "cifar"

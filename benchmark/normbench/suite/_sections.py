@@ -70,7 +70,7 @@ _model, _trial, _time = ModelSpec.model_fields, Trial.model_fields, Limits.model
 
 
 def _architecture(value: Any) -> Any:
-    name = short_text(value, "the name of a timm architecture such as resnet18")
+    name = short_text(value, "the name of an architecture such as resnet18")
     if message := architectures.unknown(name):
         raise refused(message)
     return name
@@ -115,7 +115,7 @@ class Model(Value):
 def _model_choice(value: Any) -> Any:
     if isinstance(value, dict | Model):
         return value
-    return {"name": short_text(value, "the name of a timm architecture, or a mapping of name, stem and kwargs")}
+    return {"name": short_text(value, "the name of an architecture, or a mapping of name, stem and kwargs")}
 
 
 ModelChoice = Annotated[Model, BeforeValidator(_model_choice, json_schema_input_type=str | Model)]
