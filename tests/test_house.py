@@ -38,6 +38,7 @@ STAGES = (
     ("pages.line_charts",),
     ("studies",),
     ("claims",),
+    ("published",),
     ("pages",),
     ("cli",),
     ("api",),

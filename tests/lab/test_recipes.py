@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from normbench import norms
+from normbench import measures, norms
 from normbench.lab import evaluate
 from normbench.lab import train as training
 from normbench.lab.average import Average, average_of
@@ -321,6 +321,18 @@ def test_every_norm_can_be_averaged(norm: str) -> None:
     share = 2 ** (-2 / 3)
     for was, now in zip(before, average.network.parameters(), strict=True):
         assert torch.allclose(now, was + share, atol=1e-5)
+
+
+def test_measures_predict_nothing_for_rules_they_do_not_know(lab: Callable[..., Lab]) -> None:
+    """The equilibrium of SGD with weight decay is that of plain momentum on the gradient itself."""
+    measured = measures.registry.make("effective-lr").component()
+    found = {}
+    for how in ({}, {"nesterov": True}, {"agc": 0.1}):
+        place = lab("bn", epochs=1, lr=0.05, weight_decay=5e-4, **how)
+        place.trial = place.trial.model_copy(update={"measures": (measured,)})
+        found[str(how)] = {r.measure for r in place.whole().curves}
+    plain, nesterov, clipped = found.values()
+    assert plain - nesterov == plain - clipped == {"effective-lr.norm-equilibrium", "effective-lr.angle-equilibrium"}
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from normbench.pages import (
     data_page,
     drawings,
     method_pages,
+    published_page,
     runs_page,
     study_pages,
     trial_pages,
@@ -41,6 +42,7 @@ NAVIGATION = (
     ("weight-norm.html", "Weight norms"),
     ("studies.html", "Studies"),
     ("claims.html", "Claims"),
+    ("published.html", "Published"),
     ("compare.html", "Compare"),
     ("methods.html", "Methods"),
     ("tuning.html", "Tuning"),
@@ -118,6 +120,7 @@ def _build(results: Results, out: Path) -> Path:
         trial_pages.write(context)
         study_pages.write(context, studies)
         claims_page.write(context, evidences, studies)
+        published_page.write(context)
         method_pages.write(context)
         tuning_page.write(context)
         compare_page.write(context)
