@@ -25,7 +25,6 @@ from normbench.spec.trial import DataSpec, Limits, ModelSpec, TrainSpec, Trial, 
 from normbench.suite._methods import Adversary, NormItem, NormRule
 from normbench.suite._problems import Location, found
 from normbench.suite._types import (
-    OneOrMore,
     ReadAs,
     axes,
     axes_of,
@@ -139,7 +138,7 @@ def _sorted(kind: Any) -> Any:
 
 _augment = _sorted(single(DataSpec.model_fields["augment"]))
 _share = scalar(get_args(TrainSpec.model_fields["milestones"].annotation)[0])
-_milestones = _sorted(Annotated[tuple[_share, ...], Field(min_length=1), OneOrMore(at_most=100)])
+_milestones = _sorted(one_or_more(_share, at_most=100))
 _dataset_axis = one_or_more(Annotated[str, BeforeValidator(_dataset)])
 _data = made("Data", axes_of(DataSpec, "Data"), dataset=(_dataset_axis, ...), augment=(_augment, ()))
 _train = made(

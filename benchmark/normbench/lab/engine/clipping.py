@@ -25,8 +25,8 @@ def clipping(model: nn.Module, spec: TrainSpec) -> Callable[[], object]:
         left_out = {id(p) for p in last_layer(model).parameters()}
         clipped = [p for p in model.parameters() if id(p) not in left_out]
         return partial(adaptive_clip_grad, clipped, clip_factor=spec.agc)
-    if spec.clip_grad is not None:
-        return lambda: nn.utils.clip_grad_norm_(model.parameters(), spec.clip_grad)
+    if (most := spec.clip_grad) is not None:
+        return lambda: nn.utils.clip_grad_norm_(model.parameters(), most)
     return lambda: None
 
 

@@ -39,14 +39,11 @@ class CifarResNet(nn.Module):
         self.conv1 = nn.Conv2d(in_chans, channels[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels[0])
         self.act1 = nn.ReLU(inplace=True)
-        before = channels[0]
-        for number, width in enumerate(channels, 1):
-            first = BasicBlock(before, width, 2, Shortcut(width - before)) if number > 1 else BasicBlock(before, width)
-            stage = nn.Sequential(first, *(BasicBlock(width, width) for _ in range(blocks - 1)))
-            self.add_module(f"layer{number}", stage)
-            before = width
+        self.layer1 = stage(blocks, channels[0], channels[0])
+        self.layer2 = stage(blocks, channels[0], channels[1])
+        self.layer3 = stage(blocks, channels[1], channels[2])
         self.global_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.fc = nn.Linear(before, classes)
+        self.fc = nn.Linear(channels[2], classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -57,6 +54,12 @@ class CifarResNet(nn.Module):
         x = self.layer3(self.layer2(self.layer1(x)))
         logits: torch.Tensor = self.fc(self.global_pool(x))
         return logits
+
+
+def stage(blocks: int, before: int, width: int) -> nn.Sequential:
+    """Blocks of `width` channels. The first takes `before`; where that is fewer, it halves the map."""
+    first = BasicBlock(before, width) if before == width else BasicBlock(before, width, 2, Shortcut(width - before))
+    return nn.Sequential(first, *(BasicBlock(width, width) for _ in range(blocks - 1)))
 
 
 class CifarResNets(Family):
