@@ -12,11 +12,13 @@ import timm
 from normbench.lab.network import families
 from normbench.lab.network.family import Family
 from normbench.spec.architectures import (
+    CIFAR_RESNETS,
     FAMILIES,
     FIXED,
     architectures,
     builder,
     file_of,
+    listed,
     norm_problem,
     problem_with,
     stem_problem,
@@ -47,9 +49,12 @@ def test_nothing_heavy_is_imported() -> None:
 def test_families_are_those_of_the_builder() -> None:
     """Each family has a file, no file is left over, and each file of timm's is there."""
     files = {m.name for m in pkgutil.iter_modules(families.__path__)}
-    assert files == {*FAMILIES.values(), "wrn"}
+    assert files == {*FAMILIES.values(), "wrn", "cifar_resnet"}
     assert set(FAMILIES) <= set(architectures().values())
-    for name, stem, width in (("resnet18", "cifar", 1), ("wrn-16-4", "cifar", 2), ("resnet18", "native", 1)):
+    for name, stem, width in (
+        *(("resnet18", "cifar", 1), ("wrn-16-4", "cifar", 2), ("resnet18", "native", 1)),
+        *(("resnet20", "cifar", 0.5), ("resnet110", "native", 1)),
+    ):
         assert isinstance(importlib.import_module(builder(name, stem, width)).FAMILY, Family)
 
 
@@ -78,8 +83,16 @@ def test_wide_residual_networks(name: str, expected: tuple[int, int] | None) -> 
     assert wide_resnet(name) == expected
 
 
+def test_no_name_of_our_own_is_one_of_timms() -> None:
+    assert not set(CIFAR_RESNETS) & set(architectures())
+    names = [row["name"] for row in listed()]
+    assert names[:6] == [*CIFAR_RESNETS, "wrn-DEPTH-FACTOR"]
+    assert set(names[6:]) == set(architectures())
+    assert "did you mean 'resnet56'" in (unknown("resnet_56") or "")
+
+
 def test_stems_and_widths() -> None:
-    for name in ("resnet18", "wrn-16-4", "vgg11_bn", "convnext_atto", "swin_tiny_patch4_window7_224"):
+    for name in ("resnet18", "resnet56", "wrn-16-4", "vgg11_bn", "convnext_atto", "swin_tiny_patch4_window7_224"):
         assert stem_problem(name, "cifar") is None
         assert width_problem(name, 0.25) is None
     for name in ("levit_128s", "inception_v3"):

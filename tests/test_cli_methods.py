@@ -113,7 +113,7 @@ def test_an_audit_says_what_a_swap_does(tmp_path: Path) -> None:
         (["new", "attack", "bim"], "an attack is called 'bim' already"),
         (["check", "measure", "rnk"], "no measure is called 'rnk'"),
         (["check", "norm", "gm8"], "no norm is called 'gm8'"),
-        (["audit", "resnet19", "gn"], "did you mean resnet18"),
+        (["audit", "resnet19", "gn"], "did you mean 'resnet18'"),
         (["audit", "resnet18", "gn", "--stem", "tall"], "expected cifar or native"),
         (["audit", "resnet18", "gn[groups=7]", "--width", "0.125"], "7"),
         (["results", "merge", "nowhere", "here"], "no such folder"),

@@ -39,6 +39,7 @@ STAGES = (
     ("pages.line_charts",),
     ("studies",),
     ("claims",),
+    ("published",),
     ("pages",),
     ("cli",),
     ("api",),

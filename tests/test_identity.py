@@ -21,9 +21,10 @@ from normbench.plan import identity as identities
 from normbench.plan.identity import Identity, closure, identity, modules_of, source_digest
 from normbench.spec.architectures import builder
 from normbench.spec.outcome import Outcome, Status
-from normbench.spec.trial import Component, DataSpec, ModelSpec, Trial, digest
+from normbench.spec.trial import UNWRITTEN, Component, DataSpec, ModelSpec, TrainSpec, Trial, digest
+from normbench.store.texts import SPEC
 
-from tests.conftest import MakeTrial
+from tests.conftest import MakeTrial, make_plain
 
 PLAN = """
 import json, sys
@@ -170,6 +171,19 @@ def test_relative_imports_are_followed(tmp_path: Path, monkeypatch: pytest.Monke
     found = {"method", "helper", "beside", "deep", "deep.leaf", "deep.inner", "other"}
     assert closure(frozenset({"thirdparty.method"})) == {"thirdparty", *(f"thirdparty.{name}" for name in found)}
     assert "thirdparty" not in sys.modules
+
+
+def test_a_setting_that_came_later_changes_no_earlier_id() -> None:
+    """Ids of stored results, which were made before there were these settings."""
+    assert make_plain().trial_id == "cf3506baa4287c1d"
+    assert not set(UNWRITTEN) & set(TrainSpec().model_dump())
+    assert TrainSpec.model_validate(UNWRITTEN) == TrainSpec()
+    for key, value in {"ema": 0.9, "milestones": (0.3,), "nesterov": True, "mixup": 0.2}.items():
+        train = TrainSpec.model_validate({key: value})
+        assert train.model_dump()[key] == value
+        trial = make_plain().model_copy(update={"train": train})
+        assert SPEC.problem(trial.model_dump_json()) == ""
+        assert trial.entry != make_plain().model_copy(update={"train": TrainSpec()}).entry
 
 
 def test_each_part_has_its_reason(make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch) -> None:

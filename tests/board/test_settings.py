@@ -89,6 +89,27 @@ def test_whatever_differs_is_a_column() -> None:
     assert {e["norm"]: e["settings"] for e in told["entries"]} == found
 
 
+def test_a_setting_that_a_specification_leaves_out_has_its_default() -> None:
+    trials = [synthetic.trial("bn"), synthetic.trial("gn", ema=0.9, schedule="step", milestones=(0.25,))]
+    found = {e.norm: dict(e.settings) for e in board([row(t) for t in trials]).entries}
+    assert found["bn"] == {"lr": "0.1", "schedule": "cosine", "milestones": "0.5;0.75", "ema": "–"}
+    assert found["gn"] == {"lr": "0.1", "schedule": "step", "milestones": "0.25", "ema": "0.9"}
+    assert "nesterov" not in dict(board([row(t) for t in trials]).shared)
+
+
+def test_a_choice_of_what_specifications_leave_out() -> None:
+    made = []
+    for ema in (None, 0.9, 0.99):
+        trial = synthetic.candidate(synthetic.trial("bn", ema=ema), 0.1)
+        outcome = synthetic.tried(trial, 0.5 + (ema or 0) / 10)
+        outcome = outcome.model_copy(update={"provenance": {"tuned": ["ema"]}})
+        made.append(to_row("demo", trial, synthetic.identity(trial), outcome))
+    (sweep,) = sweeps(made)
+    assert sweep.chosen is not None
+    assert sweep.chosen.settings == (("ema", 0.99),)
+    assert {t.settings for t in sweep.tried} == {(("ema", value),) for value in (None, 0.9, 0.99)}
+
+
 def test_a_choice_at_an_end_is_marked_in_the_terminal_and_in_json(chosen: Board) -> None:
     assert {e.norm: dict(e.tuned) for e in chosen.entries} == {
         "bn": {"lr": "largest"},

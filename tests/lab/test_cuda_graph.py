@@ -72,12 +72,15 @@ class TestOnGpu:
             engine=engine,
         )
 
-    @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "lamb", "lion"])
+    @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "lamb", "lion", "muon"])
     def test_every_kind_of_optimizer(self, name: str, make_trial: MakeTrial) -> None:
         _agrees(make_trial("bn", epochs=4, lr=0.002, optimizer=name, weight_decay=1e-3), "bn")
 
-    def test_clipping(self, make_trial: MakeTrial) -> None:
-        _agrees(make_trial("bn", epochs=2, lr=0.02, clip_grad=0.1), "bn")
+    @pytest.mark.parametrize(
+        "how", [{"clip_grad": 0.1}, {"agc": 0.05}, {"mixup": 0.4, "cutmix": 1.0, "nesterov": True}]
+    )
+    def test_clipping_and_mixing(self, how: Any, make_trial: MakeTrial) -> None:
+        _agrees(make_trial("bn", epochs=2, lr=0.02, **how), "bn")
 
     def test_bfloat16(self, make_trial: MakeTrial) -> None:
         _agrees(make_trial("gn", epochs=2, lr=0.02), "gn", precision="bf16")

@@ -28,6 +28,7 @@ ONE_OF_EACH = {
     "resnetv2_18": 11.17,
     "resnetv2_50d_gn": 23.51,
     "wrn-16-4": 2.75,
+    "resnet20": 0.27,
     "vgg11_bn": 9.23,
     "densenet121": 6.96,
     "regnetx_002": 2.32,
@@ -70,7 +71,12 @@ def test_stems_and_widths(name: str) -> None:
         full = count(construct(Request(name=name)))
     assert full / 1e6 == pytest.approx(ONE_OF_EACH[name], abs=0.006)
     narrow = network(name, width=0.25)
-    expected = {"vgg11_bn": [32, 16, 8, 4, 2], "wrn-16-4": [32, 16, 8], "swin_tiny_patch4_window7_224": [16]}
+    expected = {
+        "vgg11_bn": [32, 16, 8, 4, 2],
+        "wrn-16-4": [32, 16, 8],
+        "resnet20": [32, 16, 8],
+        "swin_tiny_patch4_window7_224": [16],
+    }
     patches = {"vit_tiny_patch16_224", "deit_tiny_patch16_224", "mixer_s32_224"}
     assert maps(narrow, 32) == ([8] if name in patches else expected.get(name, [32, 16, 8, 4]))
     assert full / 25 < count(narrow) < full / 5
@@ -88,7 +94,7 @@ def test_native_stems_take_a_width(name: str) -> None:
 
 def test_every_family_is_tried() -> None:
     files = {Request(name=n).file for n in ONE_OF_EACH}
-    assert files == {*FAMILIES, "wrn"}
+    assert files == {*FAMILIES, "wrn", "cifar_resnet"}
 
 
 def test_the_stem_follows_the_width() -> None:

@@ -35,6 +35,7 @@ def swapped(model: nn.Module, norm: str, example: torch.Tensor = IMAGES) -> Audi
         "resnet50",
         "resnetv2_18",
         "wrn-10-1",
+        "resnet20",
         "vgg11_bn",
         "densenet121",
         "efficientnet_b0",

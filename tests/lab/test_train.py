@@ -22,13 +22,13 @@ from normbench.lab.train import (
     train,
 )
 from normbench.measures import Probe
-from normbench.spec.trial import TrainSpec, Trial
+from normbench.spec.trial import OPTIMIZERS, TrainSpec, Trial
 from torch import nn
 
 from tests.conftest import MakeTrial
 
 
-@given(st.integers(1, 500), st.sampled_from(["cosine", "linear", "constant"]), st.floats(0, 0.9))
+@given(st.integers(1, 500), st.sampled_from(["cosine", "linear", "constant", "step"]), st.floats(0, 0.9))
 def test_learning_rate_rises_then_falls_and_never_passes_its_peak(total: int, schedule: str, warmup: float) -> None:
     spec = TrainSpec(lr=0.3, schedule=schedule, warmup=warmup)
     rates = [learning_rate(step, total, spec) for step in range(total)]
@@ -64,7 +64,7 @@ def test_sgd_is_plain_momentum() -> None:
     assert made.defaults["momentum"] == 0.5
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "nadamw", "rmsprop", "lamb", "lars", "lion", "adafactor"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_of_the_schema_takes_a_step(name: str) -> None:
     model = nn.Linear(2, 2)
     before = model.weight.detach().clone()

@@ -116,9 +116,65 @@ ONE_PROBLEM = {
     "empty axis": ("batch_sizes: []", "5: batch_sizes: expected at least one value, found an empty list"),
     "wrong word": (
         "train: {schedule: cosin}",
-        "5: train.schedule: expected one of cosine, linear, constant, found 'cosin'; did you mean 'cosine'?",
+        "5: train.schedule: expected one of cosine, linear, constant, step, found 'cosin'; did you mean 'cosine'?",
     ),
     "nothing for a value": ("train: {lr: }", "5: train.lr: expected a number above 0 and at most 1000, found nothing"),
+    "milestone of one": (
+        "train: {schedule: step, milestones: [1/2, 1]}",
+        "5: train.milestones[1]: expected a number above 0 and below 1, found 1",
+    ),
+    "no milestone": (
+        "train: {schedule: step, milestones: []}",
+        "5: train.milestones: expected at least one value, found an empty list",
+    ),
+    "milestones without steps": (
+        "train: {milestones: 0.3}",
+        "5: train.milestones: milestones is of `schedule: step`, and no trial has that schedule",
+    ),
+    "a factor to choose without steps": (
+        "tune: {factor: [1/10, 1/5]}",
+        "5: tune.factor: factor is of `schedule: step`, and no trial has that schedule",
+    ),
+    "factor of two": (
+        "train: {schedule: step, factor: 2}",
+        "5: train.factor: expected a number above 0 and below 1, found 2",
+    ),
+    "nesterov without momentum": (
+        "train: {momentum: 0, nesterov: true}",
+        "5: train.nesterov: Nesterov momentum needs a momentum above 0, found 0",
+    ),
+    "nesterov of another": (
+        "train: {optimizer: adamw, nesterov: true}",
+        "5: train.nesterov: Nesterov momentum is of sgd, lars, muon, and no trial has these",
+    ),
+    "clipped twice": (
+        "train: {clip_grad: 1, agc: [null, 0.01]}",
+        "5: train.agc: agc and clip_grad both clip gradients; expected one of them, the other null",
+    ),
+    "clipped twice by choice": (
+        "train: {clip_grad: 1}\ntune: {agc: [null, 0.01]}",
+        "6: tune.agc: agc and clip_grad both clip gradients; expected one of them, the other null",
+    ),
+    "mixup of next to nothing": (
+        "train: {mixup: 1e-9}",
+        "5: train.mixup: expected 0 or a number from 0.01 to 100, found 1e-09",
+    ),
+    "mixed odd batches": (
+        "train: {cutmix: 1}\nbatch_sizes: [32, 33]",
+        "6: batch_sizes: cutmix pairs the images of a batch: expected an even batch size, found 33",
+    ),
+    "mixed last batches": (
+        "train: {mixup: 1, drop_last: false}",
+        "5: train.drop_last: mixup pairs the images of a batch, and the last one may be odd; write true",
+    ),
+    "mixed and attacked": (
+        "train: {mixup: 1, adversarial: {fgsm: {eps: 8/255}}}",
+        "5: train.mixup: mixup mixes labels, which the attack of adversarial training needs whole",
+    ),
+    "an average that never moves": (
+        "train: {ema: 1}",
+        "5: train.ema: expected a number above 0 and below 1 or null, found 1",
+    ),
     "share of one": ("train: {warmup: 1}", "5: train.warmup: expected a number of at least 0 and below 1, found 1"),
     "zero batch": ("batch_sizes: 0", "5: batch_sizes: expected a whole number from 1 to 1000000, found 0"),
     "batch above the data": (
@@ -305,7 +361,7 @@ REPLACED = {
     ),
     "std of zero": (2, "data: {dataset: a, std: 0}", "data.std: expected a number above 0, found 0"),
     "unknown model": (3, "models: resnet1", "models: no architecture is called 'resnet1'; did you mean 'resnet18'?"),
-    "model as a number": (3, "models: 18", "models: expected the name of a timm architecture, or a mapping of name, "
+    "model as a number": (3, "models: 18", "models: expected the name of an architecture, or a mapping of name, "
                                            "stem and kwargs, found 18"),
     "model without a name": (3, "models: {stem: native}", "models: the key 'name' is missing"),
     "stem": (3, "models: {name: resnet18, stem: imagenet}", "models.stem: expected one of cifar, native, found "

@@ -57,6 +57,19 @@ def test_every_list_is_an_axis() -> None:
     assert {t.seed for t in found} == {3, 7}
 
 
+def test_a_recipe_of_steps_is_one_specification_however_it_is_written() -> None:
+    written = [
+        {"train": {"schedule": "step", "milestones": ["3/4", 0.5, "1/2"], "factor": "1/10"}},
+        {"train": {"schedule": "step"}},
+        {"overrides": [{"when": {"norm": "bn"}, "set": {"schedule": "step", "milestones": [0.75, "1/2"]}}]},
+    ]
+    assert len({trial.trial_id for more in written for trial in trials(norms="bn", **more)}) == 1
+    (other,) = trials(norms="bn", train={"schedule": "step", "milestones": 0.3})
+    assert other.train.milestones == (0.3,)
+    both = trials(norms="bn", train={"schedule": ["step", "cosine"], "factor": [0.1, 0.2], "ema": [None, 0.9]})
+    assert len(both) == 8
+
+
 def test_defaults_are_those_of_the_trial() -> None:
     (trial, _) = trials()
     assert trial.train == TrainSpec()

@@ -236,7 +236,7 @@ def _board(
 ) -> Board:
     metrics = sorted({m.key: m for r in group for m in r.metrics}.values(), key=_order)
     specs = {r.entry: r.spec for r in group}
-    settings = {k: settings_of(s) for k, s in specs.items()}
+    settings = {k: settings_of(s, {n for other in specs.values() for n in other["train"]}) for k, s in specs.items()}
     names = sorted({n for s in settings.values() for n in s})
     varying = [n for n in names if len({s.get(n) for s in settings.values()}) > 1]
     tuned = {k: choices.of(suites, s) for k, s in specs.items()}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from normbench.board.types import describe
 from normbench.spec.text import show
-from normbench.spec.trial import EVALUATION_DATA
+from normbench.spec.trial import EVALUATION_DATA, UNWRITTEN
 
 #: Short names of settings, for labels and columns.
 SHORT = {
@@ -28,10 +28,13 @@ DECAY = "train.weight_decay"
 T = TypeVar("T")
 
 
-def settings_of(spec: Mapping[str, Any]) -> dict[str, str]:
-    """Training settings by path, as text; `–` for what is not set."""
+def settings_of(spec: Mapping[str, Any], also: Collection[str] = ()) -> dict[str, str]:
+    """Training settings by path, as text; `–` for what is not set. also: keys of `train` to name even where the
+    specification leaves them to their defaults.
+    """
     found = {f"data.{k}": _text(v) for k, v in spec["data"].items() if k not in EVALUATION_DATA}
-    found |= {f"train.{k}": _text(v) for k, v in spec["train"].items()}
+    unwritten = {k: v for k, v in UNWRITTEN.items() if k in also}
+    found |= {f"train.{k}": _text(v) for k, v in (unwritten | spec["train"]).items()}
     return found | {"measures": "; ".join(describe(m) for m in spec["measures"]) or "–"}
 
 

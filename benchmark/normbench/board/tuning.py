@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from normbench.spec.text import natural
+from normbench.spec.trial import UNWRITTEN
 from normbench.spec.tuning import Score, Settings, best, order, score, written
 
 #: Columns that sweeps are made of.
@@ -125,7 +126,7 @@ class Choices:
         found: dict[str, str] = {}
         for (suite, keys), cells in self._sweeps.items():
             sweep = cells.get(_cell(spec, keys)) if suite in suites else None
-            own = tuple((k, spec["train"][k]) for k in keys)
+            own = _settings(spec, keys)
             if sweep and any(t.settings == own for t in sweep.tried):
                 found |= dict.fromkeys(keys, "") | dict(sweep.ends_of(own))
         return found
@@ -151,11 +152,7 @@ def sweeps(rows: Iterable[Mapping[str, Any]]) -> list[Sweep]:
     made = []
     for (suite, _), found in groups.items():
         _, first, tuned = found[0]
-        used = {
-            tuple((k, s["train"][k]) for k in tuned)
-            for s in finals.get(suite, ())
-            if _cell(s, tuned) == _cell(first, tuned)
-        }
+        used = {_settings(s, tuned) for s in finals.get(suite, ()) if _cell(s, tuned) == _cell(first, tuned)}
         others = [_shared(several[0][1], several[0][2]) for (other, _), several in groups.items() if other == suite]
         made.append(_sweep(_label(_shared(first, tuned), others), found, used))
     return sorted(made, key=lambda s: (s.suite, natural(s.label)))
@@ -173,6 +170,11 @@ def _shared(spec: Mapping[str, Any], tuned: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+def _settings(spec: Mapping[str, Any], keys: Sequence[str]) -> Settings:
+    train = UNWRITTEN | spec["train"]
+    return tuple((key, train[key]) for key in keys)
+
+
 def _cell(spec: Mapping[str, Any], tuned: tuple[str, ...]) -> str:
     """What candidates have in common with the final trials that they stand for: all but how they are judged."""
     kept = {k: v for k, v in spec.items() if k not in {"seed", "stage", "attacks", "measures"}}
@@ -185,7 +187,7 @@ def _sweep(label: str, found: Sequence[_Row], used: set[Settings]) -> Sweep:
     keys = found[0][2]
     by_settings: dict[Settings, list[Mapping[str, Any]]] = {}
     for row, spec, _ in found:
-        by_settings.setdefault(tuple((k, spec["train"][k]) for k in keys), []).append(row)
+        by_settings.setdefault(_settings(spec, keys), []).append(row)
     scores: dict[Settings, Score] = {settings: score(settings, rows) for settings, rows in by_settings.items()}
     chosen = best(scores.values())
     used = used & set(by_settings) or ({chosen.settings} if chosen else set())

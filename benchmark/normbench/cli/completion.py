@@ -65,10 +65,10 @@ def plugins(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]
 
 @offered
 def models(incomplete: str) -> Iterable[str]:
-    """Architectures of timm."""
-    from normbench.spec.architectures import architectures
+    """Architectures: those of our own that can be listed, and timm's."""
+    from normbench.spec.architectures import CIFAR_RESNETS, architectures
 
-    return (n for n in architectures() if n.startswith(incomplete))
+    return (n for n in (*CIFAR_RESNETS, *architectures()) if n.startswith(incomplete))
 
 
 @offered

@@ -19,6 +19,7 @@ from normbench.cli.data import app as data_app
 from normbench.cli.methods import VERBS, Json, print_json
 from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, tell, wanted
 from normbench.cli.plugins import check, new
+from normbench.cli.published import published
 from normbench.cli.ranks import rank
 from normbench.cli.release import release
 from normbench.cli.removal import rm
@@ -156,7 +157,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     return show(found, new_console())
 
 
-for verb in (*VERBS, new, check, rank, compare, claims):
+for verb in (*VERBS, new, check, rank, compare, claims, published):
     app.command()(verb)
 results_app.command()(rm)
 results_app.command()(release)

@@ -51,9 +51,36 @@ def measures(as_json: Json = False) -> None:
     _list(registry, as_json, lambda _: {}, ("summary", "parameters", "source"))
 
 
+def models(
+    beginning: Annotated[
+        str, typer.Argument(help="How their names begin.", metavar="BEGINNING", autocompletion=completion.models)
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """List the architectures: our own, and timm's."""
+    from normbench.spec.architectures import listed
+
+    rows = [row for row in listed() if row["name"].startswith(beginning)]
+    if not rows:
+        raise BenchError(f"no architecture begins with {beginning!r}; `bench models` lists all")
+    if as_json:
+        return print_json(rows)
+    from normbench.runner.fitted import Column, Fitted
+
+    table = Fitted(
+        [Column("name", key=True), Column("from"), Column("family"), Column("small images"), Column("width")]
+    )
+    for row in rows:
+        table.add_row(row["name"], row["from"], row["family"], *("yes" if row[k] else "" for k in ("cifar", "width")))
+    return screen().print(table)
+
+
 def audit(
     model: Annotated[
-        str, typer.Argument(help="A timm architecture.", metavar="MODEL", autocompletion=completion.models)
+        str,
+        typer.Argument(
+            help="An architecture: `bench models` lists them.", metavar="MODEL", autocompletion=completion.models
+        ),
     ],
     norm: Annotated[
         str,
@@ -72,17 +99,11 @@ def audit(
     scale-invariant.
     """
     from normbench.norms import resolve
-    from normbench.spec.architectures import architectures, stem_problem, width_problem
+    from normbench.spec.architectures import problem_with
 
     if stem not in {"cifar", "native"}:
         raise BenchError(f"--stem {stem!r}: expected cifar or native")
-    if model not in architectures():
-        import difflib
-
-        near = difflib.get_close_matches(model, architectures(), 3)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise BenchError(f"timm has no architecture {model!r}{hint}")
-    if problem := stem_problem(model, stem) or width_problem(model, width):
+    if problem := problem_with(model, stem, width):
         raise BenchError(problem)
     resolve(norm)
 
@@ -169,4 +190,4 @@ def print_json(value: object) -> None:
     print(json_text(value))
 
 
-VERBS = (norms, attacks, measures, audit)
+VERBS = (norms, attacks, measures, models, audit)

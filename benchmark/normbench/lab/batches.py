@@ -27,6 +27,8 @@ class Batch:
     """Bool (B,)."""
     seeds: Sequence[int]
     """One an image, for an attack; empty where none was asked for."""
+    mix: int
+    """Seed of how the images are mixed; 0 where none was asked for."""
 
 
 def epoch(
@@ -37,30 +39,35 @@ def epoch(
     augment: Sequence[str],
     side: int,
     seeds: bool,
+    mixes: bool = False,
     generator: torch.Generator,
     device: torch.device,
 ) -> Iterator[Batch]:
-    """The batches of one epoch over `count` images of `side` x `side` pixels. seeds: draw one for each image."""
+    """The batches of one epoch over `count` images of `side` x `side` pixels. seeds: draw one for each image. mixes:
+    draw one for each batch.
+    """
     order = torch.randperm(count, generator=generator)
     sizes = [min(size, count - start) for start in range(0, count, size) if start + size <= count or not drop_last]
-    shifts, flips, seeded = [], [], []
+    shifts, flips, seeded, mixed = [], [], [], []
     for length in sizes:
         if "crop" in augment:
             shifts.append(torch.randint(0, 2 * _margin(side) + 1, (2, length), generator=generator))
         if "flip" in augment:
             flips.append(torch.rand(length, generator=generator) < 0.5)
         seeded.append(torch.randint(0, 2**62, (length,), generator=generator).tolist() if seeds else [])
+        mixed.append(int(torch.randint(0, 2**32, (), generator=generator)) if mixes else 0)
     index = _sent(order[: sum(sizes)], device)
     moved = _sent(torch.cat(shifts, 1), device) if shifts else None
     mirrored = _sent(torch.cat(flips), device) if flips else None
     start = 0
-    for length, own in zip(sizes, seeded, strict=True):
+    for length, own, mix in zip(sizes, seeded, mixed, strict=True):
         part = slice(start, start + length)
         yield Batch(
             index[part],
             None if moved is None else moved[:, part],
             None if mirrored is None else mirrored[part],
             own,
+            mix,
         )
         start += length
 

@@ -1,8 +1,8 @@
 """Checkpoints of a trial in training, from which it goes on with bit-identical results on a CPU.
 
-A checkpoint is one safetensors file. It holds tensors as they are: parameters, buffers, the optimizer's state, random
-states. The file's metadata hold the rest as JSON: epoch, curves, numbers of the optimizer, seconds. Nothing in it is
-code, so a file from elsewhere can be read safely.
+A checkpoint is one safetensors file. It holds tensors as they are: parameters, buffers, their moving average where
+there is one, the optimizer's state, random states. The file's metadata hold the rest as JSON: epoch, curves, numbers of
+the optimizer, seconds. Nothing in it is code, so a file from elsewhere can be read safely.
 
 It is taken between epochs, after their measures, when nothing is in progress: the order of images and the draws of the
 augmentation depend on the seed and the epoch alone. State that a layer keeps outside its parameters and buffers is not
@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
+from normbench.lab.average import Average
 from normbench.lab.observer import Observer
 from normbench.lab.train import Record
 from normbench.spec.outcome import Reading
@@ -44,6 +45,17 @@ class Training:
     optimizer: torch.optim.Optimizer
     observer: Observer
     record: Record
+    average: Average | None = None
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The network, and its moving average where there is one, by the names that checkpoints give them."""
+        return {"model": self.model} | ({"average": self.average.network} if self.average else {})
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The tensors of its networks, by network and name."""
+        return {f"{n}.{name}": t for n, network in self.networks.items() for name, t in named_tensors(network).items()}
 
 
 class CheckpointError(ValueError):
@@ -117,7 +129,7 @@ def capture(training: Training) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     """The state of `training` as JSON values and tensors. Raises `CheckpointError` where an optimizer keeps what is
     neither.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in named_tensors(training.model).items()}
+    tensors = training.tensors
     state = training.optimizer.state_dict()
     numbers: dict[str, dict[str, Any]] = {}
     for index, values in state["state"].items():
@@ -152,8 +164,8 @@ def capture(training: Training) -> tuple[dict[str, Any], dict[str, torch.Tensor]
 
 def restore(training: Training, about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     """Put a captured state into `training`. Raises `CheckpointError`, and changes nothing, where it does not fit."""
-    held = named_tensors(training.model)
-    found = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    held = training.tensors
+    found = {name: tensor for name, tensor in tensors.items() if name.startswith(("model.", "average."))}
     if {n: (t.shape, t.dtype) for n, t in held.items()} != {n: (t.shape, t.dtype) for n, t in found.items()}:
         raise CheckpointError("its network has other parameters or buffers")
     parameters = [p for group in training.optimizer.param_groups for p in group["params"]]

@@ -143,7 +143,8 @@ class Observer:
             lr=float(group["lr"]),
             momentum=float(group.get("momentum") or 0.0),
             weight_decay={layer: float(decay.get(id(raw), 0.0)) for layer, _, raw in raw_weights(self.probe.model)},
-            optimizer=self.spec.optimizer,
+            # What measures predict for `sgd` is of plain momentum on the gradient itself.
+            optimizer=f"{self.spec.optimizer}, changed" if self.spec.nesterov or self.spec.agc else self.spec.optimizer,
             invariant=self.probe.invariant,
         )
         readings = []

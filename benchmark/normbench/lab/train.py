@@ -18,14 +18,16 @@ from torch import nn
 
 from normbench.lab import batches
 from normbench.lab.adversarial import Adversary
+from normbench.lab.average import Average
 from normbench.lab.engine.steps import Engine, Kind
+from normbench.lab.mixing import Mixer, mixer
 from normbench.lab.observer import Observer
 from normbench.norms.layers.manifolds import hold
 from normbench.spec.outcome import Reading
 from normbench.spec.trial import TrainSpec, Trial
 
-#: Names under which timm's factory has what the suite's names mean ("sgd" there is Nesterov's).
-_TIMM_NAME = {"sgd": "momentum"}
+#: Names under which timm's factory has what the suite's names mean, with and without Nesterov momentum.
+_TIMM_NAME = {("sgd", False): "momentum", ("sgd", True): "sgd", ("lars", True): "nlars", ("muon", True): "nmuon"}
 _PROGRESS_SECONDS = 1.0
 #: The losses of so many first optimizer steps are kept one by one. A re-run of these steps alone is compared with them
 #: (`normbench.trust`).
@@ -117,7 +119,7 @@ def parameter_groups(model: nn.Module, spec: TrainSpec) -> list[dict[str, object
 def make_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
     made: torch.optim.Optimizer = create_optimizer_v2(
         parameter_groups(model, spec),
-        opt=_TIMM_NAME.get(spec.optimizer, spec.optimizer),
+        opt=_TIMM_NAME.get((spec.optimizer, spec.nesterov), spec.optimizer),
         lr=spec.lr,
         weight_decay=0.0,
         momentum=spec.momentum,
@@ -127,12 +129,14 @@ def make_optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
 
 
 def learning_rate(step: int, total: int, spec: TrainSpec) -> float:
-    """Learning rate of optimizer step `step` (from 0) of `total`: linear warm-up to `spec.lr`, then the schedule down
-    to zero after the last step.
+    """Learning rate of optimizer step `step` (from 0) of `total`: linear warm-up to `spec.lr`, then the schedule: down
+    to zero after the last step, or down by a factor at each milestone, which is a share of all steps.
     """
     warm = round(total * spec.warmup)
     if step < warm:
         return spec.lr * (step + 1) / warm
+    if spec.schedule == "step":
+        return spec.lr * spec.factor ** sum(step >= round(total * milestone) for milestone in spec.milestones)
     done = (step - warm) / max(1, total - warm)
     return (
         spec.lr * {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[spec.schedule]
@@ -154,7 +158,10 @@ class _Epoch:
     """When progress was reported last; 0: not yet."""
 
     def add(self, logits: torch.Tensor, loss: torch.Tensor, labels: torch.Tensor) -> None:
-        """Count a batch: its logits (N, classes), mean loss and labels (N,)."""
+        """Count a batch: its logits (N, classes), mean loss and labels: (N,), or (N, classes) of mixed images, of which
+        the largest share is the one to be found.
+        """
+        labels = labels.argmax(1) if labels.ndim > 1 else labels
         self.seen += len(labels)
         self.loss += loss * len(labels)
         self.correct += (logits.argmax(1) == labels).sum()
@@ -195,6 +202,8 @@ def train(
     stop: int | None = None,
     after_epoch: Callable[[], None] = lambda: None,
     engine: Kind = "eager",
+    classes: int = 0,
+    average: Average | None = None,
 ) -> None:
     """Train in place, filling `record` as it goes, so that what was measured before a failure is kept.
 
@@ -202,17 +211,19 @@ def train(
     steps that it asks for. `stop`: leave off after so many steps, in the middle of an epoch, with nothing but the
     losses of the first steps. If `record` has epochs, it is that of an interrupted training, which goes on after them.
     `after_epoch` is called between epochs, when nothing is in progress. `engine`: the engine that is wanted; `record`
-    says which one computed. Raises `Diverged`.
+    says which one computed. classes: how many there are; 0: as many as the labels name. average: takes in the network
+    after every step. Raises `Diverged`.
     """
     spec, device = trial.train, data.images.device
     count = len(data.labels)
     steps_an_epoch = _steps_an_epoch(count, trial)
     total = steps_an_epoch * spec.epochs
     adversary = Adversary(spec.adversarial) if spec.adversarial else None
+    mixing = mixer(spec, classes or int(data.labels.max()) + 1)
     if not record.epoch:
         record.curves += observer.look(0, 0)
     steps = Engine(model, optimizer, spec, precision=precision, wanted=engine)
-    _prepare(steps, adversary, model, trial, data, record)
+    _prepare(steps, adversary, mixing, model, trial, data, record)
     step = record.epoch * steps_an_epoch
     for number in range(record.epoch + 1, spec.epochs + 1):
         model.train()
@@ -225,6 +236,7 @@ def train(
             augment=trial.data.augment,
             side=data.images.shape[-1],
             seeds=adversary is not None,
+            mixes=mixing is not None,
             generator=generator,
             device=device,
         ):
@@ -232,6 +244,8 @@ def train(
             labels = data.labels[batch.index]
             if adversary:
                 images = adversary(model, images, labels, batch.seeds)
+            if mixing:
+                images, labels = mixing(images, labels, batch.mix)
             steps.rate(learning_rate(step, total, spec))
             if observer.follows(step, number, steps_an_epoch):
                 logits, loss = steps.gradients(images, labels)
@@ -240,6 +254,8 @@ def train(
             else:
                 (logits, loss), watched = steps.step(images, labels), None
             step += 1
+            if average:
+                average.update(model, step)
             if step <= FIRST_STEPS:
                 epoch.first_losses.append(loss)
             if watched:
@@ -265,6 +281,24 @@ def train(
         after_epoch()
 
 
+def validated(trial: Trial, record: Record, reading: Reading) -> Progress:
+    """What is known after an epoch of a candidate. `reading`: its validation accuracy, which `record` does not hold
+    yet.
+    """
+    readings = [r for r in record.curves if r.epoch > reading.epoch - 1] + [reading]
+    return Progress(
+        epoch=reading.epoch,
+        epochs=trial.train.epochs,
+        loss=record.loss or 0.0,
+        accuracy=next((r.value for r in readings if r.measure == "train.accuracy"), None) or 0.0,
+        images_per_second=record.images / record.seconds if record.seconds else 0.0,
+        phase="validation",
+        validation_accuracy=reading.value,
+        readings=tuple(r.model_dump() for r in readings),
+        train_seconds=record.seconds,
+    )
+
+
 def _steps_an_epoch(count: int, trial: Trial) -> int:
     steps = count // trial.batch_size if trial.train.drop_last else math.ceil(count / trial.batch_size)
     if steps == 0:
@@ -275,10 +309,18 @@ def _steps_an_epoch(count: int, trial: Trial) -> int:
 
 
 def _prepare(
-    steps: Engine, adversary: Adversary | None, model: nn.Module, trial: Trial, data: Tensors, record: Record
+    steps: Engine,
+    adversary: Adversary | None,
+    mixing: Mixer | None,
+    model: nn.Module,
+    trial: Trial,
+    data: Tensors,
+    record: Record,
 ) -> None:
     """Compile what is to be compiled, for batches like the first one. Nothing is trained here."""
     images, labels = data.images[: trial.batch_size].float() / 255, data.labels[: trial.batch_size]
+    if mixing:
+        images, labels = mixing(images, labels, 0)
     steps.prepare(images, labels)
     record.compile_seconds += steps.compile_seconds
     _note_engines(record, steps, adversary)

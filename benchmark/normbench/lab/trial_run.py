@@ -20,6 +20,7 @@ from normbench.attacks._gradient import GradientAttack
 from normbench.lab import data as datasets
 from normbench.lab import evaluate, health, weights
 from normbench.lab.attacked import Attacked
+from normbench.lab.average import average_of
 from normbench.lab.checkpoint import Checkpointer, Training
 from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.engine.steps import chosen
@@ -27,7 +28,7 @@ from normbench.lab.machine import machine, memory_of, peak_memory, precision_of,
 from normbench.lab.network.build import build, move
 from normbench.lab.network.swap import Audit
 from normbench.lab.observer import Observer, constraints, invariant_layers, norm_layers
-from normbench.lab.train import Diverged, Progress, Record, Tensors, make_optimizer, train
+from normbench.lab.train import Diverged, Progress, Record, Tensors, make_optimizer, train, validated
 from normbench.measures import Probe
 from normbench.paths import checkpoint_path
 from normbench.spec import robustness
@@ -170,16 +171,17 @@ def _run(
 
     model, audit = _network(trial, dataset, device, context.shake)
     found["audit"] = audit.model_dump(mode="json")
-    optimizer = make_optimizer(model, trial.train)
+    optimizer, average = make_optimizer(model, trial.train), average_of(model, trial.train)
+    judged = average.network if average else model
     observer = Observer(
         [measures.registry.from_component(c) for c in trial.measures],
         _probe(trial, model, audit, optimizer, training, test),
         trial.train,
-        partial(_validate, trial, model, validation, record, found, report),
+        partial(_validate, trial, judged, validation, record, found, report),
     )
     found["measure_seconds"], found["provenance"]["measure_errors"] = observer.seconds, observer.errors
 
-    so_far = Training(model, optimizer, observer, record)
+    so_far = Training(model, optimizer, observer, record, average)
     if kept:
         kept.resume(so_far)
         for reading in record.curves:
@@ -197,7 +199,11 @@ def _run(
         stop=context.steps,
         after_epoch=partial(_keep, kept, so_far, trial.train.epochs),
         engine=chosen(context.engine, context.device),
+        classes=len(dataset.classes),
+        average=average,
     )
+    if average:
+        average.put_into(model)
     if context.steps is None:
         found["provenance"] |= weights.keep(model, trial, dataset, context.weights)
     if context.steps is None and test is not None:
@@ -274,7 +280,7 @@ def _validate(
     found["validation_accuracy"] = accuracy = float(held_out.correct.double().mean())
     reading = Reading(step=step, epoch=epoch, measure=VALIDATION, value=accuracy)
     if trial.stage != "final":
-        report(_validated(trial, record, reading))
+        report(validated(trial, record, reading))
     return [reading]
 
 
@@ -346,24 +352,6 @@ def _search(model: torch.nn.Module, test: Tensors, precision: str, context: Cont
     with evaluate.evaluating(model):
         search.prepare(evaluate.pixels(test.images[:EVALUATION_BATCH]), test.labels[:EVALUATION_BATCH])
     return search
-
-
-def _validated(trial: Trial, record: Record, reading: Reading) -> Progress:
-    """What is known after an epoch of a candidate. `reading`: its validation accuracy, which `record` does not hold
-    yet.
-    """
-    readings = [r for r in record.curves if r.epoch > reading.epoch - 1] + [reading]
-    return Progress(
-        epoch=reading.epoch,
-        epochs=trial.train.epochs,
-        loss=record.loss or 0.0,
-        accuracy=next((r.value for r in readings if r.measure == "train.accuracy"), None) or 0.0,
-        images_per_second=record.images / record.seconds if record.seconds else 0.0,
-        phase="validation",
-        validation_accuracy=reading.value,
-        readings=tuple(r.model_dump() for r in readings),
-        train_seconds=record.seconds,
-    )
 
 
 def _attack_progress(

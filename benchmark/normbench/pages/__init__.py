@@ -20,6 +20,7 @@ from normbench.pages import (
     glossary_page,
     history_page,
     method_pages,
+    published_page,
     runs_page,
     search_page,
     study_pages,
@@ -46,6 +47,7 @@ NAVIGATION = (
     ("weight-norm.html", "Weight norms"),
     ("studies.html", "Studies"),
     ("claims.html", "Claims"),
+    ("published.html", "Published"),
     ("compare.html", "Compare"),
     ("methods.html", "Methods"),
     ("tuning.html", "Tuning"),
@@ -126,6 +128,7 @@ def _build(results: Results, out: Path, come_from: Origin) -> Path:
         trial_pages.write(context)
         study_pages.write(context, studies)
         claims_page.write(context, evidences, studies)
+        published_page.write(context)
         method_pages.write(context)
         tuning_page.write(context)
         compare_page.write(context)

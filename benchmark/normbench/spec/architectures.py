@@ -7,9 +7,13 @@ import importlib.util
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _ENTRY = re.compile(r"^@register_model\s*\ndef (\w+)\(", re.MULTILINE)
 _WIDE_RESNET = re.compile(r"wrn-(\d{1,4})-(\d{1,3})")
+
+#: The residual networks of He et al. 2016 for CIFAR, which timm lacks, by name; each with its depth.
+CIFAR_RESNETS = {f"resnet{depth}": depth for depth in (20, 32, 44, 56, 110)}
 
 #: Files of `timm.models` whose networks take a stem for small images and a width, with the file of
 #: `normbench.lab.network.families` that builds them.
@@ -45,15 +49,32 @@ def architectures() -> dict[str, str]:
 
 
 def file_of(name: str) -> str:
-    """The file of `timm.models` that defines `name`, or `wrn` for a wide residual network."""
-    return "wrn" if wide_resnet(name) else architectures()[name]
+    """The file of `timm.models` that defines `name`, or that of `normbench.lab.network.families` for one of our own."""
+    return own_family(name) or architectures()[name]
+
+
+def own_family(name: str) -> str | None:
+    """The file of `normbench.lab.network.families` that defines a network of our own; None for timm's."""
+    return "cifar_resnet" if name in CIFAR_RESNETS else "wrn" if wide_resnet(name) else None
+
+
+def listed() -> list[dict[str, Any]]:
+    """Every architecture: its name, whose it is, its family, and whether it takes a stem for small images (`cifar`) and
+    a `width`. Wide residual networks stand there once, as `wrn-DEPTH-FACTOR`.
+    """
+    own = {**dict.fromkeys(CIFAR_RESNETS, "cifar_resnet"), "wrn-DEPTH-FACTOR": "wrn"}
+    rows = [{"name": n, "from": "normbench", "family": f, "cifar": True, "width": True} for n, f in own.items()]
+    for name, file in architectures().items():
+        adaptable = _adaptable(name)
+        rows.append({"name": name, "from": "timm", "family": file, "cifar": adaptable, "width": adaptable})
+    return rows
 
 
 def builder(name: str, stem: str, width: float) -> str:
     """The module that builds the network: the file of its family, or, for one of timm's as it is, `family`."""
     network = "normbench.lab.network"
-    if wide_resnet(name):
-        return f"{network}.families.wrn"
+    if own := own_family(name):
+        return f"{network}.families.{own}"
     if stem == "native" and width == 1:
         return f"{network}.family"
     return f"{network}.families.{FAMILIES[file_of(name)]}"
@@ -72,7 +93,7 @@ def wide_resnet(name: str) -> tuple[int, int] | None:
 
 def unknown(name: str) -> str | None:
     """The message where no architecture is called `name`."""
-    if name in architectures() or wide_resnet(name):
+    if name in architectures() or own_family(name):
         return None
     if match := _WIDE_RESNET.fullmatch(name):
         depth = max(10, round((int(match[1]) - 4) / 6) * 6 + 4)
@@ -80,11 +101,12 @@ def unknown(name: str) -> str | None:
             f"no wide residual network is {match[1]} deep: the depth is 6 n + 4 and the factor at least 1, as in "
             f"'wrn-{depth}-{max(1, int(match[2]))}'"
         )
-    near = difflib.get_close_matches(name, architectures(), 1)
+    near = difflib.get_close_matches(name, [*architectures(), *CIFAR_RESNETS], 1)
     hint = (
         f"; did you mean {near[0]!r}?"
         if near
-        else "; there are timm's (timm.list_models()) and wrn-DEPTH-FACTOR, as in 'wrn-28-10'"
+        else f"; there are timm's (timm.list_models()), {', '.join(CIFAR_RESNETS)} and wrn-DEPTH-FACTOR, as in "
+        "'wrn-28-10'"
     )
     return f"no architecture is called {name!r}{hint}"
 
@@ -126,9 +148,7 @@ def problem_with(name: str, stem: str, width: float) -> str | None:
 
 
 def _adaptable(name: str) -> bool:
-    return wide_resnet(name) is not None or (
-        file_of(name) in FAMILIES and not any(re.fullmatch(p, name) for p in FIXED)
-    )
+    return own_family(name) is not None or (file_of(name) in FAMILIES and not any(re.fullmatch(p, name) for p in FIXED))
 
 
 def _family(name: str) -> str:
@@ -136,7 +156,7 @@ def _family(name: str) -> str:
 
 
 def _listed() -> str:
-    return ", ".join(["wrn", *FAMILIES])
+    return ", ".join(["wrn", "cifar_resnet", *FAMILIES])
 
 
 #: Networks of the families above whose shape is fixed, as patterns of names.

@@ -65,7 +65,7 @@ EVALUATION_DATA = ("dataset", "image_column", "label_column", "test_split", "tes
 
 
 class ModelSpec(Value):
-    """A timm architecture, its stem and its width."""
+    """An architecture, its stem and its width."""
 
     name: str
     stem: Literal["cifar", "native"] = "cifar"
@@ -75,26 +75,54 @@ class ModelSpec(Value):
     """Passed on to `timm.create_model`."""
 
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "nadamw", "rmsprop", "lamb", "lars", "lion", "adafactor")
+OPTIMIZERS = ("sgd", "adam", "adamw", "nadamw", "rmsprop", "lamb", "lars", "lion", "adafactor", "muon")
+#: Those that have a form with Nesterov momentum.
+NESTEROV = ("sgd", "lars", "muon")
+
+
+def added(default: Any, **limits: Any) -> Any:
+    """A field that trials did not have at first. It is written only where it is not the default, so that the ids of
+    earlier trials, and their stored results, stay what they are.
+    """
+    return Field(default, exclude_if=lambda value: value == default, **limits)
 
 
 class TrainSpec(Value):
     """How a network is trained. Steps are optimizer steps; the schedule spans all of them."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
-    optimizer: Literal["sgd", "adam", "adamw", "nadamw", "rmsprop", "lamb", "lars", "lion", "adafactor"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw", "nadamw", "rmsprop", "lamb", "lars", "lion", "adafactor", "muon"] = "sgd"
     lr: Annotated[float, Field(gt=0, le=1000)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of SGD-like optimizers (beta_1 of the others is timm's default)."""
+    nesterov: bool = added(False)
+    """Nesterov momentum, of sgd, lars and muon."""
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
     decay: Literal["weights", "all"] = "weights"
     """`weights`: tensors with a fan-in above one (no biases, no affine parameters, no gain of weight norm)."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "step"] = "cosine"
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = added((0.5, 0.75), min_length=1, max_length=100)
+    """Of the schedule `step`: shares of all steps after which the rate is multiplied by `factor`, in ascending order.
+    """
+    factor: Annotated[float, Field(gt=0, lt=1)] = added(0.1)
+    """Of the schedule `step`: what each milestone multiplies the rate by."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of all steps over which the learning rate rises linearly from zero."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_grad: Annotated[float, Field(gt=0)] | None = None
     """Largest global L2 norm of the gradient; None: not clipped."""
+    agc: Annotated[float, Field(gt=0, le=1)] | None = added(None)
+    """Adaptive gradient clipping: the largest norm of a unit's gradient as a share of the norm of its weights, in all
+    layers but the last; None: not clipped.
+    """
+    mixup: Annotated[float, Field(ge=0, le=100)] = added(0.0)
+    """Both parameters of the beta distribution that shares of mixed images are drawn from; 0: no mixup."""
+    cutmix: Annotated[float, Field(ge=0, le=100)] = added(0.0)
+    """As `mixup`, of the area that another image is pasted over; with both, each batch takes one of them by chance."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = added(None)
+    """Largest decay a step of the moving average of weights and buffers that is evaluated in place of the last ones;
+    None: no average.
+    """
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """`auto`: bf16 autocast on a GPU, float32 on a CPU; the row records which."""
     drop_last: bool = True
@@ -103,6 +131,14 @@ class TrainSpec(Value):
     """An attack at one size, such as `{pgd: {eps: 8/255, steps: 7}}`: every training batch is replaced by what it makes
     of it.
     """
+
+
+#: What the settings are that `added` leaves out where a specification is written, as JSON has it.
+UNWRITTEN: dict[str, Any] = {
+    key: list(f.default) if isinstance(f.default, tuple) else f.default
+    for key, f in TrainSpec.model_fields.items()
+    if f.exclude_if is not None
+}
 
 
 class Trial(Value):

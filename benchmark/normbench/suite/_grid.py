@@ -13,6 +13,7 @@ import normbench.attacks as attacks
 import normbench.norms as norms
 from normbench.spec import architectures
 from normbench.spec.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
+from normbench.suite import _recipe
 from normbench.suite._methods import NormChoice, NormPattern
 from normbench.suite._models import Suite
 from normbench.suite._problems import Finding, Location, found
@@ -271,6 +272,8 @@ def check(suite: Suite, sound: set[str]) -> list[Finding]:
             for data, size in dict.fromkeys((t.data, t.batch_size) for t in trials)
             for f in batch_problems(data, size)
         ]
+    if {"batch_sizes", "train", "tune"} <= sound:
+        findings += _recipe.check(suite, trials)
     for key, components in (("attacks", suite.attacks), ("measures", suite.measures)):
         findings += _repeated(key, components)
     return findings

@@ -75,7 +75,7 @@ class Suite(Value):
     data: Data
     """Which images. Lists are axes."""
     models: Annotated[tuple[ModelChoice, ...], Field(min_length=1), Several]
-    """timm architectures: a name, or `{name: resnet18, stem: native, kwargs: {...}}`."""
+    """Architectures: a name, of timm or our own, or `{name: resnet18, stem: native, kwargs: {...}}`."""
     norms: Annotated[tuple[NormItem, ...], Field(min_length=1), Several]
     """Normalization methods: `bn`, `gn[groups=8]`, `ws+gn`."""
     batch_sizes: BatchSizes = (128,)

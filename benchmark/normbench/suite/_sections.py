@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from annotated_types import MaxLen
 from pydantic import (
@@ -46,7 +46,10 @@ RESERVED_KWARGS = (
 )
 #: Keys of `train` that tuning may choose. What makes the task or the budget (epochs, precision, drop_last, adversarial)
 #: is not among them.
-TUNABLE = ("lr", "weight_decay", "momentum", "warmup", "label_smoothing", "clip_grad", "optimizer", "schedule", "decay")
+TUNABLE = (
+    *("lr", "weight_decay", "momentum", "warmup", "label_smoothing", "clip_grad", "optimizer", "schedule", "decay"),
+    *("nesterov", "factor", "agc", "mixup", "cutmix", "ema"),
+)
 #: Axes for each value of which settings may be chosen separately. A candidate must see something of the axis. The seed
 #: is not among them, since a choice must hold over seeds.
 CELLS = (
@@ -66,7 +69,7 @@ _model, _trial, _time = ModelSpec.model_fields, Trial.model_fields, Limits.model
 
 
 def _architecture(value: Any) -> Any:
-    name = short_text(value, "the name of a timm architecture such as resnet18")
+    name = short_text(value, "the name of an architecture such as resnet18")
     if message := architectures.unknown(name):
         raise refused(message)
     return name
@@ -111,7 +114,7 @@ class Model(Value):
 def _model_choice(value: Any) -> Any:
     if isinstance(value, dict | Model):
         return value
-    return {"name": short_text(value, "the name of a timm architecture, or a mapping of name, stem and kwargs")}
+    return {"name": short_text(value, "the name of an architecture, or a mapping of name, stem and kwargs")}
 
 
 ModelChoice = Annotated[Model, BeforeValidator(_model_choice, json_schema_input_type=str | Model)]
@@ -134,9 +137,16 @@ def _sorted(kind: Any) -> Any:
 
 
 _augment = _sorted(single(DataSpec.model_fields["augment"]))
+_share = scalar(get_args(TrainSpec.model_fields["milestones"].annotation)[0])
+_milestones = _sorted(one_or_more(_share, at_most=100))
 _dataset_axis = one_or_more(Annotated[str, BeforeValidator(_dataset)])
 _data = made("Data", axes_of(DataSpec, "Data"), dataset=(_dataset_axis, ...), augment=(_augment, ()))
-_train = made("Train", axes_of(TrainSpec, "Train"), adversarial=(one_or_more(Adversary), (None,)))
+_train = made(
+    "Train",
+    axes_of(TrainSpec, "Train"),
+    adversarial=(one_or_more(Adversary), (None,)),
+    milestones=(_milestones, TrainSpec.model_fields["milestones"].default),
+)
 Data = Annotated[Value, ReadAs(_data)]
 Train = Annotated[Value, ReadAs(_train)]
 
@@ -178,7 +188,7 @@ Include = Annotated[Rule, ReadAs(_include)]
 _changeable = {
     key: (single(f), None) for key, f in (TrainSpec.model_fields | {"batch_size": _trial["batch_size"]}).items()
 }
-_change = made("Change", Rule, **_changeable | {"adversarial": (Adversary, None)})
+_change = made("Change", Rule, **_changeable | {"adversarial": (Adversary, None), "milestones": (_milestones, None)})
 Change = Annotated[Rule, ReadAs(_change)]
 
 

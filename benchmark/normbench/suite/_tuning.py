@@ -11,7 +11,7 @@ from typing import Any
 
 from normbench.spec.trial import DataSpec, Trial
 from normbench.spec.tuning import TuningSearch, with_settings
-from normbench.suite import _grid
+from normbench.suite import _grid, _recipe
 from normbench.suite._models import Suite
 from normbench.suite._problems import Finding
 from normbench.suite._sections import Tune
@@ -138,6 +138,9 @@ def _sizes(tune: Tune, trials: list[Trial]) -> Iterator[Finding]:
         yield Finding(("tune",), f"{told} are more than the {_grid.MAX_TRIALS:,} trials that a suite may have")
         return
     made = searches(tune, trials)
+    for location, message in dict.fromkeys(_recipe.problems(c for s in made for c in s.candidates)):
+        key = location[-1]
+        yield Finding(("tune", key) if key in tune.settings() else location, message)
     for data, size in dict.fromkeys((s.candidates[0].data, s.candidates[0].batch_size) for s in made):
         yield from (
             Finding(("tune",), f"{f.message}, as candidates hold out {data.validation:g}")

@@ -157,8 +157,8 @@ class ReadAs:
         return handler.generate_schema(self.kind)
 
 
-def one_or_more(item: Any, *, at_least: int = 1) -> Any:
-    return Annotated[tuple[item, ...], Field(min_length=at_least), OneOrMore()]
+def one_or_more(item: Any, *, at_least: int = 1, at_most: int | None = None) -> Any:
+    return Annotated[tuple[item, ...], Field(min_length=at_least), OneOrMore(at_most)]
 
 
 def _kind(field: FieldInfo) -> tuple[Any, tuple[Any, ...]]:

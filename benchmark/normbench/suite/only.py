@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import normbench.norms as norms
 from normbench.errors import BenchError
-from normbench.spec.text import number
+from normbench.spec.text import number, show
 from normbench.spec.trial import TrainSpec, Trial
 from normbench.spec.tuning import TuningSearch
 from normbench.suite import Suite, expand, searches
@@ -80,7 +80,7 @@ def axes(trials: Sequence[Trial], *, without: Collection[str] = ()) -> list[str]
     """What differs among trials, a line a key: `norm: bn, gn`. Dataset, model and norm are always named."""
     lines = []
     for key in KEYS:
-        values = list(dict.fromkeys(str(value_of(t, key)) for t in trials))
+        values = list(dict.fromkeys(_shown(value_of(t, key)) for t in trials))
         if key not in without and (len(values) > 1 or key in {"dataset", "model", "norm"}):
             lines.append(f"{key}: {', '.join(values)}")
     return lines
@@ -106,8 +106,12 @@ def _values(trials: Sequence[Trial], key: str) -> list[str]:
     return sorted(values, key=lambda text: (0, v, "") if isinstance(v := values[text], int | float) else (1, 0, text))
 
 
+def _shown(value: object) -> str:
+    return show(value) if isinstance(value, tuple) else str(value)
+
+
 def _written(value: object) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "null" if value is None else show(value) if isinstance(value, bool | tuple) else str(value)
 
 
 def _same(key: str, have: object, text: str) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from normbench.lab.engine.clipping import clipping
 from normbench.spec.trial import TrainSpec
 from normbench.tensors.snapshot import Snapshot, buffer_places, in_mode
 
@@ -55,7 +56,7 @@ class Graph:
         images: torch.Tensor,
         labels: torch.Tensor,
     ) -> None:
-        self._model, self._forward, self._optimizer, self._clip = model, forward, optimizer, spec.clip_grad
+        self._model, self._forward, self._optimizer, self._clip = model, forward, optimizer, clipping(model, spec)
         self._images, self._labels = images.clone(), labels.clone()
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._buffers = buffer_places(model)
@@ -115,8 +116,7 @@ class Graph:
     def _step(self) -> tuple[torch.Tensor, torch.Tensor]:
         logits, loss = self._forward(self._images, self._labels)
         loss.backward()  # type: ignore[no-untyped-call]
-        if self._clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self._clip)
+        self._clip()
         if self._updates:
             self._optimizer.step()
         self._return_buffers()

@@ -25,13 +25,16 @@ from typing import Literal
 import torch
 from torch import nn
 
+from normbench.lab.engine.clipping import clipping
 from normbench.lab.engine.cuda_graph import Graph
 from normbench.spec.trial import TrainSpec
 from normbench.tensors.snapshot import undisturbed
 
 Kind = Literal["graph", "compile", "eager"]
 Forward = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""Images `(N, C, H, W)` and labels `(N,)` to logits `(N, classes)` and the mean loss."""
+"""Images `(N, C, H, W)` and labels, int64 `(N,)` or shares of the classes `(N, classes)`, to logits `(N, classes)` and
+the mean loss.
+"""
 
 #: How far the gradients of compiled code may be from those of the eager step, as a share of their norm. In a small
 #: network, a single activation that rounding moved across a kink changed them by 0.4 %. Where moving the weights by
@@ -87,6 +90,7 @@ class Engine:
         self.used: Kind = "eager"
         self.reason = ""
         self.compile_seconds = 0.0
+        self._clip = clipping(model, spec)
         self._criterion = nn.CrossEntropyLoss(label_smoothing=spec.label_smoothing)
         self._shape: torch.Size | None = None
         self._compiled: Forward | None = None
@@ -96,7 +100,8 @@ class Engine:
         """Compile and capture for batches like this one, as the wanted engine needs it. Afterwards model, optimizer and
         random streams are as before.
 
-        images: float (N, C, H, W); labels: int64 (N,), on the device of the model.
+        images: float (N, C, H, W); labels: int64 (N,), or float (N, classes) where images are mixed; on the device of
+        the model.
         """
         if self.wanted == "eager":
             return
@@ -139,8 +144,7 @@ class Engine:
 
     def update(self) -> None:
         """The second half: clip the gradients and move the parameters."""
-        if self.spec.clip_grad is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip_grad)
+        self._clip()
         self.optimizer.step()
         if self._graph:
             self._graph.left()
