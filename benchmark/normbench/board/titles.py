@@ -32,7 +32,10 @@ def settings_of(spec: Mapping[str, Any]) -> dict[str, str]:
     """Training settings by path, as text; `–` for what is not set."""
     found = {f"data.{k}": _text(v) for k, v in spec["data"].items() if k not in EVALUATION_DATA}
     found |= {f"train.{k}": _text(v) for k, v in spec["train"].items()}
-    return found | {"measures": "; ".join(describe(m) for m in spec["measures"]) or "–"}
+    found["measures"] = "; ".join(describe(m) for m in spec["measures"]) or "–"
+    if spec.get("statistics"):
+        found["statistics"] = "; ".join(describe(s) for s in spec["statistics"])
+    return found
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ from normbench.pages.line_charts import facets, panels
 from normbench.pages.methods import key_of
 from normbench.pages.results import Results
 from normbench.pages.svg import Chart, draw
+from normbench.spec.outcome import BALLS
 from normbench.spec.robustness import WORST_CASE
 
 #: Growth is drawn on a logarithmic axis where it spans more than this factor.
@@ -125,7 +126,7 @@ def robustness_curves(context: Context, board: Board, chart_id: str) -> Chart | 
     sized: dict[tuple[str, str], list[Metric]] = {}
     for metric in board.of("robust"):
         sized.setdefault((metric.attack, metric.threat), []).append(metric)
-    balls = {k: v for k, v in sized.items() if k[1] != "noise" and len(v) > 1}
+    balls = {k: v for k, v in sized.items() if k[1] in BALLS and len(v) > 1}
     clean = board.headline("clean")
     if not balls or clean is None:
         return None

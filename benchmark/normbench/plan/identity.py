@@ -26,6 +26,7 @@ from typing import Any
 import normbench.attacks as attacks
 import normbench.measures as measures
 import normbench.norms as norms
+import normbench.statistics as statistics
 from normbench.plan.digests import closure, source_digest
 from normbench.spec.architectures import builder, unknown
 from normbench.spec.outcome import Outcome
@@ -130,6 +131,7 @@ def modules_of(trial: Trial) -> frozenset[str]:
         (norms.registry, trial.norm),
         (attacks.registry, (*trial.attacks, *filter(None, [trial.train.adversarial]))),
         (measures.registry, trial.measures),
+        (statistics.registry, trial.statistics),
     ):
         modules |= {registry.get(c.name).__module__ for c in components}
     return frozenset(modules)
