@@ -64,6 +64,7 @@ LATE = {
     "foolbox": (),
     "eagerpy": (),
     "pyautoattack": (),
+    "adv_lib": (),
     "tensorboard": (),
     "wandb": (),
     "mlflow": (),

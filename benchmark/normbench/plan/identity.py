@@ -114,6 +114,8 @@ def identity(trial: Trial, fingerprint: str | None) -> Identity:
     libraries = library_versions()
     if any(c.name.startswith("autoattack") for c in trial.attacks):
         libraries = libraries | {"pyautoattack": _version("pyautoattack")}
+    packages = {getattr(attacks.registry.get(c.name), "package", "") for c in trial.attacks} - {""}
+    libraries = libraries | {package: _version(package) for package in packages}
     return Identity(
         spec=trial.trial_id,
         data=fingerprint,
