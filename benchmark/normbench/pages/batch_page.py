@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 from typing import Any
 
 from normbench.board import Board, Entry, Metric, slugify, why_not
+from normbench.board.titles import label, settings_of, short
 from normbench.pages.charts import Axis, Line, fit
 from normbench.pages.context import Context
 from normbench.pages.line_charts import facets
 from normbench.pages.methods import key_of
 from normbench.pages.svg import Chart, draw
 from normbench.spec.text import natural
+from normbench.spec.trial import digest
 
 #: What speeds are told against.
 REFERENCE = "bn"
@@ -35,11 +38,23 @@ class Batches:
     def sizes(self) -> list[int]:
         return [b.batch_size for b in self.boards]
 
-    def labels(self) -> list[str]:
-        return sorted({e.label for b in self.boards for e in b.entries}, key=natural)
-
-    def entry(self, board: Board, label: str) -> Entry | None:
-        return next((e for e in board.entries if e.label == label), None)
+    @cached_property
+    def entries(self) -> dict[str, dict[str, Entry]]:
+        """Entries by label and id of the board. A method with the same settings has one label on all boards, whatever was
+        tuned for it.
+        """
+        found: dict[str, dict[str, Entry]] = defaultdict(dict)
+        settings: dict[str, dict[str, str]] = {}
+        specs: dict[str, dict[str, Any]] = {}
+        for board, entry in ((b, e) for b in self.boards for e in b.entries):
+            own = {n: "tuned" if short(n) in entry.tuned else text for n, text in settings_of(entry.spec).items()}
+            key = digest([entry.spec["norm"], own])
+            settings[key], specs[key] = own, dict(entry.spec)
+            found[key][board.id] = entry
+        names = sorted({n for own in settings.values() for n in own})
+        varying = [n for n in names if len({own.get(n) for own in settings.values()}) > 1]
+        named = {label(key, specs, settings, varying): by_board for key, by_board in found.items()}
+        return dict(sorted(named.items(), key=lambda item: natural(item[0])))
 
 
 def several(boards: Sequence[Board]) -> list[Batches]:
@@ -73,7 +88,7 @@ def _group(context: Context, position: int, group: Batches) -> dict[str, Any]:
         "title": group.title,
         "sizes": [(f"{b.batch_size:,}", context.topic_href("accuracy", b)) for b in group.boards],
         "answers": [(f"{b.batch_size:,}", *_answer(b)) for b in group.boards],
-        "rows": [_row(context, group, label) for label in group.labels()],
+        "rows": [_row(context, group, text) for text in group.entries],
         "charts": [chart] if chart else [],
     }
 
@@ -92,13 +107,12 @@ def _answer(board: Board) -> tuple[str, str]:
     return (first.label, f"highest mean; {why_not(first, metric)}") if first else ("none", "every method failed")
 
 
-def _row(context: Context, group: Batches, label: str) -> dict[str, Any]:
-    entries = [group.entry(b, label) for b in group.boards]
-    known = next(e for e in entries if e)
+def _row(context: Context, group: Batches, text: str) -> dict[str, Any]:
+    by_board = group.entries[text]
     return {
-        "label": label,
-        "method": context.methods[key_of(known)],
-        "cells": [_cell(b, e) for b, e in zip(group.boards, entries, strict=True)],
+        "label": text,
+        "method": context.methods[key_of(next(iter(by_board.values())))],
+        "cells": [_cell(b, by_board.get(b.id)) for b in group.boards],
     }
 
 
@@ -130,11 +144,11 @@ def _rate(entry: Entry) -> float | None:
 
 def _chart(context: Context, position: int, group: Batches) -> Chart | None:
     lines = []
-    for label in group.labels():
-        there = [(b, e) for b in group.boards if (e := group.entry(b, label)) and _clean(b).key in e.cells]
+    for text, by_board in group.entries.items():
+        there = [(b, e) for b in group.boards if (e := by_board.get(b.id)) and _clean(b).key in e.cells]
         if len(there) > 1:
             points = tuple((float(b.batch_size), *_spread(e, _clean(b))) for b, e in there)
-            lines.append(Line(label, context.methods[key_of(there[0][1])].family, points))
+            lines.append(Line(text, context.methods[key_of(there[0][1])].family, points))
     if not lines:
         return None
     values = [v for line in lines for point in line.points for v in point[1:] if v is not None]
