@@ -40,8 +40,8 @@ class Batches:
 
     @cached_property
     def entries(self) -> dict[str, dict[str, Entry]]:
-        """Entries by label and id of the board. A method with the same settings has one label on all boards, whatever was
-        tuned for it.
+        """Entries by label and id of the board. A method with the same settings has one label on all boards, whatever
+        was tuned for it.
         """
         found: dict[str, dict[str, Entry]] = defaultdict(dict)
         settings: dict[str, dict[str, str]] = {}
