@@ -67,7 +67,8 @@ def absent(provenance: str | None) -> dict[str, str]:
 def _naming_absent(provenances: pa.ChunkedArray) -> list[str | None]:
     """The provenances that name such statistics, None in the place of the others: most are not worth reading."""
     named = pc.match_substring(provenances, ABSENT)
-    return pc.if_else(named, provenances, pa.scalar(None, pa.string())).to_pylist()
+    found: list[str | None] = pc.if_else(named, provenances, pa.scalar(None, pa.string())).to_pylist()
+    return found
 
 
 def _audited(audits: pa.ChunkedArray) -> pa.StructArray:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from normbench.spec.trial import Value
 
-FORMAT = 1
+#: What costs are told against.
 REFERENCE = "bn"
 
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
@@ -62,7 +62,7 @@ class Cost(Value):
 class Costs(Value):
     """All methods that were measured on one machine, by name."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     machine: dict[str, Any]
     methods: dict[str, Cost] = {}  # noqa: RUF012
 
