@@ -107,7 +107,9 @@ def _heading(metric: Metric) -> str:
         return f"Clean{by}"
     if metric.size is None:
         return metric.label.replace(", ", "\n").replace("-", "\n")
-    name = f"worst\n{metric.threat}" if metric.attack == WORST_CASE else images.partition("[")[0]
+    # Corruptions are attacks of one name, each of its own kind.
+    own = images.partition("kinds=")[2].rstrip("]") or images.partition("[")[0]
+    name = f"worst\n{metric.threat}" if metric.attack == WORST_CASE else own.replace("_", "\n")
     return f"{name}{by}\n{show(metric.size)}"
 
 

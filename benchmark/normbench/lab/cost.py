@@ -29,7 +29,7 @@ from normbench.norms.base import Site
 from normbench.plan.digests import closure, source_digest
 from normbench.spec.cost import REFERENCE, Cost, Kept, Timing
 from normbench.spec.text import said
-from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial, digest
+from normbench.spec.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial, digest
 from normbench.tensors.seeding import seeded
 
 #: (N, C, H, W) of inputs to a layer: many positions, some of both, many channels.
@@ -48,7 +48,7 @@ Step = Literal["forward", "backward", "inference", "training"]
 class Layer(nn.Module):
     """The layer of a method for one shape."""
 
-    def __init__(self, components: tuple[norms.Component, ...], shape: tuple[int, ...]) -> None:
+    def __init__(self, components: tuple[Component, ...], shape: tuple[int, ...]) -> None:
         super().__init__()
         methods = norms.split(components)
         channels = shape[1]
@@ -82,7 +82,7 @@ class Case:
     def text(self) -> str:
         return "x".join(map(str, self.shape))
 
-    def work(self, components: tuple[norms.Component, ...], device: torch.device) -> Work:
+    def work(self, components: tuple[Component, ...], device: torch.device) -> Work:
         with seeded(0):
             x = torch.randn(self.shape).to(device)
             if self.what == "layer":
@@ -119,7 +119,7 @@ def _network(model: nn.Module, x: torch.Tensor) -> Work:
 
     def training() -> None:
         optimizer.zero_grad()
-        functional.cross_entropy(model(x), labels).backward()
+        functional.cross_entropy(model(x), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return Work({"training": training, "inference": _inference(model, x)}, count(model))
@@ -136,7 +136,7 @@ def _inference(model: nn.Module, x: torch.Tensor) -> Callable[[], object]:
     return inference
 
 
-def _build(components: tuple[norms.Component, ...], shape: tuple[int, ...]) -> nn.Module:
+def _build(components: tuple[Component, ...], shape: tuple[int, ...]) -> nn.Module:
     trial = Trial(
         data=DataSpec(dataset="none"),
         model=NETWORK,
@@ -169,7 +169,7 @@ def _counting() -> Iterator[Callable[[nn.Module], int]]:
         yield count
 
 
-def code_of(components: tuple[norms.Component, ...]) -> str:
+def code_of(components: tuple[Component, ...]) -> str:
     """A digest of what decides a method's cost: its sources, those of this file, and the version of torch."""
     modules = closure(frozenset({__name__, *(norms.registry.get(c.name).__module__ for c in components)}))
     own = {m: source_digest(m) for m in sorted(modules) if m == __name__ or m.startswith("normbench.norms.")}

@@ -67,7 +67,7 @@ def seen(layer: nn.Module, x: torch.Tensor) -> list[tuple[int, Values]]:
     """
     chunks: Callable[[int], int] | None = getattr(layer, "chunks", None)
     momentum = layer.momentum
-    found = []
+    found: list[tuple[int, Values]] = []
     with torch.no_grad(), same_buffers(layer), in_mode([layer], training=True):
         try:
             layer.momentum = 1.0  # type: ignore[assignment]
