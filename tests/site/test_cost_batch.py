@@ -6,7 +6,10 @@ import re
 from pathlib import Path
 
 from normbench.board import boards
+from normbench.cli.site import _key
 from normbench.pages.batch_page import several
+from normbench.store import costs as files
+from normbench.store.store import Store
 
 from tests.site import synthetic
 from tests.site.test_pages import text_of
@@ -38,6 +41,14 @@ def test_the_page_on_batch_sizes_has_a_row_a_method_and_its_failures(site: Path)
     assert "2 of 2 error" in text
     assert "cifar10-jpeg" not in text, "one batch size alone answers nothing"
     assert "Clean accuracy against the batch size" in text
+
+
+def test_a_site_is_out_of_date_when_costs_are_new(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    before = _key(store, None)
+    files.keep(store, synthetic.costs(["bn"]))
+    assert _key(store, None) != before
+    assert store.suites() == [], "a folder of costs is no suite"
 
 
 def _rows(norms: list[str], batch_size: int, lr: float = 0.1, seeds: int = 3) -> list[dict[str, object]]:

@@ -87,7 +87,9 @@ def _record(out: Path) -> dict[str, Any]:
 
 def _key(store: Store, suites: Sequence[str] | None) -> str:
     """Changes with whatever a site is made from: results, code, templates, versions."""
-    folders = store.suites() if suites is None else sorted(suites)
+    from normbench.store import costs
+
+    folders = [*(store.suites() if suites is None else sorted(suites)), costs.FOLDER]
     entries = [(f, e.name, e.size, e.modified) for f in folders for e in store.entries(f) if e.name[:1] != "."]
     code = [Path(normbench.__file__).parent, shipped("site", "templates"), shipped("site", "assets")]
     versions = [platform.python_version(), *map(version, LIBRARIES)]

@@ -52,18 +52,13 @@ def _machine(context: Context, position: int, costs: Costs, methods: Mapping[str
     }
 
 
-def _row(
-    row: Cost,
-    cases: Sequence[tuple[str, str]],
-    steps: Mapping[tuple[str, str], Sequence[str]],
-    method: Method | None,
-) -> dict[str, Any]:
+def _row(row: Cost, cases: Sequence[Any], steps: Mapping[Any, Sequence[Any]], method: Method | None) -> dict[str, Any]:
     timed = {(t.what, t.shape, t.step): t for t in row.timings}
     kept = {(k.what, k.shape): k for k in row.kept}
     cells: list[tuple[str, str]] = []
     for case in cases:
-        cells += [_cell(timed.get((*case, step))) for step in steps[case]]  # type: ignore[arg-type]
-        memory = kept.get(case)  # type: ignore[arg-type]
+        cells += [_cell(timed.get((*case, step))) for step in steps[case]]
+        memory = kept.get(case)
         share = f"{memory.bytes / memory.reference:.2f}" if memory and memory.reference else "–"
         cells.append((share, f"{memory.bytes / 2**20:,.1f} MiB" if memory else "not measured"))
     return {"label": row.method, "method": method, "cells": cells}
