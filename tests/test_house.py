@@ -25,7 +25,7 @@ STAGES = (
     ("errors", "paths"),
     ("spec",),
     ("tensors",),
-    ("norms", "attacks", "measures"),
+    ("norms", "attacks", "measures", "statistics"),
     ("suite",),
     ("plan.digests", "plan.identity"),
     ("store",),
@@ -49,7 +49,7 @@ STAGES = (
 #: Elsewhere they wait for the function that needs them.
 LATE = {
     "torch": (
-        *("tensors", "lab", "norms.layers", "norms._bench", "norms._measure", "norms.check"),
+        *("tensors", "lab", "norms.layers", "norms._bench", "norms._measure", "norms.check", "statistics._layers"),
         *("attacks._balls", "attacks._corrupt", "measures._lanczos", "measures._loss"),
         *("claims._affine", "claims._angles", "claims._certified", "claims._compared", "claims._disturbed"),
         *(
@@ -66,6 +66,7 @@ LATE = {
     "foolbox": (),
     "eagerpy": (),
     "pyautoattack": (),
+    "adv_lib": (),
     "tensorboard": (),
     "wandb": (),
     "mlflow": (),

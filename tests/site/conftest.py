@@ -12,6 +12,7 @@ from normbench.pages import build
 from normbench.paths import checkout
 from normbench.spec.outcome import HealthCheck, Status
 from normbench.spec.trial import Trial
+from normbench.store import costs as files
 from normbench.store.store import Store
 
 from tests.conftest import shared_folder
@@ -74,7 +75,9 @@ def fill_site(root: Path) -> Store:
         *synthetic.grid(["bn", "gn"], seeds=2, weight_decays=[0], batch_size=1),
         *synthetic.grid(["bn", "gn"], seeds=3, weight_decays=[0], dataset="cifar10-jpeg", model="resnet50"),
     ]
-    return fill(root, trials)
+    store = fill(root, trials)
+    files.keep(store, synthetic.costs(["bn", "gn", "elsewhere"]))
+    return store
 
 
 def fill_hostile(root: Path) -> Store:
@@ -86,6 +89,7 @@ def fill_hostile(root: Path) -> Store:
     store = fill(root, trials)
     broken = synthetic.trial(HOSTILE[0], 9, model=HOSTILE[0], dataset=HOSTILE[1])
     store.write("demo", broken, synthetic.identity(broken), synthetic.failure(broken, Status.ERROR, HOSTILE[3]))
+    files.keep(store, synthetic.costs(["bn", *HOSTILE], device=HOSTILE[1]))
     return store
 
 

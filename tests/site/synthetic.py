@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from normbench.spec.cost import Cost, Costs, Kept, Timing
 from normbench.spec.outcome import AttackResult, Outcome, Reading, Status
 from normbench.spec.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
 
@@ -211,3 +212,36 @@ def grid(
         for weight_decay in weight_decays:
             for seed in range(seeds):
                 yield trial(norm, seed, weight_decay=weight_decay, **spec)
+
+
+def costs(methods: Iterable[str], device: str = "An Invented CPU") -> Costs:
+    """Of one machine; the second method has no number of the network, the last was measured while others worked."""
+    names = list(methods)
+    rows = {}
+    for position, name in enumerate(names):
+        ratio = 1 + position / 10
+        timings = [
+            Timing(
+                what=what,
+                shape=shape,
+                step=step,
+                seconds=ratio,
+                reference=1,
+                ratio=ratio,
+                low=ratio - 0.05,
+                high=ratio + 0.05,
+            )
+            for what, shape, step in (("layer", "8x4x2x2", "forward"), ("network", "16x3x32x32", "training"))
+            if what == "layer" or position != 1
+        ]
+        rows[name] = Cost(
+            method=name,
+            family="batch statistics",
+            code="0" * 16,
+            rounds=9,
+            timings=tuple(timings),
+            kept=(Kept(what="layer", shape="8x4x2x2", bytes=300, reference=200),),
+            failed={"network 16x3x32x32": "out of host memory"} if position == 1 else {},
+            load=9.0 if position == len(names) - 1 else 0.5,
+        )
+    return Costs(machine={"cpu": device, "device": "cpu", "threads": 1, "torch": "2.11.0"}, methods=rows)

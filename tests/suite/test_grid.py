@@ -287,3 +287,29 @@ def test_planning_imports_neither_torch_nor_ray() -> None:
     assert "'normbench.suite._grid'" in shown
     for heavy in ("torch", "timm", "ray", "foolbox", "pyarrow"):
         assert f"'{heavy}'" not in shown
+
+
+def test_statistics_are_asked_for_beside_the_running_ones() -> None:
+    """Running statistics are those of a trial's own numbers: asking for nothing else leaves its id what it was."""
+    bare = [t.trial_id for t in trials()]
+    assert bare == [t.trial_id for t in trials(statistics="running")] == [t.trial_id for t in trials(statistics=[])]
+    found = trials(statistics=["running", "precise", {"batch": {"size": 16}}, "adapted"])
+    assert [c.name for c in found[0].statistics] == ["precise", "batch", "adapted"]
+    assert found[0].statistics[1].params == {"size": 16}
+    assert [t.trial_id for t in found] != bare
+    assert [t.board for t in found] == [t.board for t in trials()]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("precse", "no statistics is called 'precse'; did you mean 'precise'?"),
+        ({"batch": {"size": 0}}, "statistics.batch.size: expected a whole number of at least 1, found 0"),
+        ({"batch": {"sizes": 8}}, "statistics 'batch' has no parameter 'sizes'; it has size; did you mean 'size'?"),
+        (["batch", {"batch": {"size": 64}}], "batch stands here twice (also statistics[0]); write it once"),
+    ],
+)
+def test_statistics_that_there_are_not_are_one_message(written: Any, said: str) -> None:
+    with pytest.raises(SuiteError) as error:
+        trials(statistics=written)
+    assert said in str(error.value)

@@ -8,14 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from normbench.api._words import in_python
 from normbench.api.networks import NetworkError
 from normbench.attacks.base import Attack
 from normbench.errors import BenchError
 from normbench.spec.outcome import AttackResult, HealthCheck, RobustnessCurve
+from normbench.spec.plugins import Plugin, Registry
+from normbench.spec.robustness import CLEAN
 from normbench.spec.text import show
+from normbench.statistics.base import Statistics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +26,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-#: An attack as callers write it: text, one name with its parameters, or an instance.
+#: An attack as callers write it: text, one name with its parameters, or an instance. Statistics likewise.
 AttackLike = str | Mapping[str, Mapping[str, Any] | None] | Attack
+StatisticsLike = str | Mapping[str, Mapping[str, Any] | None] | Statistics
+P = TypeVar("P", bound=Plugin)
 
 
 class ImageError(BenchError, ValueError):
@@ -42,13 +47,17 @@ class Evaluation:
     correct: NDArray[np.bool_] = field(repr=False)
     """(N,): which images are classified correctly as they are."""
     attacks: tuple[AttackResult, ...]
-    """One for each attack and size; `outcomes` holds a bit an image (`survivors` unpacks it)."""
+    """One for each attack and size; `outcomes` holds a bit an image (`survivors` unpacks it). By other statistics:
+    `clean under precise`, `noise under batch[size=16]`.
+    """
     curves: tuple[RobustnessCurve, ...]
     """Accuracy against size of each attack within a ball, and of the worst case of several."""
     health: tuple[HealthCheck, ...]
     """Whether the robust accuracies can be trusted; empty where nothing was attacked within a ball."""
     failed: Mapping[str, str]
     """Attacks that ended with an error, with its text. Without them there are no curves and no health checks."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """By which statistics there is nothing among `attacks`, and why."""
 
     @property
     def healthy(self) -> bool:
@@ -72,9 +81,13 @@ class Evaluation:
 
     def __str__(self) -> str:
         lines = [f"clean accuracy {self.accuracy:.2%} of {len(self.correct)} images, loss {self.loss:.4g}"]
-        lines += [f"{a.attack} {a.threat} {show(a.size)}: {a.accuracy:.2%}" for a in self.attacks]
+        lines += [
+            f"{a.attack}{'' if a.threat == CLEAN else f' {a.threat} {show(a.size)}'}: {a.accuracy:.2%}"
+            for a in self.attacks
+        ]
         lines += [f"{c.attack} {c.threat}: area {c.area:.4f} up to {show(c.sizes[-1])}" for c in self.curves]
         lines += [f"{name} failed: {reason}" for name, reason in self.failed.items()]
+        lines += [f"nothing under {name}: {reason}" for name, reason in self.absent.items()]
         if self.health:
             doubts = [f"health: {c.check} did not pass: {c.evidence}" for c in self.health if not c.passed]
             lines += doubts or [f"health: all {len(self.health)} checks passed"]
@@ -93,6 +106,8 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 500,
     data: str | Path | None = None,
+    statistics: Sequence[StatisticsLike] | StatisticsLike = (),
+    training: torch.Tensor | NDArray[Any] | None = None,
 ) -> Evaluation:
     """Accuracy of a network on images and under attacks, with the checks that say whether the numbers can be trusted.
 
@@ -103,7 +118,10 @@ def evaluate(
     numbers `(N,)`. attacks: `"bim[eps=2/255]"`, `"bim[eps=1/255;2/255, steps=10]"`, `{"bim": {"eps": [...]}}`, or an
     instance of a class in `normbench.attacks()`; sizes are in pixel space. seed: of random starts and noise, which are
     drawn for each image. batch_size: images in work at once; results do not depend on it. data: a folder for attacks
-    that read stored images (`cifar10-c`).
+    that read stored images (`cifar10-c`). statistics: `"precise"`, `"batch[size=32]"`, `{"adapted": {"prior": 16}}`: by
+    which statistics, in the place of those that layers such as batch norm keep, the images are evaluated once more, as
+    they are and under each attack that is a noise or a corruption. training: images that `precise` is computed over,
+    like `images`.
 
     As in trials, an attack runs its sizes in ascending order on the images that still stand, gives up an image at the
     step that fools it, and each perturbed image is verified: within its ball and [0, 1], and classified anew. An attack
@@ -124,8 +142,22 @@ def evaluate(
     _check_number("batch_size", batch_size, 1)
     _check_number("seed", seed, 0)
     folder = folder_of_data(None if data is None else Path(data))
-    methods = [_attack(item, folder) for item in given]
+    from normbench.attacks import registry as known_attacks
+    from normbench.lab.restated import restated
+    from normbench.statistics import registry as known_statistics
+
+    methods = [_made(item, known_attacks, Attack, folder) for item in given]  # type: ignore[type-abstract]
+    asked = [statistics] if isinstance(statistics, str | Mapping | Statistics) else list(statistics)
+    others = [s for s in (_made(item, known_statistics, Statistics, folder) for item in asked) if s.name != "running"]
     test = _tensors(model, images, labels)
+    if training is None and (unfit := [s.setting for s in others if s.of_training]):
+        raise ImageError(f"statistics: {unfit[0]} is computed over training images: give them as training=")
+    population = None if training is None else _pixels(training, "training").to(test.labels.device)
+    if population is not None and population.shape[1:] != test.images.shape[1:]:
+        raise ImageError(
+            f"training: expected images as those to evaluate, {tuple(test.images.shape[1:])}, found "
+            f"{tuple(population.shape[1:])}"
+        )
     _try_out(model, test)
     attacked = Attacked()
     with _told(model):
@@ -149,16 +181,27 @@ def evaluate(
             if curves
             else ()
         )
+        by_others = restated(
+            model,
+            others,
+            methods,
+            test,
+            population,
+            seed=seed,
+            batch_size=batch_size,
+            data_dir=None if folder is None else str(folder),
+        )
     if attacked.failures:
         warnings.warn(attacked.told, RuntimeWarning, stacklevel=3)
     return Evaluation(
         accuracy=float(clean.correct.double().mean()),
         loss=clean.loss,
         correct=clean.correct.numpy(),
-        attacks=tuple(attacked.results),
+        attacks=(*attacked.results, *by_others.results),
         curves=curves,
         health=checks,
         failed={setting: f"{type(error).__name__}: {said(error)}" for setting, error in attacked.failures},
+        absent=by_others.absent,
     )
 
 
@@ -167,12 +210,14 @@ def _check_number(name: str, value: Any, least: int) -> None:
         raise BenchError(f"{name}: expected a whole number, {least} or more, found {value!r:.60}")
 
 
-def _attack(item: AttackLike, folder: Path | None) -> Attack:
-    """Raises `BenchError` for what is no attack, and for one that lacks something on this machine."""
-    from normbench.attacks import registry
-
+def _made(
+    item: str | Mapping[str, Mapping[str, Any] | None] | P, registry: Registry[P], base: type[P], folder: Path | None
+) -> P:
+    """The plug-in that a caller means. Raises `BenchError` for what is none, and for one that lacks something on this
+    machine.
+    """
     match item:
-        case Attack():
+        case base():
             made = item
         case str():
             made = registry.parse(item)
@@ -180,13 +225,21 @@ def _attack(item: AttackLike, folder: Path | None) -> Attack:
             ((name, params),) = item.items()
             made = registry.make(name, dict(params or {}))
         case _:
+            kind, example = _WRITTEN[registry.kind]
             raise BenchError(
-                'attacks: expected texts such as "bim[eps=2/255]", one name with its parameters such as '
-                f'{{"bim": {{"eps": [0.01]}}}}, or instances of classes in normbench.attacks(); found {item!r:.60}'
+                f"{kind}: expected texts such as {example}, or instances of classes in {registry.package}; "
+                f"found {item!r:.60}"
             )
     if lack := made.lacks(folder):
         raise BenchError(lack)
     return made
+
+
+#: How plug-ins are written, by the kind of their registry: the argument, and an example of each form.
+_WRITTEN = {
+    "attack": ("attacks", '"bim[eps=2/255]", one name with its parameters such as {"bim": {"eps": [0.01]}}'),
+    "statistics": ("statistics", '"batch[size=32]", one name with its parameters such as {"batch": {"size": 32}}'),
+}
 
 
 def _tensors(model: nn.Module, images: Any, labels: Any) -> Any:
@@ -198,22 +251,7 @@ def _tensors(model: nn.Module, images: Any, labels: Any) -> Any:
 
     if not isinstance(model, nn.Module):
         raise NetworkError(f"evaluate: expected an nn.Module as the network, found {type(model).__name__}")
-    pixels, classes = _as_tensor(images, "images"), _as_tensor(labels, "labels")
-    if pixels.ndim != 4 or not pixels.numel():
-        raise ImageError(f"images: expected (N, C, H, W), found shape {tuple(pixels.shape)}")
-    if pixels.shape[1] > 4 and pixels.shape[3] in {1, 3}:
-        raise ImageError(
-            f"images: expected (N, C, H, W), found shape {tuple(pixels.shape)}; torch.as_tensor(images).movedim(-1, 1) "
-            "puts the channels in front"
-        )
-    if pixels.dtype == torch.uint8:
-        if int(pixels.max()) <= 1:
-            raise ImageError("images: uint8 counts to 255, and these hold nothing above 1; floats are taken in [0, 1]")
-    elif pixels.is_floating_point():
-        _check_range(pixels)
-        pixels = pixels.float()
-    else:
-        raise ImageError(f"images: expected floats in [0, 1] or uint8, found {pixels.dtype}")
+    pixels, classes = _pixels(images, "images"), _as_tensor(labels, "labels")
     if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
         raise ImageError(f"labels: expected class numbers, found {classes.dtype}")
     if classes.shape != (len(pixels),):
@@ -235,22 +273,45 @@ def _as_tensor(values: Any, what: str) -> torch.Tensor:
         raise ImageError(f"{what}: expected a tensor or an array, found {type(values).__name__} ({error})") from None
 
 
-def _check_range(pixels: torch.Tensor) -> None:
+def _pixels(images: Any, what: str) -> torch.Tensor:
+    """Images as they may be stored, (N, C, H, W): uint8, or float32 in [0, 1]. Raises `ImageError`."""
+    import torch
+
+    pixels = _as_tensor(images, what)
+    if pixels.ndim != 4 or not pixels.numel():
+        raise ImageError(f"{what}: expected (N, C, H, W), found shape {tuple(pixels.shape)}")
+    if pixels.shape[1] > 4 and pixels.shape[3] in {1, 3}:
+        raise ImageError(
+            f"{what}: expected (N, C, H, W), found shape {tuple(pixels.shape)}; torch.as_tensor(images).movedim(-1, 1) "
+            "puts the channels in front"
+        )
+    if pixels.dtype == torch.uint8:
+        if int(pixels.max()) <= 1:
+            raise ImageError(f"{what}: uint8 counts to 255, and these hold nothing above 1; floats are taken in [0, 1]")
+    elif pixels.is_floating_point():
+        _check_range(pixels, what)
+        pixels = pixels.float()
+    else:
+        raise ImageError(f"{what}: expected floats in [0, 1] or uint8, found {pixels.dtype}")
+    return pixels
+
+
+def _check_range(pixels: torch.Tensor, what: str) -> None:
     """Refuse floats that are no pixels in [0, 1]."""
     import torch
 
     if not torch.isfinite(pixels).all():
-        raise ImageError("images: some pixels are not finite")
+        raise ImageError(f"{what}: some pixels are not finite")
     low, high = float(pixels.min()), float(pixels.max())
     if low < 0:
         raise ImageError(
-            f"images: pixels from {low:.4g} to {high:.4g} look standardised; attacks are sized in pixels, so give "
+            f"{what}: pixels from {low:.4g} to {high:.4g} look standardised; attacks are sized in pixels, so give "
             "pixels in [0, 1], and put the standardisation into the network: "
             "nn.Sequential(torchvision.transforms.Normalize(mean, std), model)"
         )
     if high > 1:
         raise ImageError(
-            f"images: pixels from {low:.4g} to {high:.4g}; expected floats in [0, 1], which images / 255 makes of "
+            f"{what}: pixels from {low:.4g} to {high:.4g}; expected floats in [0, 1], which images / 255 makes of "
             "pixels that count to 255, or uint8"
         )
 

@@ -14,11 +14,12 @@ import numpy as np
 
 from normbench.board.badges import badge
 from normbench.board.ranking import Ranking, Standing, rank
-from normbench.board.reading import audited
+from normbench.board.reading import absent, audited
 from normbench.board.stats import t_interval
 from normbench.board.titles import DECAY, RATE, apart, label, set_up, settings_of, short, slugify, title
 from normbench.board.tuning import Choices, Sweep
 from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe
+from normbench.spec import robustness
 from normbench.spec.about import About
 from normbench.spec.outcome import BALLS, Status
 from normbench.spec.robustness import WORST_CASE, survivors
@@ -149,6 +150,7 @@ class _Reader:
             parameters=network["parameters"],
             flags=tuple(h["check"] for h in row.get("health") or () if not h["passed"]),
             level=Level(row.get("level") or Level.SELF_REPORTED),
+            absent=row.get("absent") or absent(row.get("provenance")),
         )
         if row["entry"] not in self._specs:
             self._specs[row["entry"]] = {k: v for k, v in json.loads(row["spec"]).items() if k != "seed"}
@@ -171,8 +173,7 @@ def _values(row: Mapping[str, Any]) -> Iterable[tuple[Metric, float]]:
         yield CLEAN, row["clean_accuracy"]
     elif not whole:
         return
-    attacks = row["attacks"] or []
-    for a in attacks:
+    for a in (attacks := row["attacks"] or []):
         yield attack_metric(a["attack"], a["threat"], a["size"]), a["accuracy"]
     for threat, several in _within_balls(attacks).items() if whole else ():
         packed = ((a["attack"], a["size"], np.frombuffer(a["outcomes"], np.uint8)) for a in several)
@@ -197,16 +198,17 @@ CLEAN = Metric("clean", "clean", "clean accuracy")
 
 @cache
 def attack_metric(attack: str, threat: str, size: float) -> Metric:
-    """The accuracy under one attack or noise at one size."""
+    """The accuracy under one attack or noise at one size; or on the images as they are, by other statistics."""
+    if threat == robustness.CLEAN:
+        return Metric(f"{attack}@{size:.9g}", "clean", attack, attack, threat)
     return Metric(f"{attack}@{size:.9g}", "robust", f"{attack} {show(size)}", attack, threat, size)
 
 
 @cache
 def worst_metric(threat: str, size: float) -> Metric:
     """The share of images that withstand every attack of the evaluation within one ball or a smaller one."""
-    return Metric(
-        f"worst-{threat}@{size:.9g}", "robust", f"{WORST_CASE} {threat} {show(size)}", WORST_CASE, threat, size
-    )
+    label = f"{WORST_CASE} {threat} {show(size)}"
+    return Metric(f"worst-{threat}@{size:.9g}", "robust", label, WORST_CASE, threat, size)
 
 
 @cache

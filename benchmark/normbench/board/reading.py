@@ -25,10 +25,12 @@ def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
         part = light.slice(start, BATCH)
         curves = [_whole_network(c) for c in table.column("curves").slice(start, BATCH).chunks]
         part = part.append_column("curves", pa.chunked_array(curves, table.schema.field("curves").type))
+        told = [absent(text) for text in _naming_absent(table.column("provenance").slice(start, BATCH))]
         found = _audited(table.column("audit").slice(start, BATCH))
         for name, values in zip(AUDITED, found.flatten(), strict=True):
             part = part.append_column(name, values)
-        yield from part.to_pylist()
+        for row, reasons in zip(part.to_pylist(), told, strict=True):
+            yield row | {"absent": reasons}
 
 
 #: What boards read of an audit, in place of the audit.
@@ -50,6 +52,23 @@ def audited(text: str | None) -> dict[str, Any]:
         "layers": layers,
         "parameters": parameters if all(isinstance(n, int) for n in parameters) else None,
     }
+
+
+#: Where a trial's provenance says by which statistics it has no numbers.
+ABSENT = "statistics_absent"
+
+
+def absent(provenance: str | None) -> dict[str, str]:
+    """By which statistics a trial has no numbers, and why, of its provenance (JSON)."""
+    found = json.loads(provenance).get(ABSENT) if provenance and ABSENT in provenance else None
+    return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}
+
+
+def _naming_absent(provenances: pa.ChunkedArray) -> list[str | None]:
+    """The provenances that name such statistics, None in the place of the others: most are not worth reading."""
+    named = pc.match_substring(provenances, ABSENT)
+    found: list[str | None] = pc.if_else(named, provenances, pa.scalar(None, pa.string())).to_pylist()
+    return found
 
 
 def _audited(audits: pa.ChunkedArray) -> pa.StructArray:

@@ -35,7 +35,10 @@ def settings_of(spec: Mapping[str, Any], also: Collection[str] = ()) -> dict[str
     found = {f"data.{k}": _text(v) for k, v in spec["data"].items() if k not in EVALUATION_DATA}
     unwritten = {k: v for k, v in UNWRITTEN.items() if k in also}
     found |= {f"train.{k}": _text(v) for k, v in (unwritten | spec["train"]).items()}
-    return found | {"measures": "; ".join(describe(m) for m in spec["measures"]) or "–"}
+    found["measures"] = "; ".join(describe(m) for m in spec["measures"]) or "–"
+    if spec.get("statistics"):
+        found["statistics"] = "; ".join(describe(s) for s in spec["statistics"])
+    return found
 
 
 def _text(value: Any) -> str:

@@ -11,7 +11,7 @@ from normbench.board.ranking import Ranking, Standing
 from normbench.board.stats import MIN_SEEDS, Interval, Rank
 from normbench.spec.about import Images, Role
 from normbench.spec.outcome import BALLS
-from normbench.spec.robustness import WORST_CASE
+from normbench.spec.robustness import WORST_CASE, apart
 from normbench.spec.text import natural, show
 from normbench.store.levels import Level, lowest
 
@@ -146,6 +146,8 @@ class Run:
     """Health checks on its robustness numbers that did not pass."""
     level: Level = Level.SELF_REPORTED
     """How far the result was checked by others."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """By which statistics it has no numbers, and why."""
 
     @property
     def ok(self) -> bool:
@@ -366,7 +368,8 @@ def why_not(entry: Entry, metric: Metric) -> str:
     ends = {r.status for r in entry.failed}
     if len(entry.failed) == len(entry.runs) and len(ends) == 1:
         return next(iter(ends)).replace("_", " ")
-    return entry.status or "not measured"
+    _, statistics = apart(metric.attack)
+    return entry.status or next((r.absent[statistics] for r in entry.runs if statistics in r.absent), "not measured")
 
 
 def why_not_compared(a: Entry, b: Entry, metric: Metric) -> str:

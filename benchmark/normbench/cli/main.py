@@ -15,6 +15,7 @@ import typer
 from normbench.cli import planned
 from normbench.cli.claims import claims
 from normbench.cli.compare import compare
+from normbench.cli.cost import cost
 from normbench.cli.data import app as data_app
 from normbench.cli.methods import VERBS, Json, print_json
 from normbench.cli.planned import AcceptVersions, Data, Only, Retry, SuiteName, new_console, tell, wanted
@@ -157,7 +158,7 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     return show(found, new_console())
 
 
-for verb in (*VERBS, new, check, rank, compare, claims, published):
+for verb in (*VERBS, new, check, rank, compare, claims, published, cost):
     app.command()(verb)
 results_app.command()(rm)
 results_app.command()(release)

@@ -89,9 +89,10 @@ def _record(out: Path) -> dict[str, Any]:
 
 def _key(store: Store, suites: Sequence[str] | None) -> str:
     """Changes with whatever a site is made from: results, code, templates, versions."""
+    from normbench.store import costs
     from normbench.store.releases import FILE
 
-    folders = store.suites() if suites is None else sorted(suites)
+    folders = [*(store.suites() if suites is None else sorted(suites)), costs.FOLDER]
     entries = [(f, e.name, e.size, e.modified) for f in folders for e in store.entries(f) if e.name[:1] != "."]
     code = [Path(normbench.__file__).parent, shipped("site", "templates"), shipped("site", "assets")]
     entries += [("", e.name, e.size, e.modified) for e in store.entries() if e.name == FILE]

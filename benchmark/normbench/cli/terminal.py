@@ -13,7 +13,7 @@ from normbench.board.tuning import Sweep, Tried
 from normbench.cli.say import shown
 from normbench.plan.plan import Plan
 from normbench.runner.fitted import Column, Fitted, number
-from normbench.spec.robustness import WORST_CASE
+from normbench.spec.robustness import WORST_CASE, apart
 from normbench.spec.text import show
 from normbench.spec.tuning import TuningSearch, order, written
 from normbench.store.levels import Level
@@ -101,12 +101,16 @@ def _telling(metrics: Sequence[Metric]) -> list[Metric]:
 
 def _heading(metric: Metric) -> str:
     """On lines of its own, to be narrow: `worst`, `linf`, `8/255`."""
+    images, statistics = apart(metric.attack)
+    by = f"\n{statistics}".replace("[", "\n[") if statistics else ""
     if metric.group == "clean":
-        return "Clean"
+        return f"Clean{by}"
     if metric.size is None:
         return metric.label.replace(", ", "\n").replace("-", "\n")
-    name = f"worst\n{metric.threat}" if metric.attack == WORST_CASE else metric.attack.partition("[")[0]
-    return f"{name}\n{show(metric.size)}"
+    # Corruptions are attacks of one name, each of its own kind.
+    own = images.partition("kinds=")[2].rstrip("]") or images.partition("[")[0]
+    name = f"worst\n{metric.threat}" if metric.attack == WORST_CASE else own.replace("_", "\n")
+    return f"{name}{by}\n{show(metric.size)}"
 
 
 def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric | None) -> tuple[Text, Fitted]:

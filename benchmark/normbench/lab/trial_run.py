@@ -14,24 +14,20 @@ from typing import Any
 
 import torch
 
-import normbench.attacks as attacks
 import normbench.measures as measures
-from normbench.attacks._gradient import GradientAttack
 from normbench.lab import data as datasets
-from normbench.lab import evaluate, health, weights
-from normbench.lab.attacked import Attacked
+from normbench.lab import evaluate, weights
 from normbench.lab.average import average_of
 from normbench.lab.checkpoint import Checkpointer, Training
-from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.engine.steps import chosen
 from normbench.lab.machine import machine, memory_of, peak_memory, precision_of, settle
 from normbench.lab.network.build import build, move
 from normbench.lab.network.swap import Audit
 from normbench.lab.observer import Observer, constraints, invariant_layers, norm_layers
+from normbench.lab.tested import EVALUATION_BATCH, tested
 from normbench.lab.train import Diverged, Progress, Record, Tensors, make_optimizer, train, validated
 from normbench.measures import Probe
 from normbench.paths import checkpoint_path
-from normbench.spec import robustness
 from normbench.spec.outcome import LOG_BYTES, LOG_LINES, Outcome, Reading, Status
 from normbench.spec.text import bounded, said
 from normbench.spec.trial import Trial
@@ -43,8 +39,6 @@ PROBE_IMAGES = 256
 #: Test images that measures may judge a changed network by.
 PROBE_TEST_IMAGES = 1000
 VALIDATION = "validation.accuracy"
-#: Images of an evaluation step. Robust accuracies do not depend on it, but for the rounding of a compiled search.
-EVALUATION_BATCH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +201,7 @@ def _run(
     if context.steps is None:
         found["provenance"] |= weights.keep(model, trial, dataset, context.weights)
     if context.steps is None and test is not None:
-        _test(trial, context, model, test, precision, record, found, report)
+        tested(trial, context, model, training, test, precision=precision, record=record, found=found, report=report)
 
 
 def _dataset(trial: Trial, context: Context) -> datasets.Dataset:
@@ -287,92 +281,6 @@ def _validate(
 def _keep(kept: Checkpointer | None, training: Training, epochs: int) -> None:
     if kept:
         kept.save_when_due(training, last=training.record.epoch == epochs)
-
-
-def _test(
-    trial: Trial,
-    context: Context,
-    model: torch.nn.Module,
-    test: Tensors,
-    precision: str,
-    record: Record,
-    found: dict[str, Any],
-    report: Callable[[Progress], None],
-) -> None:
-    """Evaluate on the test images, clean and attacked, and check whether the numbers can be trusted."""
-    clean = evaluate.clean(model, test, EVALUATION_BATCH)
-    found |= {
-        "clean_correct": int(clean.correct.sum()),
-        "test_total": len(clean.correct),
-        "clean_outcomes": evaluate.pack(clean.correct),
-        "test_loss": clean.loss,
-    }
-    attacked = Attacked()
-    methods = [attacks.registry.from_component(c) for c in trial.attacks]
-    search = _search(model, test, precision, context) if any(isinstance(m, GradientAttack) for m in methods) else None
-    for method in methods:
-        attacked.run(
-            model,
-            method,
-            test,
-            clean.correct,
-            seed=trial.seed,
-            batch_size=EVALUATION_BATCH,
-            data_dir=context.data_dir,
-            report=_attack_progress(method.name, trial, record, report),
-            search=search,
-        )
-        found["attacks"] = tuple(attacked.results)
-        if search:  # an attack may have made it give up what it began with
-            found["provenance"] |= {
-                "search": search.engine,
-                "search_precision": search.precision,
-                "search_reason": search.reason,
-                "search_seconds": search.compile_seconds,
-            }
-    attacked.settle()  # after a failure there is no worst case, and nothing is said of the evaluation's health
-    found["robustness"] = robustness.curves(found["clean_outcomes"], attacked.results)
-    if found["robustness"]:
-        found["health"] = health.examine(
-            model,
-            test,
-            clean.correct,
-            attacked.results,
-            seed=trial.seed,
-            batch_size=EVALUATION_BATCH,
-            searched=[p for m in methods for p in m.parts() if isinstance(p, GradientAttack)] if search else (),
-        )
-
-
-def _search(model: torch.nn.Module, test: Tensors, precision: str, context: Context) -> CompiledGradients | None:
-    """The model whose gradients attacks climb, under engines other than `eager`."""
-    if chosen(context.engine, context.device) == "eager":
-        return None
-    search = CompiledGradients(model, precision)
-    with evaluate.evaluating(model):
-        search.prepare(evaluate.pixels(test.images[:EVALUATION_BATCH]), test.labels[:EVALUATION_BATCH])
-    return search
-
-
-def _attack_progress(
-    name: str, trial: Trial, record: Record, report: Callable[[Progress], None]
-) -> Callable[[float], None]:
-    accuracy = next((r.value for r in reversed(record.curves) if r.measure == "train.accuracy"), None) or 0.0
-    rate = record.images / record.seconds if record.seconds else 0.0
-
-    def report_share(done: float) -> None:
-        report(
-            Progress(
-                epoch=record.epoch,
-                epochs=trial.train.epochs,
-                loss=record.loss or 0.0,
-                accuracy=accuracy,
-                images_per_second=rate,
-                phase=f"{name} {done:.0%}",
-            )
-        )
-
-    return report_share
 
 
 def _on_device(split: datasets.Split, device: torch.device) -> Tensors:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import normbench
 import normbench.norms as norms
 from normbench.pages import (
+    batch_page,
     boards_pages,
     claims_page,
     compare_page,
+    cost_page,
     craft,
     data_page,
     drawings,
@@ -34,12 +36,14 @@ from normbench.pages.svg import chart_library, colours_script
 from normbench.pages.writer import DOCUMENTATION, SiteError, Writer, environment, replacing
 from normbench.paths import shipped
 from normbench.plan.origin import Origin, origin
+from normbench.spec.cost import Costs
+from normbench.store.costs import read_all
 from normbench.store.store import Store
 
 __all__ = ["SiteError", "build"]
 
-#: Pages of the navigation: file and text. Those of studies and of tuning are there when a suite has them, and the
-#: documentation is when it was built.
+#: Pages of the navigation: file and text. Those of studies and of tuning are there when a suite has them, those of
+#: batch sizes and of cost when there are numbers for them, and the documentation is when it was built.
 NAVIGATION = (
     ("index.html", "Overview"),
     ("accuracy.html", "Accuracy"),
@@ -49,6 +53,8 @@ NAVIGATION = (
     ("claims.html", "Claims"),
     ("published.html", "Published"),
     ("compare.html", "Compare"),
+    ("batch.html", "Batch size"),
+    ("cost.html", "Cost"),
     ("methods.html", "Methods"),
     ("tuning.html", "Tuning"),
     ("runs.html", "All runs"),
@@ -94,14 +100,22 @@ def build(store: Store, out: Path, *, suites: list[str] | None = None) -> Path:
     `SiteError` where `out` holds something else.
     """
     with _no_garbage():
-        return _build(load(store, suites), out, origin(store.root))
+        costs = read_all(store)  # first, so that a file which cannot be read is among the problems
+        return _build(load(store, suites), costs, out, origin(store.root))
 
 
-def _build(results: Results, out: Path, come_from: Origin) -> Path:
+def _build(results: Results, costs: Sequence[Costs], out: Path, come_from: Origin) -> Path:
     evidences = study_pages.evidences(results)
     studies = study_pages.studies(evidences)
     documentation = f"{DOCUMENTATION}/index.html"
-    found = {"studies.html": studies, "tuning.html": results.sweeps, documentation: (out / documentation).is_file()}
+    batches = batch_page.several(results.boards)
+    found = {
+        "studies.html": studies,
+        "tuning.html": results.sweeps,
+        "batch.html": batches,
+        "cost.html": costs,
+        documentation: (out / documentation).is_file(),
+    }
     hidden = {page for page, there in found.items() if not there}
     with replacing(out) as folder, _drawn(out) as press:
         shared = {
@@ -131,6 +145,8 @@ def _build(results: Results, out: Path, come_from: Origin) -> Path:
         published_page.write(context)
         method_pages.write(context)
         tuning_page.write(context)
+        batch_page.write(context, batches)
+        cost_page.write(context, costs)
         compare_page.write(context)
         runs_page.write(context)
         data_page.write(context)

@@ -138,7 +138,7 @@ def _topic_page(
 def _table(context: Context, topic: Topic, board: Board) -> BoardTable:
     clean, robust = board.headline("clean"), board.headline("robust")
     if topic.name == "accuracy":
-        return board_table(board, clean, [clean] if clean else [], context)
+        return board_table(board, clean, board.of("clean"), context)
     if topic.name == "robustness":
         others = [m for m in board.of("robust") if m != robust]
         return board_table(board, robust, [robust, *others] if robust else [], context, against=clean)

@@ -187,6 +187,9 @@ def board_table(
             + ", ".join(e.label for e in board.entries if e.mixed)
             + "."
         )
+    for why in dict.fromkeys(why for e in board.entries for r in e.runs for why in r.absent.values()):
+        without = [e.label for e in board.entries if any(why in r.absent.values() for r in e.runs)]
+        notes.append(f"By other statistics there is nothing of {', '.join(without)}: {why}.")
     partly = [e.label for e in board.entries if e.failed and len(e.failed) < len(e.runs)]
     if partly:
         notes.append("Means leave failed trials out: " + ", ".join(partly) + ".")

@@ -26,6 +26,7 @@ from typing import Any
 import normbench.attacks as attacks
 import normbench.measures as measures
 import normbench.norms as norms
+import normbench.statistics as statistics
 from normbench.plan.digests import closure, source_digest
 from normbench.spec.architectures import builder, unknown
 from normbench.spec.outcome import Outcome
@@ -113,6 +114,8 @@ def identity(trial: Trial, fingerprint: str | None) -> Identity:
     libraries = library_versions()
     if any(c.name.startswith("autoattack") for c in trial.attacks):
         libraries = libraries | {"pyautoattack": _version("pyautoattack")}
+    packages = {getattr(attacks.registry.get(c.name), "package", "") for c in trial.attacks} - {""}
+    libraries = libraries | {package: _version(package) for package in packages}
     return Identity(
         spec=trial.trial_id,
         data=fingerprint,
@@ -130,6 +133,7 @@ def modules_of(trial: Trial) -> frozenset[str]:
         (norms.registry, trial.norm),
         (attacks.registry, (*trial.attacks, *filter(None, [trial.train.adversarial]))),
         (measures.registry, trial.measures),
+        (statistics.registry, trial.statistics),
     ):
         modules |= {registry.get(c.name).__module__ for c in components}
     return frozenset(modules)

@@ -72,7 +72,7 @@ START_TRIES = 10
 #: directory that it was started in first on their path, and a user's own `numpy.py` may lie there.
 FOLDER = "NORMBENCH_FOLDER"
 Note = Callable[[str], None]
-_GROUPS = ("normbench.norms", "normbench.attacks", "normbench.measures")
+_GROUPS = ("normbench.norms", "normbench.attacks", "normbench.measures", "normbench.statistics")
 
 
 class ClusterError(BenchError):

@@ -73,6 +73,7 @@ def result_line(outcome: Outcome) -> str:
     """`ok: clean 97.2 %, bim 8/255 31.0 %` or `diverged: reason`."""
     if outcome.status is not Status.OK:
         return f"{outcome.status.value}: {outcome.reason}"
+    from normbench.spec.robustness import apart
     from normbench.spec.text import show
 
     parts = [f"clean {outcome.clean_accuracy:.1%}"] if outcome.clean_accuracy is not None else []
@@ -82,7 +83,8 @@ def result_line(outcome: Outcome) -> str:
         else []
     )
     last = {a.attack: a for a in outcome.attacks}
-    parts += [f"{a.attack.partition('[')[0]} {show(a.size)} {a.accuracy:.1%}" for a in last.values()]
+    own = [a for a in last.values() if not apart(a.attack)[1]]
+    parts += [f"{a.attack.partition('[')[0]} {show(a.size)} {a.accuracy:.1%}" for a in own]
     return f"ok: {', '.join(parts)}"
 
 

@@ -92,11 +92,12 @@ def _load() -> None:
     import normbench.attacks as attacks
     import normbench.measures as measures
     import normbench.norms as norms
+    import normbench.statistics as statistics
     from normbench.lab import trial_run  # noqa: F401
     from normbench.norms import layers
     from normbench.spec import architectures
 
-    for package in (norms, layers, attacks, measures):
+    for package in (norms, layers, attacks, measures, statistics):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             with contextlib.suppress(Exception):  # a broken plug-in is reported by the trial that wants it
                 importlib.import_module(module.name)

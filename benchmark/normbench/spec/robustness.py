@@ -15,6 +15,9 @@ import numpy.typing as npt
 from normbench.spec.outcome import BALLS, AttackResult, RobustnessCurve
 
 WORST_CASE = "worst case"
+#: Images as they are, where a result names them and what they were evaluated by.
+CLEAN = "clean"
+_UNDER = " under "
 
 Bits = npt.NDArray[np.bool_]
 
@@ -45,6 +48,17 @@ def survivors(outcomes: Iterable[tuple[str, float, npt.NDArray[Any]]]) -> list[S
             found.pop()
         found.append(Survivors(size, left, len(attacks)))
     return found
+
+
+def under(images: str, statistics: str) -> str:
+    """The name of a result by other statistics than the running ones: `noise under batch[size=64]`."""
+    return f"{images}{_UNDER}{statistics}"
+
+
+def apart(name: str) -> tuple[str, str]:
+    """The attack that a result's name is about, and the statistics; empty where they are those of training."""
+    images, _, statistics = name.partition(_UNDER)
+    return images, statistics
 
 
 def unpack(outcomes: bytes, total: int) -> Bits:

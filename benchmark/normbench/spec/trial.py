@@ -159,6 +159,10 @@ class Trial(Value):
     """
     attacks: tuple[Component, ...] = ()
     measures: tuple[Component, ...] = ()
+    statistics: tuple[Component, ...] = Field(default=(), exclude_if=lambda asked: not asked)
+    """By which statistics besides the running ones it is evaluated. A specification without any is written as before
+    there were some, so that it keeps its id.
+    """
 
     @cached_property
     def trial_id(self) -> str:

@@ -11,7 +11,9 @@ from typing import Any
 
 import normbench.attacks as attacks
 import normbench.norms as norms
+import normbench.statistics as statistics
 from normbench.spec import architectures
+from normbench.spec.plugins import Registry
 from normbench.spec.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
 from normbench.suite import _recipe
 from normbench.suite._methods import NormChoice, NormPattern
@@ -128,6 +130,8 @@ def _fits(values: tuple[Any, ...], value: Any) -> bool:
 
 def trials_of(block: _Block, suite: Suite) -> Iterator[Trial]:
     """The trials of a product, in order. Trials share one object where their specifications are equal."""
+    # Running statistics are those of a trial's own numbers, whether they are asked for or not.
+    others = tuple(c for c in suite.statistics if c.name != "running")
 
     def specs(model: Any, section: Any) -> list[Any]:
         keys = axes_in(model)
@@ -158,6 +162,7 @@ def trials_of(block: _Block, suite: Suite) -> Iterator[Trial]:
             train=train,
             attacks=suite.attacks,
             measures=suite.measures,
+            statistics=others,
         )
 
 
@@ -274,7 +279,8 @@ def check(suite: Suite, sound: set[str]) -> list[Finding]:
         ]
     if {"batch_sizes", "train", "tune"} <= sound:
         findings += _recipe.check(suite, trials)
-    for key, components in (("attacks", suite.attacks), ("measures", suite.measures)):
+    for key in ("attacks", "measures", "statistics"):
+        components = getattr(suite, key)
         findings += _repeated(key, components)
     return findings
 
@@ -305,10 +311,13 @@ def batch_problems(data: DataSpec, batch_size: int) -> Iterator[Finding]:
 
 
 def _repeated(key: str, components: tuple[Component, ...]) -> Iterator[Finding]:
-    """Two entries that would write the same rows: equal but for the sizes of an attack, or one measure twice."""
+    """Two entries that would write the same rows: equal but for the sizes of an attack, one measure or statistics
+    twice.
+    """
     seen: dict[str, int] = {}
+    settings: dict[str, Registry[Any]] = {"attacks": attacks.registry, "statistics": statistics.registry}
     for i, component in enumerate(components):
-        setting = attacks.registry.from_component(component).setting if key == "attacks" else component.name
+        setting = settings[key].from_component(component).setting if key in settings else component.name
         if setting in seen:
             advice = "list all its sizes in one entry" if key == "attacks" else "write it once"
             yield Finding((key, i), f"{setting} stands here twice (also {key}[{seen[setting]}]); {advice}")

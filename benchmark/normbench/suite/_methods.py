@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ValidationError, WithJsonSchema
 import normbench.attacks as attacks
 import normbench.measures as measures
 import normbench.norms as norms
+import normbench.statistics as statistics
 from normbench.attacks._gradient import GradientAttack
 from normbench.spec.plugins import TOO_LARGE, Plugin, PluginError, Registry
 from normbench.spec.trial import Component, Value
@@ -155,6 +156,9 @@ AttackItem = Annotated[
 ]
 MeasureItem = Annotated[
     Component, BeforeValidator(lambda v: _component(measures.registry, v)), WithJsonSchema({FAMILY: "measure"})
+]
+StatisticsItem = Annotated[
+    Component, BeforeValidator(lambda v: _component(statistics.registry, v)), WithJsonSchema({FAMILY: "statistics"})
 ]
 Adversary = Annotated[
     Component | None, BeforeValidator(_adversary), WithJsonSchema({"anyOf": [{FAMILY: "attack"}, {"type": "null"}]})

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from normbench.spec.about import Role
 from normbench.spec.trial import Limits, Value
-from normbench.suite._methods import AttackItem, MeasureItem, NormItem
+from normbench.suite._methods import AttackItem, MeasureItem, NormItem, StatisticsItem
 from normbench.suite._problems import found
 from normbench.suite._sections import (
     About,
@@ -90,6 +90,10 @@ class Suite(Value):
     """Attacks and noises on every trained network; sizes in pixel space [0, 1]."""
     measures: Annotated[tuple[MeasureItem, ...], Several] = ()
     """What is measured during training."""
+    statistics: Annotated[tuple[StatisticsItem, ...], Several] = ()
+    """By which statistics of batches trained networks are evaluated on clean, noisy and corrupted images: `running`, as
+    trained, always; `precise`, `batch`, `adapted`, `{batch: {size: 32}}`.
+    """
     exclude: Annotated[tuple[When, ...], Several] = ()
     """Trials of the product that are left out."""
     include: Annotated[tuple[Include, ...], Several] = ()

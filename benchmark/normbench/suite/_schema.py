@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema
 import normbench.attacks as attacks
 import normbench.measures as measures
 import normbench.norms as norms
+import normbench.statistics as statistics
 from normbench.spec.about import Headline
 from normbench.spec.plugins import Registry
 from normbench.spec.trial import DataSpec, Limits, ModelSpec, TrainSpec
@@ -66,7 +67,11 @@ def json_schema() -> dict[str, Any]:
         "anyOf": [{"enum": alone}, {"type": "string", "pattern": r"[\[+]"}],
         "description": "`gn[groups=8]`, `ws+gn`, `bn+noise`",
     }
-    for family, registry in (("Attack", attacks.registry), ("Measure", measures.registry)):
+    for family, registry in (
+        ("Attack", attacks.registry),
+        ("Measure", measures.registry),
+        ("Statistics", statistics.registry),
+    ):
         definitions[family] = _plugins(registry, definitions)
     return schema
 

@@ -78,6 +78,7 @@ def candidates(tune: Tune, representative: Trial) -> tuple[Trial, ...]:
     parts = {key: getattr(representative, key) for key in Trial.model_fields} | {
         "stage": "tuning",
         "attacks": (),
+        "statistics": (),
         "measures": (),
     }
     trial = Trial(**parts | {"data": data.model_copy(update={"validation": held_out, **unseen})})
