@@ -119,6 +119,7 @@ def evaluate(
     from normbench.paths import data_dir as folder_of_data
     from normbench.spec import robustness
     from normbench.spec.text import said
+    from normbench.tensors.seeding import streams_kept
 
     given = [attacks] if isinstance(attacks, str | Mapping | Attack) else list(attacks)
     _check_number("batch_size", batch_size, 1)
@@ -128,7 +129,7 @@ def evaluate(
     test = _tensors(model, images, labels)
     _try_out(model, test)
     attacked = Attacked()
-    with _told(model):
+    with _told(model), streams_kept():
         clean = lab.clean(model, test, batch_size)
         with _progress(len(methods)) as report:
             for place, method in enumerate(methods):

@@ -55,7 +55,7 @@ def _cpu_name() -> str:
 def peak_memory(device: str) -> int:
     """Bytes: of the GPU, or of this process on a CPU."""
     if device.startswith("cuda"):
-        return int(torch.cuda.max_memory_allocated())
+        return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
