@@ -17,6 +17,7 @@ from normbench.lab import train as training
 from normbench.lab.engine import cuda_graph, steps
 from normbench.lab.engine.cuda_graph import BrokenProcessError, Graph
 from normbench.lab.engine.steps import Engine
+from normbench.lab.machine import kernels_tried
 from normbench.lab.observer import Observer
 from normbench.lab.train import Record, make_optimizer
 from normbench.measures import Probe
@@ -255,3 +256,33 @@ def test_a_failed_capture_that_breaks_the_process_ends_the_trial(monkeypatch: py
     with pytest.raises(BrokenProcessError, match=r"install torch 2\.15 or newer, or run with engine: compile"):
         cuda_graph._still_draws(ValueError("no"))
     assert not issubclass(BrokenProcessError, Exception)
+
+
+@pytest.mark.parametrize("laid", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("wanted", ["eager", "graph"])
+def test_images_lie_in_memory_as_the_weights_do(
+    laid: torch.memory_format, wanted: Any, make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+    model(torch.zeros(1, 3, 8, 8))
+    model.to(memory_format=laid)
+    trial, seen = make_trial("bn", lr=0.02), list[bool]()
+    model[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].is_contiguous(memory_format=laid)))
+    optimizer = make_optimizer(model, trial.train)
+    monkeypatch.setattr(steps, "CAPTURES", {"cpu": lambda: StandIn(model, optimizer)})
+    monkeypatch.setattr(Engine, "_compile", lambda *_: "")
+    engine = Engine(model, optimizer, trial.train, precision="float32", wanted=wanted)
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for given in (images, images.contiguous(memory_format=torch.channels_last)):
+        engine.prepare(given, torch.zeros(4, dtype=torch.int64))
+        engine.step(given, torch.zeros(4, dtype=torch.int64))
+    assert (engine.used, engine.reason) == (wanted, "")
+    assert set(seen) == {True}
+
+
+def test_kernels_are_tried_where_no_bits_are_promised() -> None:
+    assert torch.backends.cudnn.benchmark is False
+    for device, tried in (("cuda:0", True), ("cpu", False)):
+        with kernels_tried(torch.device(device)):
+            assert torch.backends.cudnn.benchmark is tried
+        assert torch.backends.cudnn.benchmark is False

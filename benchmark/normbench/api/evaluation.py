@@ -142,7 +142,7 @@ def evaluate(
                     batch_size=batch_size,
                     data_dir=None if folder is None else str(folder),
                     report=partial(report, place, method.name),
-                    search=None,
+                    searches=None,
                 )
         curves = () if attacked.failures else robustness.curves(lab.pack(clean.correct), attacked.results)
         checks = (

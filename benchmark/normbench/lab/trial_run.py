@@ -21,9 +21,9 @@ from normbench.lab import data as datasets
 from normbench.lab import evaluate, health, weights
 from normbench.lab.attacked import Attacked
 from normbench.lab.checkpoint import Checkpointer, Training
-from normbench.lab.engine.gradients import CompiledGradients
+from normbench.lab.engine.gradients import Searches
 from normbench.lab.engine.steps import chosen
-from normbench.lab.machine import machine, memory_of, peak_memory, precision_of, settle
+from normbench.lab.machine import kernels_tried, machine, memory_of, peak_memory, precision_of, settle
 from normbench.lab.network.build import build, move
 from normbench.lab.network.swap import Audit
 from normbench.lab.observer import Observer, constraints, invariant_layers, norm_layers
@@ -185,19 +185,20 @@ def _run(
         for reading in record.curves:
             if reading.measure == VALIDATION:
                 found["validation_accuracy"] = reading.value  # the last one stays
-    train(
-        model,
-        trial,
-        training,
-        precision=precision,
-        optimizer=optimizer,
-        observer=observer,
-        report=report,
-        record=record,
-        stop=context.steps,
-        after_epoch=partial(_keep, kept, so_far, trial.train.epochs),
-        engine=chosen(context.engine, context.device),
-    )
+    with kernels_tried(device):
+        train(
+            model,
+            trial,
+            training,
+            precision=precision,
+            optimizer=optimizer,
+            observer=observer,
+            report=report,
+            record=record,
+            stop=context.steps,
+            after_epoch=partial(_keep, kept, so_far, trial.train.epochs),
+            engine=chosen(context.engine, context.device),
+        )
     if context.steps is None:
         found["provenance"] |= weights.keep(model, trial, dataset, context.weights)
     if context.steps is None and test is not None:
@@ -303,7 +304,7 @@ def _test(
     }
     attacked = Attacked()
     methods = [attacks.registry.from_component(c) for c in trial.attacks]
-    search = _search(model, test, precision, context) if any(isinstance(m, GradientAttack) for m in methods) else None
+    searches = _searches(model, test, precision, context)
     for method in methods:
         attacked.run(
             model,
@@ -314,16 +315,11 @@ def _test(
             batch_size=EVALUATION_BATCH,
             data_dir=context.data_dir,
             report=_attack_progress(method.name, trial, record, report),
-            search=search,
+            searches=searches,
         )
         found["attacks"] = tuple(attacked.results)
-        if search:  # an attack may have made it give up what it began with
-            found["provenance"] |= {
-                "search": search.engine,
-                "search_precision": search.precision,
-                "search_reason": search.reason,
-                "search_seconds": search.compile_seconds,
-            }
+        if searches:  # an attack may have made one give up what it began with
+            found["provenance"] |= searches.facts
     attacked.settle()  # after a failure there is no worst case, and nothing is said of the evaluation's health
     found["robustness"] = robustness.curves(found["clean_outcomes"], attacked.results)
     if found["robustness"]:
@@ -334,18 +330,16 @@ def _test(
             attacked.results,
             seed=trial.seed,
             batch_size=EVALUATION_BATCH,
-            searched=[p for m in methods for p in m.parts() if isinstance(p, GradientAttack)] if search else (),
+            searched=[p for m in methods for p in m.parts() if isinstance(p, GradientAttack)] if searches else (),
         )
 
 
-def _search(model: torch.nn.Module, test: Tensors, precision: str, context: Context) -> CompiledGradients | None:
-    """The model whose gradients attacks climb, under engines other than `eager`."""
+def _searches(model: torch.nn.Module, test: Tensors, precision: str, context: Context) -> Searches | None:
+    """The models that attacks search with, under engines other than `eager`."""
     if chosen(context.engine, context.device) == "eager":
         return None
-    search = CompiledGradients(model, precision)
-    with evaluate.evaluating(model):
-        search.prepare(evaluate.pixels(test.images[:EVALUATION_BATCH]), test.labels[:EVALUATION_BATCH])
-    return search
+    images, labels = test.images[:EVALUATION_BATCH], test.labels[:EVALUATION_BATCH]
+    return Searches(model, precision, evaluate.pixels(images), labels)
 
 
 def _validated(trial: Trial, record: Record, reading: Reading) -> Progress:

@@ -12,6 +12,7 @@ from normbench.spec.text import counted
 _PARTS = (
     ("engine", "engine_reason", "training steps"),
     ("search", "search_reason", "gradients of attacks"),
+    ("exact_search", "exact_search_reason", "attacks in float32"),
     ("adversary", "adversary_reason", "gradients of adversarial training"),
 )
 

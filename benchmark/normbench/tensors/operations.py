@@ -63,11 +63,11 @@ class Call:
         return self.name in _COPIES and len({t.device.type for t in (*self.taken, *self.given)}) > 1
 
 
-class Operations(TorchDispatchMode):
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Inside, `meet` is called with each operator after it was run; it may raise."""
 
     def __init__(self, meet: Callable[[Call], None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._meet = meet
 
     def __torch_dispatch__(

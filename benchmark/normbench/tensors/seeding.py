@@ -30,7 +30,8 @@ def streams_kept() -> Iterator[None]:
     """Afterwards the stream of the CPU, and those of all GPUs where this process uses any, go on as if nothing had
     been, though `torch.manual_seed` reaches them all. States are read from the host: no GPU gets a context by it.
     """
-    streams = [torch.default_generator, *(torch.cuda.default_generators if torch.cuda.is_initialized() else ())]
+    used: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    streams = [torch.default_generator, *(torch.cuda.default_generators if used else ())]
     before = [(stream, stream.get_state()) for stream in streams]
     try:
         yield

@@ -91,6 +91,7 @@ class Engine:
         self.reason = ""
         self.compile_seconds = 0.0
         self._decomposes = decomposes(model)
+        self._format = memory_format(model)
         self._criterion = nn.CrossEntropyLoss(label_smoothing=spec.label_smoothing)
         self._shape: torch.Size | None = None
         self._compiled: Forward | None = None
@@ -105,7 +106,7 @@ class Engine:
         if self.wanted == "eager":
             return
         started = time.perf_counter()
-        images = images.contiguous()
+        images = images.contiguous(memory_format=self._format)
         self._shape = images.shape
         failed = [self._compile(images, labels)]
         if self.wanted == "graph":
@@ -126,7 +127,7 @@ class Engine:
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A whole step. Returns logits (N, classes), good until the next step, and the loss before the update."""
         if self._graph and images.shape == self._shape:
-            return self._graph.replay(images, labels)
+            return self._graph.replay(images, labels)  # which copies them into its own, laid out as `prepare` did
         found = self.gradients(images, labels)
         self.update()
         return found
@@ -135,6 +136,7 @@ class Engine:
         """The first half of a step: logits and loss. Afterwards the parameters have fresh gradients, which measures may
         look at.
         """
+        images = images.contiguous(memory_format=self._format)  # as the weights, so that no layer lays them out anew
         with self._decomposed(images):
             logits, loss = self._loss(images, labels)
             self.optimizer.zero_grad(set_to_none=True)
@@ -156,7 +158,7 @@ class Engine:
 
             try:
                 with once():  # more than one compilation is a sign of state that the first one has not seen
-                    return self._run(self._compiled, images.contiguous(), labels)
+                    return self._run(self._compiled, images, labels)
             except CompileAgainError as error:
                 self._fall(f"compile: it would have to be compiled again: {line(error)}")
         return self._run(self._eager, images, labels)
@@ -262,6 +264,13 @@ class Engine:
         self._compiled, self.reason = None, "; ".join(filter(None, [self.reason, reason]))[:REASON_LENGTH]
         if self.used == "compile":
             self.used = "eager"
+
+
+def memory_format(model: nn.Module) -> torch.memory_format:
+    """How the weights of convolutions lie in memory, and so the images should."""
+    weights = [p for p in model.parameters() if p.ndim == 4 and not p.is_contiguous()]
+    last = any(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+    return torch.channels_last if last else torch.contiguous_format
 
 
 @torch.no_grad()
