@@ -66,13 +66,12 @@ def test_another_shape_has_another_process(run: Run) -> None:
 
 
 def test_a_process_is_replaced_after_any_end_that_is_not_ok(run: Run) -> None:
-    run(seed=0)
+    run("none", lr=0.001)
     (first,) = waiting()
-    diverged = run(seed=0, lr=1000.0, epochs=3)
+    diverged = run("none", lr=1000.0, epochs=2)
     assert diverged.status == Status.DIVERGED
     assert waiting() == []
     assert not psutil.pid_exists(first)
-    assert run(seed=0).status == Status.OK
 
 
 def test_a_process_that_ended_while_it_waited_costs_nothing(run: Run) -> None:
