@@ -58,20 +58,20 @@ def test_the_same_bits_alone_and_after_others(run: Run) -> None:
 
 def test_another_shape_has_another_process(run: Run) -> None:
     run(seed=0)
-    (first,) = waiting()
+    (first,) = map(psutil.Process, waiting())
     run("gn", seed=0)
     (second,) = waiting()
-    assert first != second
-    assert not psutil.pid_exists(first)
+    assert first.pid != second
+    assert psutil.wait_procs([first], timeout=60)[1] == []
 
 
 def test_a_process_is_replaced_after_any_end_that_is_not_ok(run: Run) -> None:
     run("none", lr=0.001)
-    (first,) = waiting()
+    (first,) = map(psutil.Process, waiting())
     diverged = run("none", lr=1000.0, epochs=2)
     assert diverged.status == Status.DIVERGED
     assert waiting() == []
-    assert not psutil.pid_exists(first)
+    assert psutil.wait_procs([first], timeout=60)[1] == []
 
 
 def test_a_process_that_ended_while_it_waited_costs_nothing(run: Run) -> None:

@@ -184,18 +184,15 @@ class Searches:
     @property
     def facts(self) -> dict[str, Any]:
         """For the provenance of a row."""
-        parts = (("fast", "search"), ("exact", "exact_search"))
-        return {
-            key: value
-            for name, prefix in parts
-            if (search := self.made.get(name))
-            for key, value in (
-                (prefix, search.engine),
-                (f"{prefix}_precision", search.precision),
-                (f"{prefix}_reason", search.reason),
-                (f"{prefix}_seconds", search.compile_seconds),
-            )
+        keys = {
+            "fast": ("search", "search_precision", "search_reason", "search_seconds"),
+            "exact": ("exact_search", "exact_search_precision", "exact_search_reason", "exact_search_seconds"),
         }
+        found: dict[str, Any] = {}
+        for name, search in self.made.items():
+            values = (search.engine, search.precision, search.reason, search.compile_seconds)
+            found |= dict(zip(keys[name], values, strict=True))
+        return found
 
 
 def _apart(found: torch.Tensor, exact: torch.Tensor) -> float:
