@@ -37,6 +37,9 @@ from torch import nn
 
 STEPS = 20
 BATCH = 128
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+#: Of training and of the compiled search, as trials have it.
+PRECISION = "bf16" if DEVICE.type == "cuda" else "float32"
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,10 @@ def prepare(case: Case, data_dir: Path | None) -> tuple[nn.Module, Tensors]:
     assert source is not None
     loaded = datasets.load(case.data, source)
     training, test = (
-        Tensors(torch.from_numpy(s.images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(s.labels.copy()))
+        Tensors(
+            torch.from_numpy(s.images.transpose(0, 3, 1, 2).copy()).to(DEVICE),
+            torch.from_numpy(s.labels.copy()).to(DEVICE),
+        )
         for s in (loaded.train, loaded.test)
     )
     label, components = norms.resolve("bn")
@@ -119,6 +125,9 @@ def prepare(case: Case, data_dir: Path | None) -> tuple[nn.Module, Tensors]:
         mean=loaded.mean,
         std=loaded.std,
     )
+    model = model.to(DEVICE)
+    if DEVICE.type == "cuda":
+        model = model.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, trial.train)
     observer = Observer(
         [],
@@ -131,7 +140,7 @@ def prepare(case: Case, data_dir: Path | None) -> tuple[nn.Module, Tensors]:
         model,
         trial,
         training,
-        precision="float32",
+        precision=PRECISION,
         optimizer=optimizer,
         observer=observer,
         report=lambda _progress: None,
@@ -157,8 +166,9 @@ def ours(
 
 
 def peer(model: nn.Module, data: Tensors, sizes: tuple[float, ...]) -> list[float]:
+    """foolbox as a user would call it, in float32."""
     attack = foolbox.attacks.LinfBasicIterativeAttack(rel_stepsize=2.5 / STEPS, steps=STEPS)
-    attacked = foolbox.PyTorchModel(model, bounds=(0, 1))
+    attacked = foolbox.PyTorchModel(model, bounds=(0, 1), device=DEVICE)
     stands = [0] * len(sizes)
     for start in range(0, len(data.labels), BATCH):
         images = evaluate.pixels(data.images[start : start + BATCH])
@@ -173,7 +183,7 @@ def measure(case: Case, data_dir: Path | None, rounds: int, *, compiled: bool) -
     """
     model, data = prepare(case, data_dir)
     clean = float(evaluate.clean(model, data, BATCH).correct.double().mean())
-    search = CompiledGradients(model, "float32")
+    search = CompiledGradients(model, PRECISION)
     arms: dict[str, Callable[..., list[float]]] = {"ours": ours, "peer": peer}
     if compiled:
         with evaluate.evaluating(model):

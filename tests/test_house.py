@@ -96,6 +96,11 @@ PRIVATE = {
         "torch has no public class of all batch norms, walk through nested arguments, or count of writes",
         "tests/tensors/test_private.py",
     ),
+    "tensors.operations": Private(
+        frozenset({"_python_dispatch", "_schema", "_to_copy", "_linalg_eigh", "_linalg_svd", "_linalg_check_errors"}),
+        "nothing else shows which operators a backward pass and an update run, or which of them make the host wait",
+        "tests/tensors/test_operations.py",
+    ),
     "lab.engine.compiling": Private(
         frozenset({"_inductor"}),
         "a pass over the compiler's graphs, and where it keeps code by default",

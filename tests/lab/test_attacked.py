@@ -140,7 +140,7 @@ def _failed(how: str) -> tuple[Attacked, nn.Module]:
             batch_size=4,
             data_dir=None,
             report=lambda _: None,
-            search=None,
+            searches=None,
         )
     finally:
         same = all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from normbench import attacks, norms
 from normbench.attacks.base import Attack
 from normbench.lab import evaluate
-from normbench.lab.engine.gradients import CompiledGradients
+from normbench.lab.engine.gradients import CompiledGradients, Searches
 from normbench.lab.train import Tensors
 from normbench.lab.trial_run import Context, run
 from normbench.spec.outcome import AttackResult, Status
@@ -100,11 +101,57 @@ def test_every_gradient_attack_takes_the_search(name: str) -> None:
     assert [r.outcomes for r in found] == [r.outcomes for r in expected]
 
 
-def test_others_do_not() -> None:
+def test_noise_does_not() -> None:
     model, search = _trained("bn"), _Watched(_trained("bn"))
-    for name in ("noise", "deepfool"):
-        _attacked(model, attacks.registry.make(name, {}), search)
+    _attacked(model, attacks.registry.make("noise", {}), search)
     assert not search.calls
+
+
+#: What asks for more than the direction of a gradient.
+SEARCHING: dict[str, dict[str, Any]] = {
+    "square": {"eps": [8 / 255, 64 / 255], "queries": 30},
+    "cw-l2": {"steps": 20, "searches": 2, "first": 30.0, "step_size": 0.1, "eps": [0.5, 4.0]},
+    "deepfool": {"steps": 5},
+}
+
+
+@pytest.mark.parametrize("name", SEARCHING)
+def test_verdicts_of_other_attacks_are_exact_whatever_they_search_with(name: str) -> None:
+    """A search that agrees gives the same; one that believes everything, or has nothing finite, costs time alone."""
+    model, method = _trained("bn"), attacks.registry.make(name, SEARCHING[name])
+    expected = _attacked(model, method, None)
+    assert 0 < sum(r.correct for r in expected) < sum(r.total for r in expected)
+    for kind in (_Watched, _Deceived, _Overflowing):
+        search = kind(model)
+        assert [r.outcomes for r in _attacked(model, method, search)] == [r.outcomes for r in expected], kind
+        assert search.calls
+
+
+def test_each_attack_has_the_search_that_is_made_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", _no_compiler)
+    data = some_data()
+    searches = Searches(_trained("bn"), "bf16", evaluate.pixels(data.images[:BATCH]), data.labels[:BATCH])
+    assert searches.facts == {}
+    assert searches.of(attacks.registry.make("noise", {})) is None
+    fast, exact = (searches.of(attacks.registry.make(name, {})) for name in ("bim", "square"))
+    assert fast is searches.of(attacks.registry.make("pgd-l2", {}))
+    assert exact is searches.of(attacks.registry.make("cw-l2", {}))
+    assert [s.precision for s in (fast, exact) if s] == ["bf16", "float32"]
+    assert searches.facts["search_precision"] == "bf16"
+    assert searches.facts["exact_search_reason"] == "RuntimeError: no C++ compiler"
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("name", SEARCHING)
+def test_a_compiled_search_without_gradients(name: str) -> None:
+    model, data = _trained("bn"), some_data()
+    search = CompiledGradients(model, "float32")
+    with evaluate.evaluating(model):
+        search.prepare(evaluate.pixels(data.images[:BATCH]), data.labels[:BATCH], plain=True)
+    method = attacks.registry.make(name, SEARCHING[name])
+    found, expected = _attacked(model, method, search), _attacked(model, method, None)
+    assert (search.engine, search.reason) == ("compile", "")
+    assert _apart(found, expected) <= 1
 
 
 class _Watched(CompiledGradients):
@@ -124,6 +171,13 @@ class _Deceived(_Watched):
 
     def _run(self, forward: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
         return -super()._run(forward, images)
+
+
+class _Overflowing(_Watched):
+    """A search whose logits are never finite."""
+
+    def _run(self, forward: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+        return super()._run(forward, images) * float("inf")
 
 
 def test_what_has_fallen_for_the_search_alone_is_attacked_again_without_it() -> None:
@@ -195,7 +249,13 @@ def test_what_overflows_in_the_search_alone_is_asked_of_the_model() -> None:
     search = CompiledGradients(model, "float32")
     search._compiled, search._size = lambda x: model(x) * float("inf"), len(images)
     with evaluate.evaluating(model):
-        assert torch.equal(search(images), model(images))
+        assert not search.overflowed()
+        assert not search(images.requires_grad_()).any()
+        assert search.overflowed()
+        assert not search.overflowed()
+    method = _method("pgd", steps=7)
+    found, expected = _attacked(model, method, _Overflowing(model)), _attacked(model, method, None)
+    assert [f.outcomes for f in found] == [e.outcomes for e in expected]
 
 
 def test_fewer_images_are_filled_up_or_go_through_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,6 +137,7 @@ def evaluate(
     from normbench.paths import data_dir as folder_of_data
     from normbench.spec import robustness
     from normbench.spec.text import said
+    from normbench.tensors.seeding import streams_kept
 
     given = [attacks] if isinstance(attacks, str | Mapping | Attack) else list(attacks)
     _check_number("batch_size", batch_size, 1)
@@ -160,7 +161,7 @@ def evaluate(
         )
     _try_out(model, test)
     attacked = Attacked()
-    with _told(model):
+    with _told(model), streams_kept():
         clean = lab.clean(model, test, batch_size)
         with _progress(len(methods)) as report:
             for place, method in enumerate(methods):
@@ -173,7 +174,7 @@ def evaluate(
                     batch_size=batch_size,
                     data_dir=None if folder is None else str(folder),
                     report=partial(report, place, method.name),
-                    search=None,
+                    searches=None,
                 )
         curves = () if attacked.failures else robustness.curves(lab.pack(clean.correct), attacked.results)
         checks = (

@@ -193,10 +193,12 @@ def _settings_kept() -> Iterator[None]:
     """A trial sets torch up for its process; afterwards this one is what it was."""
     import torch
 
+    from normbench.tensors.seeding import streams_kept
+
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     exact, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with streams_kept():
             yield
     finally:
         torch.set_num_threads(threads)

@@ -59,6 +59,7 @@ def examine(data_dir: Path | None) -> dict[str, Any]:
         "cpus": cores,
         "gpus": gpus,
         "trials_run_on": f"{len(gpus)} GPU(s), bf16 autocast" if gpus else f"{cores} CPU(s), float32",
+        "engines": _engines(gpu=bool(gpus)),
         "checkout": str(checkout()) if checkout() else None,
         "results": str(default_results()),
         "cache": str(cache_dir()),
@@ -75,6 +76,18 @@ def examine(data_dir: Path | None) -> dict[str, Any]:
         },
         "broken_plugins": broken,
     }
+
+
+def _engines(*, gpu: bool) -> str:
+    """What `auto` is here, and whether code can be compiled. On a GPU that is tried, since trials there compile."""
+    from normbench.lab.engine.needs import lacking, tried
+
+    auto = "graph, on compiled code" if gpu else "eager"
+    lacks = "; ".join(lacking(gpu=gpu))
+    problem = f"lacks {lacks}" if lacks else tried("cuda") if gpu else ""
+    if problem:
+        return f"auto is {auto}; code cannot be compiled: {problem}"
+    return f"auto is {auto}; {'a function was compiled' if gpu else 'what compile needs is there'}"
 
 
 def show(found: dict[str, Any], console: Console) -> None:

@@ -117,9 +117,13 @@ def run(
 
 
 def _end(summary: Summary, suite: str, console: Console) -> None:
-    """Name the trials that broke, if any; then the exit code is 1."""
+    """Tell the engines, and name the trials that broke, if any; then the exit code is 1."""
     from rich.text import Text
 
+    from normbench.runner.engines import engine_lines
+
+    for told in engine_lines(summary.facts):
+        console.print(Text(told), soft_wrap=True)
     for item, status, reason in summary.broken:
         line = Text.assemble((status.value, "red"), f" {item.trial.title}: {reason}")
         console.print(line, soft_wrap=True)

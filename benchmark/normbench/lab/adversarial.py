@@ -57,10 +57,17 @@ class Adversary:
     ) -> torch.Tensor:
         """Perturb `images`, float (N, C, H, W) in [0, 1], without early exit. `seeds`: of the draws for each image."""
         with unchanging(model):
-            climbed = _Climbed(model, self.search).eval() if self.search else model
-            return self.attack.perturb(
-                climbed, images, labels, self.size, [torch.Generator().manual_seed(seed) for seed in seeds]
-            ).detach()
+            if self.search:
+                found = self._perturbed(_Climbed(model, self.search).eval(), images, labels, seeds)
+                if not self.search.overflowed():
+                    return found
+            return self._perturbed(model, images, labels, seeds)
+
+    def _perturbed(
+        self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, seeds: Sequence[int]
+    ) -> torch.Tensor:
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return self.attack.perturb(model, images, labels, self.size, generators).detach()
 
 
 class _Climbed(nn.Module):

@@ -12,7 +12,7 @@ from torch import nn
 
 from normbench.attacks.base import Attack
 from normbench.lab import evaluate
-from normbench.lab.engine.gradients import CompiledGradients
+from normbench.lab.engine.gradients import Searches
 from normbench.lab.machine import memory_of
 from normbench.lab.train import Tensors
 from normbench.spec.outcome import AttackResult
@@ -43,15 +43,18 @@ class Attacked:
         batch_size: int,
         data_dir: str | None,
         report: Callable[[float], None],
-        search: CompiledGradients | None,
+        searches: Searches | None,
     ) -> None:
-        """As `evaluate.attack`. An attack that ends with an error leaves no result, of none of its sizes, and the model
-        as it was. An error of memory passes through: another try, alone on the device, may have enough.
+        """As `evaluate.attack`, each part with its search. An attack that ends with an error leaves no result, of none
+        of its sizes, and the model as it was. An error of memory passes through: another try, alone on the device, may
+        have enough.
         """
         parts = method.parts()
         before = Snapshot(model)
         for position, part in enumerate(parts):
             try:
+                with evaluate.evaluating(model):
+                    search = searches.of(part) if searches else None
                 self.results += evaluate.attack(
                     model,
                     part,

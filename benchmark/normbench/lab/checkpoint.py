@@ -149,8 +149,8 @@ def capture(training: Training) -> tuple[dict[str, Any], dict[str, torch.Tensor]
         }  # lamb counts its steps there
         groups.append({name: value for name, value in group.items() if isinstance(value, _SCALARS)})
     tensors["random.cpu"] = torch.get_rng_state()
-    if any(t.is_cuda for t in tensors.values()):
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    if (device := _device(training.model)).type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
     record = training.record
     about = {
         "format": FORMAT,
@@ -205,7 +205,11 @@ def restore(training: Training, about: Mapping[str, Any], tensors: Mapping[str, 
     training.observer.seconds.update(about["measure_seconds"])
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+        torch.cuda.set_rng_state(tensors["random.cuda"], _device(training.model))
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((t.device for t in named_tensors(model).values()), torch.device("cpu"))
 
 
 def to_bytes(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> bytes:

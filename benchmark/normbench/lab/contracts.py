@@ -31,6 +31,7 @@ from normbench.norms.check import Row
 from normbench.spec.outcome import AttackResult, Reading
 from normbench.spec.text import said, show
 from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
+from normbench.tensors.seeding import streams_kept
 
 #: Test images that an attack is let loose on, and the batches that must not matter to it.
 IMAGES, BATCHES = 24, (24, 7)
@@ -49,7 +50,7 @@ def check_attack(method: Attack, data_dir: str | None = None) -> tuple[list[Row]
     correct = evaluate.clean(model, test, IMAGES).correct
 
     def run(batch_size: int, stream: int) -> list[AttackResult]:
-        with torch.random.fork_rng(devices=[]):
+        with streams_kept():
             torch.manual_seed(stream)
             before = torch.get_rng_state()
             found = evaluate.attack(model, method, test, correct, seed=0, batch_size=batch_size, data_dir=data_dir)
@@ -177,7 +178,7 @@ def _made(norm: str, trained: bool) -> tuple[nn.Module, Audit]:
         train=TrainSpec(epochs=1, lr=0.05),
     )
     loaded, training, _ = _digits()
-    with torch.random.fork_rng(devices=[]):
+    with streams_kept():
         model, audit = build(
             trial,
             channels=3,

@@ -22,7 +22,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from normbench.attacks._gradient import GradientAttack
 from normbench.attacks.base import BALLS, Attack, Pool
 from normbench.lab.engine.gradients import CompiledGradients
 from normbench.lab.train import Tensors
@@ -74,16 +73,35 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Logits without gradient, checked to be finite: a NaN must never count as a prediction."""
+    finite = Finite()
     with torch.no_grad():
-        return _logits(model, images)
+        logits = finite.noted(_logits(model, images))
+    finite.settle()
+    return logits
+
+
+class Finite:
+    """Whether all logits so far were finite. It is noted on the device, where nobody waits for it."""
+
+    def __init__(self) -> None:
+        self._all: torch.Tensor | None = None
+
+    def noted(self, logits: torch.Tensor) -> torch.Tensor:
+        """The same logits."""
+        finite = torch.isfinite(logits.detach()).all()
+        self._all = finite if self._all is None else self._all & finite
+        return logits
+
+    def settle(self) -> None:
+        """Raise `EvaluationError` if some were not."""
+        if self._all is not None and not self._all:
+            raise EvaluationError("the logits are not finite")
 
 
 def _logits(model: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
     # Libraries multiply a single row by another kernel, which rounds differently. An image must get the same bits alone
     # as in a batch.
     logits: torch.Tensor = model(images) if len(images) > 1 else model(images.expand(2, *images.shape[1:]))[:1]
-    if not torch.isfinite(logits).all():
-        raise EvaluationError("the logits are not finite")
     return logits
 
 
@@ -94,21 +112,22 @@ def pixels(images: torch.Tensor) -> torch.Tensor:
 
 def clean(model: nn.Module, data: Tensors, batch_size: int) -> Clean:
     """Predictions on every image of `data`."""
-    correct, loss = [], 0.0
-    with evaluating(model):
+    correct, finite = [], Finite()
+    loss = torch.zeros((), dtype=torch.float64, device=data.labels.device)
+    with evaluating(model), torch.no_grad():
         for start in range(0, len(data.labels), batch_size):
             labels = data.labels[start : start + batch_size]
-            logits = predict(model, pixels(data.images[start : start + batch_size]))
-            correct.append((logits.argmax(1) == labels).cpu())
-            loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
-    return Clean(torch.cat(correct), loss / len(data.labels))
+            logits = finite.noted(_logits(model, pixels(data.images[start : start + batch_size])))
+            correct.append(logits.argmax(1) == labels)
+            loss += functional.cross_entropy(logits, labels, reduction="sum")
+    finite.settle()
+    return Clean(torch.cat(correct).cpu(), float(loss) / len(data.labels))
 
 
 class Counted(nn.Module):
-    """The model as attacks see it: counts the images that go through, and raises `EvaluationError` where logits are not
-    finite.
+    """The model as attacks see it: counts the images that go through, and notes whether logits are finite.
 
-    search: the model that answers where a gradient is asked for; None: the model itself.
+    search: the faster model that answers attacks; None: the model itself.
     """
 
     def __init__(self, model: nn.Module, search: CompiledGradients | None = None) -> None:
@@ -116,10 +135,36 @@ class Counted(nn.Module):
         self.model = model
         self.search = search
         self.images = 0
+        self.finite = Finite()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.images += len(images)
-        return _logits(self.search if self.search and images.requires_grad else self.model, images)
+        return self.finite.noted(_logits(self.search or self.model, images))
+
+    def verdict(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Bool (N,) on the CPU: which images the model itself classifies correctly. Raises `EvaluationError` where its
+        logits, or those that attacks have seen since, are not finite.
+        """
+        self.images += len(images)
+        with torch.no_grad():
+            logits = self.finite.noted(_logits(self.model, images))
+        self.finite.settle()
+        return (logits.argmax(1) == labels).cpu()
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """What an attack makes of logits that are not finite is not what it should be blamed for."""
+        try:
+            yield
+        except EvaluationError:
+            raise
+        except Exception as error:
+            try:
+                self.finite.settle()
+            except EvaluationError as cause:
+                raise cause from error
+            raise
+        self.finite.settle()
 
 
 def attack(
@@ -137,9 +182,9 @@ def attack(
     """Perturb with one method at all its sizes.
 
     `correct`: bool (N,), which images are classified correctly as they are. `data_dir`: where attacks that read stored
-    images find them. `report` gets the share of the work that is done. `search`: a faster model, whose gradients a
-    `GradientAttack` climbs. Raises `EvaluationError` when logits are not finite or a perturbation leaves its ball or
-    [0, 1].
+    images find them. `report` gets the share of the work that is done. `search`: a faster model, which answers the
+    attack where it is on a ball. Raises `EvaluationError` when logits are not finite or a perturbation leaves its ball
+    or [0, 1].
     """
     results: list[AttackResult] = []
     pool = Pool(images=data.images, labels=data.labels, seed=seed, data_dir=data_dir)
@@ -153,7 +198,7 @@ def attack(
                 correct,
                 batch_size,
                 report=partial(_report_part, report, position, len(parts)),
-                search=search if isinstance(part, GradientAttack) else None,
+                search=search if part.threat in BALLS else None,
             )
             results += run.minimal() if part.minimal else run.by_size()
     return results
@@ -216,43 +261,55 @@ class _Run:
         Returns the largest perturbation so far, and the candidates that only the searched model calls fooled.
         """
         done, doubted = 0, []
-        for index, perturbed in _together(
-            self.method.examples(counted, pool, candidates, size, self.batch_size), self.batch_size
-        ):
-            largest = _larger(largest, self._check(size, index, perturbed))
-            survived[index] = stands = self._correct(counted, index, perturbed)
-            if counted.search and stands.any():
-                where = stands.to(perturbed.device)
-                counted.images += int(stands.sum())
-                thought = counted.search.thinks_wrong(
-                    perturbed[where], pool.labels[index[stands].to(pool.labels.device)]
-                )
-                doubted.append(index[stands][thought.cpu()])
+        for index, perturbed in self._found(counted, pool, candidates, size):
+            if counted.search and counted.search.overflowed():
+                survived[index] = True
+                doubted.append(index)
+            else:
+                largest = _larger(largest, self._check(size, index, perturbed))
+                survived[index] = stands = counted.verdict(perturbed, self._labels(index))
+                doubted.append(self._doubted(counted, index, perturbed, stands))
             done += len(index)
             report(done / len(candidates))
+        return largest, torch.cat(doubted) if doubted else candidates[:0]
+
+    def _found(
+        self, counted: Counted, pool: Pool, candidates: torch.Tensor, size: float
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """What the attack makes of `candidates`, in batches. Raises `EvaluationError` where that is not all of them."""
+        done = 0
+        with counted.asked():
+            for index, perturbed in _together(
+                self.method.examples(counted, pool, candidates, size, self.batch_size), self.batch_size
+            ):
+                done += len(index)
+                yield index, perturbed
         if done != len(candidates):
             raise EvaluationError(f"{self.method.setting} at {size:g} returned {done} images of {len(candidates)}")
-        return largest, torch.cat(doubted) if doubted else candidates[:0]
+
+    def _doubted(
+        self, counted: Counted, index: torch.Tensor, perturbed: torch.Tensor, stands: torch.Tensor
+    ) -> torch.Tensor:
+        """Those of `index` that stand, though the search calls them fooled."""
+        if counted.search is None or not stands.any():
+            return index[:0]
+        counted.images += int(stands.sum())
+        thought = counted.search.thinks_wrong(perturbed[stands.to(perturbed.device)], self._labels(index[stands]))
+        return index[stands][thought.cpu()]
+
+    def _labels(self, index: torch.Tensor) -> torch.Tensor:
+        return self.pool.labels[index.to(self.pool.labels.device)]
 
     def minimal(self) -> list[AttackResult]:
         """Run an attack once that seeks the smallest perturbation. An image has fallen at every size that is at least
         its perturbation's. Seconds and model calls are those of the smallest size.
         """
-        counted, started = Counted(self.model).eval(), time.perf_counter()
-        candidates = self.correct.nonzero().flatten()
+        counted, started = Counted(self.model, self.search).eval(), time.perf_counter()
         reach = torch.where(self.correct, torch.inf, 0.0).double()
-        done = 0
-        for index, perturbed in _together(
-            self.method.examples(counted, self.pool, candidates, self.method.sizes[-1], self.batch_size),
-            self.batch_size,
-        ):
-            distances = self._check(None, index, perturbed)
-            fooled = ~self._correct(counted, index, perturbed)
-            reach[index[fooled]] = distances[fooled]
-            done += len(index)
-            self.report(done / len(candidates))
-        if done != len(candidates):
-            raise EvaluationError(f"{self.method.setting} returned {done} images of {len(candidates)}")
+        doubted = self._reach(counted, self.correct.nonzero().flatten(), reach)
+        if len(doubted):
+            counted.search = None
+            self._reach(counted, doubted, reach)
         results = []
         for size in self.method.sizes:
             within = self.correct & (reach <= size)
@@ -262,9 +319,22 @@ class _Run:
             counted, started = Counted(self.model), time.perf_counter()
         return results
 
-    def _correct(self, counted: nn.Module, index: torch.Tensor, perturbed: torch.Tensor) -> torch.Tensor:
-        labels = self.pool.labels[index.to(self.pool.labels.device)]
-        return (predict(counted, perturbed).argmax(1) == labels).cpu()
+    def _reach(self, counted: Counted, candidates: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
+        """Attack `candidates` once, and note the size of what fools each in `reach` (N,). Returns the candidates that
+        only the searched model calls fooled.
+        """
+        done, doubted = 0, []
+        for index, perturbed in self._found(counted, self.pool, candidates, self.method.sizes[-1]):
+            if counted.search and counted.search.overflowed():
+                doubted.append(index)
+            else:
+                distances = self._check(None, index, perturbed)
+                stands = counted.verdict(perturbed, self._labels(index))
+                reach[index[~stands]] = distances[~stands]
+                doubted.append(self._doubted(counted, index, perturbed, stands))
+            done += len(index)
+            self.report(done / len(candidates))
+        return torch.cat(doubted) if doubted else candidates[:0]
 
     def _check(self, size: float | None, index: torch.Tensor, perturbed: torch.Tensor) -> torch.Tensor:
         """The size of each perturbation, float64 on the CPU; empty where the threat is no ball. `size`: the limit, None

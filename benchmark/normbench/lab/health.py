@@ -154,9 +154,12 @@ class _Attacks:
         places = among.nonzero().flatten()
         if not len(places):
             return left
-        for chosen, perturbed in method.examples(self.model, self.pool, sample.index[places], size, self.batch_size):
-            where = torch.searchsorted(sample.index, chosen)
-            left[where] = (self.model(perturbed).argmax(1) == sample.labels[where.to(sample.labels.device)]).cpu()
+        with self.model.asked():
+            for chosen, perturbed in method.examples(
+                self.model, self.pool, sample.index[places], size, self.batch_size
+            ):
+                where = torch.searchsorted(sample.index, chosen)
+                left[where] = self.model.verdict(perturbed, sample.labels[where.to(sample.labels.device)])
         return left
 
     def everyone(self) -> torch.Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,19 @@ def settle(device: torch.device, threads: int) -> None:
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(device.type == "cpu")
+
+
+@contextmanager
+def kernels_tried(device: torch.device) -> Iterator[None]:
+    """Inside, on a GPU, where no bits are promised, the convolutions of each shape are timed once and the fastest is
+    taken. For work whose shapes stay: an attack's batches shrink, and each new size would be timed.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = device.type == "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def machine(device: torch.device, threads: int) -> dict[str, Any]:
@@ -55,7 +70,7 @@ def _cpu_name() -> str:
 def peak_memory(device: str) -> int:
     """Bytes: of the GPU, or of this process on a CPU."""
     if device.startswith("cuda"):
-        return int(torch.cuda.max_memory_allocated())
+        return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -13,7 +13,7 @@ import normbench.statistics as statistics
 from normbench.attacks._gradient import GradientAttack
 from normbench.lab import evaluate, health
 from normbench.lab.attacked import Attacked
-from normbench.lab.engine.gradients import CompiledGradients
+from normbench.lab.engine.gradients import Searches
 from normbench.lab.engine.steps import chosen
 from normbench.lab.restated import restated
 from normbench.lab.train import Progress, Record, Tensors
@@ -50,7 +50,7 @@ def tested(
     }
     attacked = Attacked()
     methods = [attacks.registry.from_component(c) for c in trial.attacks]
-    search = _search(model, test, precision, context) if any(isinstance(m, GradientAttack) for m in methods) else None
+    searches = _searches(model, test, precision, context)
     for method in methods:
         attacked.run(
             model,
@@ -61,16 +61,11 @@ def tested(
             batch_size=EVALUATION_BATCH,
             data_dir=context.data_dir,
             report=partial(told, method.name),
-            search=search,
+            searches=searches,
         )
         found["attacks"] = tuple(attacked.results)
-        if search:  # an attack may have made it give up what it began with
-            found["provenance"] |= {
-                "search": search.engine,
-                "search_precision": search.precision,
-                "search_reason": search.reason,
-                "search_seconds": search.compile_seconds,
-            }
+        if searches:  # an attack may have made one give up what it began with
+            found["provenance"] |= searches.facts
     if trial.statistics:
         other = restated(
             model,
@@ -96,18 +91,16 @@ def tested(
             attacked.results,
             seed=trial.seed,
             batch_size=EVALUATION_BATCH,
-            searched=[p for m in methods for p in m.parts() if isinstance(p, GradientAttack)] if search else (),
+            searched=[p for m in methods for p in m.parts() if isinstance(p, GradientAttack)] if searches else (),
         )
 
 
-def _search(model: torch.nn.Module, test: Tensors, precision: str, context: Context) -> CompiledGradients | None:
-    """The model whose gradients attacks climb, under engines other than `eager`."""
+def _searches(model: torch.nn.Module, test: Tensors, precision: str, context: Context) -> Searches | None:
+    """The models that attacks search with, under engines other than `eager`."""
     if chosen(context.engine, context.device) == "eager":
         return None
-    search = CompiledGradients(model, precision)
-    with evaluate.evaluating(model):
-        search.prepare(evaluate.pixels(test.images[:EVALUATION_BATCH]), test.labels[:EVALUATION_BATCH])
-    return search
+    images, labels = test.images[:EVALUATION_BATCH], test.labels[:EVALUATION_BATCH]
+    return Searches(model, precision, evaluate.pixels(images), labels)
 
 
 def _report_share(trial: Trial, record: Record, report: Callable[[Progress], None], name: str, done: float) -> None:

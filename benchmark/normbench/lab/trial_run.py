@@ -20,7 +20,7 @@ from normbench.lab import evaluate, weights
 from normbench.lab.average import average_of
 from normbench.lab.checkpoint import Checkpointer, Training
 from normbench.lab.engine.steps import chosen
-from normbench.lab.machine import machine, memory_of, peak_memory, precision_of, settle
+from normbench.lab.machine import kernels_tried, machine, memory_of, peak_memory, precision_of, settle
 from normbench.lab.network.build import build, move
 from normbench.lab.network.swap import Audit
 from normbench.lab.observer import Observer, constraints, invariant_layers, norm_layers
@@ -181,21 +181,22 @@ def _run(
         for reading in record.curves:
             if reading.measure == VALIDATION:
                 found["validation_accuracy"] = reading.value  # the last one stays
-    train(
-        model,
-        trial,
-        training,
-        precision=precision,
-        optimizer=optimizer,
-        observer=observer,
-        report=report,
-        record=record,
-        stop=context.steps,
-        after_epoch=partial(_keep, kept, so_far, trial.train.epochs),
-        engine=chosen(context.engine, context.device),
-        classes=len(dataset.classes),
-        average=average,
-    )
+    with kernels_tried(device):
+        train(
+            model,
+            trial,
+            training,
+            precision=precision,
+            optimizer=optimizer,
+            observer=observer,
+            report=report,
+            record=record,
+            stop=context.steps,
+            after_epoch=partial(_keep, kept, so_far, trial.train.epochs),
+            engine=chosen(context.engine, context.device),
+            classes=len(dataset.classes),
+            average=average,
+        )
     if average:
         average.put_into(model)
     if context.steps is None:

@@ -27,6 +27,7 @@ from normbench.spec.text import said
 from normbench.spec.trial import Trial, Value
 from normbench.store import weights
 from normbench.store.weights import WeightsError
+from normbench.tensors.seeding import streams_kept
 
 _KEY = "normbench"
 
@@ -83,7 +84,7 @@ def network(trial: Trial, content: bytes, where: str) -> PixelModel:
         raise WeightsError(f"{where} holds no weights of this version of normbench: {said(error)[:200]}") from None
     if facts.trial_id != trial.trial_id:
         raise WeightsError(f"{where} holds the weights of trial {facts.trial_id}")
-    with torch.random.fork_rng(devices=[]):
+    with streams_kept():
         body, _ = swapped(trial, channels=facts.channels, image_size=facts.image_size, classes=len(facts.classes))
     model = PixelModel(body, [0.0] * facts.channels, [1.0] * facts.channels)
     held = named_tensors(model)
@@ -106,7 +107,7 @@ def network(trial: Trial, content: bytes, where: str) -> PixelModel:
 def size_of(trial: Trial, *, channels: int = 3, image_size: int = 32, classes: int = 10) -> int:
     """About how many bytes the weights of a trial take: those of its architecture, which no method changes much."""
     side = trial.data.image_size or image_size
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with streams_kept(), torch.device("meta"):
         body = construct(request(trial, channels=channels, image_size=side, classes=classes))
     return sum(tensor.numel() * tensor.element_size() for tensor in named_tensors(body).values())
 

@@ -115,16 +115,16 @@ def _guard(connection: socket.socket, server_alive: int) -> None:
     """Start one trial's process, wait for its end, end what it has left, and tell how it ended."""
     _linux.name_process("bench-guard")
     _linux.adopt_orphans()
-    _, (log, reports), _, _ = socket.recv_fds(connection, 1, 2)
+    _, (log, reports, *orders), _, _ = socket.recv_fds(connection, 1, 3)
     with connection.makefile("rb") as file:
         request = json.loads(file.readline())
     wake = _wake_for_children()
     guard, trial = os.getpid(), os.fork()
     if not trial:
         connection.close()
-        _be_trial(request, log, reports, guard)
-    os.close(log)
-    os.close(reports)
+        _be_trial(request, log, reports, orders, guard)
+    for given in (log, reports, *orders):
+        os.close(given)
     deadline: float | None = None
     ended: dict[int, int] = {}
     lost = False
@@ -189,7 +189,7 @@ def _kill(pids: set[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _be_trial(request: dict[str, Any], log: int, reports: int, guard: int) -> NoReturn:
+def _be_trial(request: dict[str, Any], log: int, reports: int, orders: list[int], guard: int) -> NoReturn:
     """Become the process that was asked for."""
     code = 1
     try:
@@ -225,7 +225,8 @@ def _be_trial(request: dict[str, Any], log: int, reports: int, guard: int) -> No
                     out.write(json.dumps(message) + "\n")
                     out.flush()
 
-            getattr(importlib.import_module(module), function)(request["argument"], report)
+            lines = [os.fdopen(each, encoding="utf-8") for each in orders]  # open as long as the process lives
+            getattr(importlib.import_module(module), function)(request["argument"], report, *lines)
         code = 0
     except BaseException:
         traceback.print_exc()

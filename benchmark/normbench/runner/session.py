@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -49,9 +50,11 @@ class Summary:
     """How the trials of one run ended, in the order in which they did."""
 
     ended: tuple[tuple[Item, Status, str], ...]
+    facts: tuple[dict[str, Any], ...] = ()
+    """The provenance of each that was run."""
 
     def __add__(self, other: Summary) -> Summary:
-        return Summary(self.ended + other.ended)
+        return Summary(self.ended + other.ended, self.facts + other.facts)
 
     @property
     def counts(self) -> Counter[Status]:
@@ -107,6 +110,7 @@ def run(
         return Summary(())
     checkpoints = Checkpoints(_checkpoint_folder(store))
     ended: list[tuple[Item, Status, str]] = []
+    facts: list[dict[str, Any]] = []
 
     def done(item: Item, outcome: Outcome, shown: Display) -> None:
         if item.search:  # the settings that a candidate decides on, so that its row tells them without the suite file
@@ -120,6 +124,7 @@ def run(
             raise _CannotStoreError(error) from error
         checkpoints.settled(item, outcome.status)
         ended.append((item, outcome.status, outcome.reason))
+        facts.append(outcome.provenance)
         shown.done(item, outcome)
         if logs:
             logs.trial(item.trial, outcome)
@@ -155,7 +160,7 @@ def run(
     except _CannotStoreError as stop:
         raise stop.error from None
     checkpoints.close()
-    return Summary(tuple(ended))
+    return Summary(tuple(ended), tuple(facts))
 
 
 def both_phases(

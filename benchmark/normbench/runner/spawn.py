@@ -80,13 +80,14 @@ def running() -> Iterator[dict[str, str]]:
 class Process:
     """A trial's process, as the worker that asked for it sees it. As a context manager it leaves nothing behind."""
 
-    def __init__(self, connection: socket.socket, reports: int, guard: int) -> None:
+    def __init__(self, connection: socket.socket, reports: int, orders: int | None, guard: int) -> None:
         self.guard = guard
         """The process of its guard, below which are all processes that the trial has started."""
         self.ended = False
         self.exit_code: int | None = None
         """Exit code, negative for a signal. None after the end: the process was lost with its guard or server."""
         self._connection, self._reports, self._text = connection, reports, b""
+        self._orders = orders
         self._open = True
         os.set_blocking(reports, False)
 
@@ -100,6 +101,19 @@ class Process:
             self._settle()
         self._connection.close()
         os.close(self._reports)
+        if self._orders is not None:
+            os.close(self._orders)
+
+    def order(self, argument: Any) -> bool:
+        """Hand a process that serves its next argument. False where it is gone."""
+        assert self._orders is not None  # noqa: S101
+        left = json.dumps(argument).encode() + b"\n"
+        try:
+            while left:
+                left = left[os.write(self._orders, left) :]
+        except OSError:
+            return False
+        return True
 
     def receive(self, timeout: float) -> list[Any]:
         """Wait for at most `timeout` seconds, and return what the process has reported. Sets `ended` once nothing more
@@ -138,17 +152,26 @@ _own: _Server | None = None
 _starting = threading.Lock()
 
 
-def start(target: str, argument: Any, log: BinaryIO, address: str | None = None, name: str = "bench-trial") -> Process:
+def start(
+    target: str,
+    argument: Any,
+    log: BinaryIO,
+    address: str | None = None,
+    name: str = "bench-trial",
+    *,
+    serves: bool = False,
+) -> Process:
     """Call `target` ("module:function") with `argument` (JSON values) and a function that reports JSON values, in a new
     process, with this process's environment, search path, working directory and priority. Its output goes to the
     open file `log`. address: of the run's server, where the environment does not say it. name: of the process, in at
-    most 15 characters.
+    most 15 characters. serves: the function gets the lines of `Process.order` as a third argument.
 
     Raises `SpawnError` where not even a new server can start a process.
     """
     request = {
         "target": target,
         "argument": argument,
+        "serves": serves,
         "name": name,
         "path": _search_path(),
         "environment": dict(os.environ),
@@ -232,13 +255,12 @@ def _python_path() -> list[str]:
 
 def _ask(connection: socket.socket, request: dict[str, Any], log: BinaryIO) -> Process:
     """Have the server at the other end start a process. Raises `OSError` where the server is gone."""
-    theirs: int | None
     ours, theirs = os.pipe()
+    given, orders = os.pipe() if request["serves"] else (None, None)
+    sent = [log.fileno(), theirs, *([] if given is None else [given])]
     try:
         connection.settimeout(START_LIMIT)
-        socket.send_fds(connection, [b"+"], [log.fileno(), theirs])
-        os.close(theirs)
-        theirs = None
+        socket.send_fds(connection, [b"+"], sent)
         connection.sendall(json.dumps(request).encode() + b"\n")
         answer = connection.recv(NUMBER.size, socket.MSG_WAITALL)
         if len(answer) != NUMBER.size:
@@ -246,11 +268,14 @@ def _ask(connection: socket.socket, request: dict[str, Any], log: BinaryIO) -> P
         connection.settimeout(None)
     except BaseException:
         connection.close()
-        os.close(ours)
-        if theirs is not None:
-            os.close(theirs)
+        for own in (ours, orders):
+            if own is not None:
+                os.close(own)
         raise
-    return Process(connection, ours, NUMBER.unpack(answer)[0])
+    finally:
+        for other in sent[1:]:
+            os.close(other)
+    return Process(connection, ours, orders, NUMBER.unpack(answer)[0])
 
 
 def ready(sources: Iterable[int], timeout: float | None = None) -> set[int]:

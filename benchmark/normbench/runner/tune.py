@@ -152,7 +152,8 @@ def _job(work: Work, limits: Limits, options: Options) -> Job:
         "checkpoint_seconds": options.checkpoint_seconds,
         "weights": options.weights if item.trial.stage == "final" else None,
     }
-    return Job(item.trial.model_dump_json(), context, limits.time)
+    serves = limits.process == "shape" or (limits.process == "auto" and work.need["GPU"] > 0)
+    return Job(item.trial.model_dump_json(), context, limits.time, serves)
 
 
 def device_of(need: Need) -> str:

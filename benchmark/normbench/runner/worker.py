@@ -11,14 +11,16 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from normbench.runner import spawn
 from normbench.runner.clock import WorkClock
 from normbench.runner.retry import LOST
+from normbench.runner.serving import in_turn, serving, shape_of
 from normbench.spec.outcome import LOG_BYTES, LOG_LINES, Outcome, Status
 from normbench.spec.text import bounded
 from normbench.spec.trial import Trial
@@ -39,6 +41,8 @@ class Job:
     """Fields of `normbench.lab.trial_run.Context`."""
     time_limit: float
     """Seconds, see `normbench.runner.clock`."""
+    serves: bool = False
+    """Its process may have run trials before, and may run others afterwards: see `normbench.runner.serving`."""
 
 
 def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
@@ -48,17 +52,30 @@ def supervise(job: Job, report: Callable[[dict[str, Any]], None]) -> Outcome:
     Nothing that the trial has started is alive afterwards (outside of Linux: nothing of its process group).
     """
     watch, kernel_kills = _Watch(job, report), _kernel_kills()
+    if job.serves:
+        return _served(job, watch, kernel_kills)
     with tempfile.TemporaryFile() as log:
         try:
             with spawn.start(f"{__name__}:run_here", asdict(job), log) as process:
                 watch.until_the_end(process)
         except spawn.SpawnError as error:
             return watch.failed((Status.KILLED, str(error), {"ended_by": LOST}), error.log)
-        if watch.outcome is not None:
-            return watch.outcome
-        if watch.over:
-            return watch.failed((Status.TIMED_OUT, watch.over, {}), last_lines(log))
-        return watch.failed(_verdict(process.exit_code, for_memory=_kernel_kills() > kernel_kills), last_lines(log))
+        return watch.ended(process.exit_code, kernel_kills, log)
+
+
+def _served(job: Job, watch: _Watch, kernel_kills: int) -> Outcome:
+    """As `supervise`, in a process that goes on with the next trial of this shape once this one is `ok`."""
+    shape = shape_of(Trial.model_validate_json(job.trial), job.context)
+    try:
+        while True:
+            with serving(f"{__name__}:serve_here", asdict(job), shape) as served:
+                watch.until_the_end(served.process)
+                served.keep = watch.outcome is not None and watch.outcome.status == Status.OK
+                if served.reused and watch.unheard:
+                    continue  # it ended before it took the order up
+                return watch.ended(served.process.exit_code, kernel_kills, served.log, served.since)
+    except spawn.SpawnError as error:
+        return watch.failed((Status.KILLED, str(error), {"ended_by": LOST}), error.log)
 
 
 class _Watch:
@@ -101,6 +118,20 @@ class _Watch:
                 self._report(message)
             case "outcome":
                 self.outcome = Outcome.model_validate_json(message)
+
+    @property
+    def unheard(self) -> bool:
+        """Whether the process has ended without a word."""
+        return self.outcome is None and self._clock is None
+
+    def ended(self, exit_code: int | None, kernel_kills: int, log: BinaryIO, since: int = 0) -> Outcome:
+        """What has come of the trial. kernel_kills: how many there were before it; since: where its log begins."""
+        if self.outcome is not None:
+            return self.outcome
+        if self.over:
+            return self.failed((Status.TIMED_OUT, self.over, {}), last_lines(log, since))
+        verdict = _verdict(exit_code, for_memory=_kernel_kills() > kernel_kills)
+        return self.failed(verdict, last_lines(log, since))
 
     def failed(self, verdict: tuple[Status, str, dict[str, str]], log: str) -> Outcome:
         status, reason, facts = verdict
@@ -155,8 +186,13 @@ def run_here(job: dict[str, Any], report: Callable[[Any], None]) -> None:
     report(("outcome", outcome.model_dump_json()))
 
 
-def last_lines(log: BinaryIO) -> str:
-    """The last lines of a log. No more of it is read than is kept."""
-    log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_BYTES))
+def serve_here(job: dict[str, Any], report: Callable[[Any], None], orders: Iterator[str]) -> None:
+    """As `run_here`, then the same with each order, a line of JSON, until there are no more."""
+    in_turn(job, orders, partial(run_here, report=report))
+
+
+def last_lines(log: BinaryIO, since: int = 0) -> str:
+    """The last lines of a log, of what was written from `since` on. No more of it is read than is kept."""
+    log.seek(max(since, log.seek(0, os.SEEK_END) - LOG_BYTES))
     text = log.read().decode(errors="replace")
     return bounded("\n".join(text.splitlines()[-LOG_LINES:]), LOG_BYTES, end=True)

@@ -212,3 +212,8 @@ class Limits(Value):
     """What computes training steps; what a method cannot do falls to the next. `auto`: `graph` on a GPU, `eager` on a
     CPU; the row records which it was.
     """
+    process: Literal["auto", "trial", "shape"] = "auto"
+    """`trial`: each trial has a process of its own. `shape`: a process goes on with the next trial of the same data,
+    network, norms, batch size and precision, and is replaced after any end that is not ok. `auto`: `shape` on a GPU,
+    `trial` on a CPU.
+    """

@@ -25,6 +25,21 @@ def seeded(seed: int = 0) -> Iterator[None]:
         torch.set_rng_state(before)
 
 
+@contextmanager
+def streams_kept() -> Iterator[None]:
+    """Afterwards the stream of the CPU, and those of all GPUs where this process uses any, go on as if nothing had
+    been, though `torch.manual_seed` reaches them all. States are read from the host: no GPU gets a context by it.
+    """
+    used: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    streams = [torch.default_generator, *(torch.cuda.default_generators if used else ())]
+    before = [(stream, stream.get_state()) for stream in streams]
+    try:
+        yield
+    finally:
+        for stream, state in before:
+            stream.set_state(state)
+
+
 def seed_gpu(seed: int, device: torch.device) -> None:
     """Let the stream of a GPU begin at `seed`; on a CPU nothing happens. The CPU's own stream goes on."""
     if device.type == "cuda":

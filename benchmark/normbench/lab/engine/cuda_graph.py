@@ -11,8 +11,8 @@ pass allocates them inside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -25,13 +25,81 @@ from normbench.tensors.snapshot import Snapshot, buffer_places, in_mode
 WARM_UP = 3
 #: Relative difference of losses up to which replayed steps agree with those outside the graph, in bfloat16.
 AGREEMENT = 1e-2
-#: Optimizers whose update reads everything from the device, with the option that makes them do so. The update of others
-#: stays outside the graph.
-CAPTURED: dict[type, dict[str, Any]] = {
-    torch.optim.SGD: {"fused": True},
-    torch.optim.Adam: {"capturable": True},
-    torch.optim.AdamW: {"capturable": True},
-}
+
+
+T = TypeVar("T")
+
+
+class Capture(Protocol):
+    """Records what a step asks of a device, to have it done again without the step."""
+
+    updates: Mapping[type, dict[str, Any]]
+    """Optimizers whose update reads everything from the device, with the option that makes them do so. The update of
+    others stays outside the graph.
+    """
+
+    def warm_up(self, step: Callable[[], object], times: int) -> None:
+        """Call `step` as it is called when it is recorded."""
+
+    def record(self, step: Callable[[], T]) -> T:
+        """Call `step` once and record it. Returns what it returns; a replay writes into the same tensors."""
+
+    def replay(self) -> None:
+        """Do again what was recorded."""
+
+
+class CudaCapture:
+    """A CUDA graph of the present device."""
+
+    updates: Mapping[type, dict[str, Any]] = {
+        torch.optim.SGD: {"fused": True},
+        torch.optim.Adam: {"capturable": True},
+        torch.optim.AdamW: {"capturable": True},
+    }
+
+    def __init__(self) -> None:
+        self._graph = torch.cuda.CUDAGraph()
+        self._side: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+    def warm_up(self, step: Callable[[], object], times: int) -> None:
+        self._side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._side):
+            for _ in range(times):
+                step()
+        torch.cuda.current_stream().wait_stream(self._side)
+
+    def record(self, step: Callable[[], T]) -> T:
+        # Older torch leaves its stream current where `torch.cuda.graph` fails; so the stream is this block's own.
+        try:
+            with torch.cuda.stream(self._side), torch.cuda.graph(self._graph, stream=self._side):
+                return step()
+        except Exception as error:
+            _still_draws(error)
+            raise
+
+    def replay(self) -> None:
+        self._graph.replay()
+
+
+def _still_draws(error: Exception) -> None:
+    """Raise `BrokenProcessError` where a failed capture has left the GPU's random stream unusable, as older torch
+    does.
+    """
+    try:
+        torch.rand(1, device="cuda")
+    except RuntimeError as left:
+        raise BrokenProcessError(
+            f"a failed capture ({type(error).__name__}) has left the random stream of the GPU unusable, as torch "
+            f"{torch.__version__} does: install torch 2.15 or newer, or run with engine: compile"
+        ) from left
+
+
+#: How steps are captured, by type of device.
+CAPTURES: dict[str, Callable[[], Capture]] = {"cuda": CudaCapture}
+
+
+class BrokenProcessError(BaseException):
+    """Nothing on this GPU can go on in this process. No `Exception`: no other engine can take over."""
 
 
 class GraphError(RuntimeError):
@@ -39,8 +107,8 @@ class GraphError(RuntimeError):
 
 
 class Graph:
-    """Captures a step of `forward` (images, labels -> logits, loss), its gradients, clipping and, for the optimizers in
-    `CAPTURED`, the update.
+    """Captures a step of `forward` (images, labels -> logits, loss), its gradients, clipping and, for the optimizers
+    that `capture` can, the update.
 
     images, labels: a batch of the shape to capture, on the GPU. The model is in training mode while it is captured.
     Model, optimizer and random streams are afterwards what they were. Raises whatever the capture raises, and
@@ -55,12 +123,14 @@ class Graph:
         spec: TrainSpec,
         images: torch.Tensor,
         labels: torch.Tensor,
+        capture: Capture,
     ) -> None:
+        self._graph = capture
         self._model, self._forward, self._optimizer, self._clip = model, forward, optimizer, clipping(model, spec)
         self._images, self._labels = images.clone(), labels.clone()
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._buffers = buffer_places(model)
-        self._updates = type(optimizer) in CAPTURED
+        self._updates = type(optimizer) in capture.updates
         self._rates = [
             torch.full((), spec.lr * group.get("lr_scale", 1.0), device=images.device)
             for group in optimizer.param_groups
@@ -97,21 +167,17 @@ class Graph:
         self._stale = True
 
     def _capture(self, before: Snapshot) -> None:
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP):
-                self._optimizer.zero_grad(set_to_none=True)
-                self._step()
-        torch.cuda.current_stream().wait_stream(side)
+        self._graph.warm_up(self._fresh_step, WARM_UP)
         before.rewind()
         state = self._optimizer.state.items() if self._updates else ()
         self._state = {p: {k: v for k, v in values.items() if isinstance(v, torch.Tensor)} for p, values in state}
-        self._graph = torch.cuda.CUDAGraph()
         self._optimizer.zero_grad(set_to_none=True)
-        with torch.cuda.graph(self._graph, stream=side):
-            self._logits, self._loss = self._step()
+        self._logits, self._loss = self._graph.record(self._step)
         self._gradients = [p.grad for p in self._parameters]
+
+    def _fresh_step(self) -> tuple[torch.Tensor, torch.Tensor]:
+        self._optimizer.zero_grad(set_to_none=True)
+        return self._step()
 
     def _step(self) -> tuple[torch.Tensor, torch.Tensor]:
         logits, loss = self._forward(self._images, self._labels)
@@ -134,8 +200,7 @@ class Graph:
                     self._graph.replay()
                     loss, gradients = self._loss.clone(), self._gradients
                 else:
-                    self._optimizer.zero_grad(set_to_none=True)
-                    loss, gradients = self._step()[1], [p.grad for p in self._parameters]
+                    loss, gradients = self._fresh_step()[1], [p.grad for p in self._parameters]
                 numbers += [loss, nn.utils.get_total_norm([g for g in gradients if g is not None])]
             found.append(torch.stack(numbers))
             before.rewind()
@@ -151,7 +216,7 @@ class Graph:
         if not self._updates:
             return
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            group |= {**CAPTURED[type(self._optimizer)], "lr": rate}
+            group |= {**self._graph.updates[type(self._optimizer)], "lr": rate}
         for values in self._optimizer.state.values():  # of a training that was interrupted
             if isinstance(values.get("step"), torch.Tensor):
                 values["step"] = values["step"].to(self._rates[0])

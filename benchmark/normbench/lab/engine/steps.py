@@ -24,10 +24,13 @@ from typing import Literal
 
 import torch
 from torch import nn
+from torch.autograd.graph import get_gradient_edge
 
 from normbench.lab.engine.clipping import clipping
-from normbench.lab.engine.cuda_graph import Graph
+from normbench.lab.engine.cuda_graph import CAPTURES, Graph
+from normbench.lab.engine.decompositions import Decomposed, decomposes
 from normbench.spec.trial import TrainSpec
+from normbench.tensors.operations import waiting
 from normbench.tensors.snapshot import undisturbed
 
 Kind = Literal["graph", "compile", "eager"]
@@ -91,6 +94,8 @@ class Engine:
         self.reason = ""
         self.compile_seconds = 0.0
         self._clip = clipping(model, spec)
+        self._decomposes = decomposes(model)
+        self._format = memory_format(model)
         self._criterion = nn.CrossEntropyLoss(label_smoothing=spec.label_smoothing)
         self._shape: torch.Size | None = None
         self._compiled: Forward | None = None
@@ -106,7 +111,7 @@ class Engine:
         if self.wanted == "eager":
             return
         started = time.perf_counter()
-        images = images.contiguous()
+        images = images.contiguous(memory_format=self._format)
         self._shape = images.shape
         failed = [self._compile(images, labels)]
         if self.wanted == "graph":
@@ -128,7 +133,7 @@ class Engine:
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A whole step. Returns logits (N, classes), good until the next step, and the loss before the update."""
         if self._graph and images.shape == self._shape:
-            return self._graph.replay(images, labels)
+            return self._graph.replay(images, labels)  # which copies them into its own, laid out as `prepare` did
         found = self.gradients(images, labels)
         self.update()
         return found
@@ -137,9 +142,12 @@ class Engine:
         """The first half of a step: logits and loss. Afterwards the parameters have fresh gradients, which measures may
         look at.
         """
-        logits, loss = self._loss(images, labels)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        images = images.contiguous(memory_format=self._format)  # as the weights, so that no layer lays them out anew
+        with self._decomposed(images):
+            logits, loss = self._loss(images, labels)
+            self.optimizer.zero_grad(set_to_none=True)
+            # As `loss.backward()`, for which torch would leave `Decomposed`.
+            torch.autograd.backward(get_gradient_edge(loss))
         return logits.detach(), loss.detach()
 
     def update(self) -> None:
@@ -155,10 +163,16 @@ class Engine:
 
             try:
                 with once():  # more than one compilation is a sign of state that the first one has not seen
-                    return self._run(self._compiled, images.contiguous(), labels)
+                    return self._run(self._compiled, images, labels)
             except CompileAgainError as error:
                 self._fall(f"compile: it would have to be compiled again: {line(error)}")
         return self._run(self._eager, images, labels)
+
+    def _decomposed(self, images: torch.Tensor) -> AbstractContextManager[object]:
+        """Where whitening layers run eagerly; the compiler sees by itself what is computed twice."""
+        if not self._decomposes or (self._compiled and images.shape == self._shape):
+            return nullcontext()
+        return Decomposed(unchecked=images.is_cuda)
 
     def _run(self, forward: Forward, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with autocast(images.device, self.precision):
@@ -214,24 +228,54 @@ class Engine:
 
     def _capture(self, images: torch.Tensor, labels: torch.Tensor) -> str:
         """As `_compile`, for the graph."""
-        if images.device.type != "cuda":
+        capture = CAPTURES.get(images.device.type)
+        if capture is None:
             return "graph: a CUDA graph needs a GPU"
         if self.spec.adversarial:
             return "graph: batches of adversarial training are made between the steps"
+        forward = self._unchecked if self._decomposes else self._compiled or self._eager
         try:
-            forward = self._compiled or self._eager
+            if waits := self._waits(images, labels):
+                return f"graph: no graph can hold what the host waits for: {', '.join(waits)}"
             self._graph = Graph(
-                self.model, lambda i, t: self._run(forward, i, t), self.optimizer, self.spec, images, labels
+                self.model, lambda i, t: self._run(forward, i, t), self.optimizer, self.spec, images, labels, capture()
             )
         except Exception as error:  # as above
             return f"graph: {type(error).__name__}: {line(error)}"
         self.used = "graph"
         return ""
 
+    def _waits(self, images: torch.Tensor, labels: torch.Tensor) -> list[str]:
+        """Operators of a step, up to its update, that no graph can hold. Capturing them would fail, which older torch
+        does not survive whole; so it is not tried.
+        """
+        with undisturbed(self.model):
+            self.model.train()
+
+            def step() -> None:
+                _, loss = self._run(self._unchecked if self._decomposes else self._eager, images, labels)
+                loss.backward()  # type: ignore[no-untyped-call]
+                if self.spec.clip_grad is not None:
+                    nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip_grad)
+
+            return waiting(step)
+
+    def _unchecked(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `_eager`, without a question to the host."""
+        with Decomposed(unchecked=True):
+            return self._eager(images, labels)
+
     def _fall(self, reason: str) -> None:
         self._compiled, self.reason = None, "; ".join(filter(None, [self.reason, reason]))[:REASON_LENGTH]
         if self.used == "compile":
             self.used = "eager"
+
+
+def memory_format(model: nn.Module) -> torch.memory_format:
+    """How the weights of convolutions lie in memory, and so the images should."""
+    weights = [p for p in model.parameters() if p.ndim == 4 and not p.is_contiguous()]
+    last = any(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+    return torch.channels_last if last else torch.contiguous_format
 
 
 @torch.no_grad()
