@@ -229,10 +229,10 @@ def test_too_few_methods_have_no_correlation():
 
 
 def test_every_reading_of_the_intervention_is_shown():
-    found = decayed(0.1, 0.1, curves={("rescaling.clean-0.1", ""): (0.9,), ("rescaling.bim-10", ""): (0.3, 0.41)})
+    found = decayed(0.1, 0.1, curves={("rescaling.clean@0.1", ""): (0.9,), ("rescaling.bim@10", ""): (0.3, 0.41)})
     (section,) = sections("weight-decay", found)
     table = next(t for t in section.tables if "intervention" in t.title.lower())
-    assert table.head[1:] == ("rescaling.bim-10", "rescaling.clean-0.1")
+    assert table.head[1:] == ("Accuracy under BIM, weights times 10", "Clean accuracy, weights times 0.1")
     assert len(table.rows) == len(NORMS) * len(DECAYS)
     assert all("0.410" in str(r[1]) and "0.900" in str(r[2]) for r in table.rows)
     (without,) = sections("weight-decay", decayed(0.1, 0.1))

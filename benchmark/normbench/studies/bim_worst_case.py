@@ -17,9 +17,11 @@ from typing import ClassVar
 import numpy as np
 
 from normbench.board import MIN_SEEDS, Board, Entry, Metric, why_not
+from normbench.board.words import capital, quantity
 from normbench.pages.charts import Mark, fit, scatter
 from normbench.spec.robustness import WORST_CASE
 from normbench.studies._stats import Array, kendall, resample
+from normbench.studies._tested import Tested
 from normbench.studies.base import Cell, Evidence, Figure, Question, Row, Section, Table, Verdict, failures
 
 #: Entries above which Kendall's tau is left out: it looks at all pairs in every draw.
@@ -33,6 +35,10 @@ class BimWorstCase(Question):
     summary: ClassVar[str] = "Does the ranking of methods change from BIM to the worst case over several attacks?"
     source: ClassVar[str] = "Carlini et al. 2019, arXiv:1902.06705"
     title: ClassVar[str] = "From BIM to the worst case"
+    why: ClassVar[str] = (
+        "A weak attack flatters networks whose loss saturates. If other attacks turn the order of the "
+        "methods, robustness tables that rest on BIM alone rank the wrong thing."
+    )
     reads: ClassVar[tuple[str, ...]] = SCALE
     method: ClassVar[str] = (
         "For every board with BIM and the worst case per image over at least two attacks within the same ball, "
@@ -143,6 +149,11 @@ def _section(found: Evidence, board: Board, entries: Sequence[Entry], bim: Metri
         tuple(tables),
         (_figure(found, entries, bim, worst),),
         tuple(_notes(board, worst)),
+        (
+            Tested(
+                "Methods keep their order", "all methods, Kendall's tau", "", tau and tau.within(-1, 1), resampled.why
+            ),
+        ),
     )
 
 
@@ -188,7 +199,11 @@ def _scales(found: Evidence, board: Board, entries: Sequence[Entry]) -> Iterable
         f"{board.title}: median over seeds at the end of training. Where these differ, BIM by itself compares scales."
     )
     yield Table(
-        "Scale of the logits", caption, ("Method", *quantities), tuple(rows), frozenset(range(1, len(quantities) + 1))
+        "Scale of the logits",
+        caption,
+        ("Method", *(capital(quantity(q)) for q in quantities)),
+        tuple(rows),
+        frozenset(range(1, len(quantities) + 1)),
     )
 
 

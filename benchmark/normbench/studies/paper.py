@@ -33,6 +33,7 @@ from normbench.studies._paper import (
 )
 from normbench.studies._stats import Estimate
 from normbench.studies._sun2020 import BATCH, CITATION, CLEAN, PROTOCOL, SLIPS, TABLES, TITLES, WHOLE
+from normbench.studies._tested import Tested, judged
 from normbench.studies.base import (
     Cell,
     Evidence,
@@ -56,6 +57,10 @@ class Paper(Question):
         "2020, arXiv:2006.09104, Tables 1 and 2, Figures 2 and 3"
     )
     title: ClassVar[str] = "The source paper's tables and figures"
+    why: ClassVar[str] = (
+        "The paper rests its advice on single runs. Repeats with the same seeds say which of its findings are "
+        "more than chance."
+    )
     reads: ClassVar[tuple[str, ...]] = (WEIGHTS, DRIFT)
     method: ClassVar[str] = (
         f"The paper is {CITATION}. "
@@ -97,7 +102,14 @@ def _section(found: Evidence, board: Board, columns: Mapping[Column, Ours]) -> S
         tuple(tables),
         tuple(_figures(columns)),
         tuple(_notes(board, dataset, noise, bim)),
+        tuple(_findings(claims)),
     )
+
+
+def _findings(claims: Sequence[Claim]) -> Iterable[Tested]:
+    texts = list(dict.fromkeys(c.text for c in claims))
+    for c in sorted(claims, key=lambda c: texts.index(c.text)):
+        yield judged(c.text.removesuffix(" (octaves)"), c.method.upper(), "points" if c.percent else "octaves", c.here)
 
 
 def _side_by_side(dataset: str, columns: Mapping[Column, Ours], clean: Metric, noise: Metric, bim: Metric) -> Table:

@@ -19,8 +19,11 @@ from typing import ClassVar
 import numpy as np
 
 from normbench.board import Board, Comparison, Entry, Metric, Pair, t_interval
+from normbench.board.words import capital
+from normbench.board.words import quantity as words
 from normbench.pages.charts import Mark, fit, scatter
 from normbench.studies._stats import Array, Estimate, resample, slope, together
+from normbench.studies._tested import Tested, judged
 from normbench.studies.base import (
     Cell,
     Evidence,
@@ -64,6 +67,10 @@ class Stochasticity(Question):
     summary: ClassVar[str] = "Does stronger whitening disturb a network more?"
     source: ClassVar[str] = "Huang et al. 2020, arXiv:2003.12327"
     title: ClassVar[str] = "Stochasticity and conditioning of whitening"
+    why: ClassVar[str] = (
+        "Whitening makes a network train on noise from the rest of the batch. How much noise decides whether "
+        "it regularises, or makes training and testing differ."
+    )
     reads: ClassVar[tuple[str, ...]] = (DISTURBANCE, CONDITIONING)
     method: ClassVar[str] = (
         "Disturbance is how much an output moves when the other images of its batch are drawn again; conditioning "
@@ -125,7 +132,24 @@ def _section(found: Evidence, board: Board, kinds: Sequence[Kind], quantities: S
         tuple(tables),
         figures,
         tuple(notes),
+        tuple(_findings(steps, slopes, primary)),
     )
+
+
+def _findings(
+    steps: Sequence[tuple[str, str, Comparison]],
+    slopes: Sequence[tuple[str, str, Estimate | None]],
+    primary: str | None,
+) -> Iterable[Tested]:
+    for a, b, made in steps:
+        yield judged(
+            "The disturbance falls in the order PCA, Cholesky, ZCA, batch norm", f"{a} over {b}", "octaves", made
+        )
+    for name, q, made in slopes:
+        if q == primary:
+            finding = "Whitening more channels together disturbs more"
+            why = "" if made and made.low is not None else "not tested: too few seeds"
+            yield Tested(finding, name, "octaves for twice the channels", made, why)
 
 
 def _steps(kinds: Sequence[Kind], quantity: str) -> list[tuple[str, str, Comparison]]:
@@ -219,7 +243,7 @@ def _readings(board: Board, kinds: Sequence[Kind], quantities: Sequence[str]) ->
         ]
         trials = tuple(r.run.trial_id for r in kind.records)
         rows.append((Cell(kind.entry.label, "", trials), *shown, f"{cell.display} %" if cell else "–"))
-    head = ("Method", *quantities, "Clean accuracy")
+    head = ("Method", *(capital(words(q)) for q in quantities), "Clean accuracy")
     return Table(
         "What was measured", "Mean over seeds with 95 % t-interval.", head, tuple(rows), frozenset(range(1, len(head)))
     )
@@ -230,7 +254,7 @@ def _order(steps: Sequence[tuple[str, str, Comparison]], quantity: str) -> Table
         (Cell(f"{a} against {b}"), _factor(c) if c.mean is not None else "–", probability(c.p), c.verdict)
         for a, b, c in steps
     ]
-    caption = f"{quantity}: ratio over seeds, with an interval and p for all steps at once."
+    caption = f"{capital(words(quantity))}: ratio over seeds, with an interval and p for all steps at once."
     return (
         Table(
             "The claimed order", caption, ("Pair", "Ratio", "p", "First against second"), tuple(rows), frozenset({1, 2})
@@ -241,7 +265,7 @@ def _order(steps: Sequence[tuple[str, str, Comparison]], quantity: str) -> Table
 
 
 def _groups(slopes: Sequence[tuple[str, str, Estimate | None]]) -> Table | None:
-    rows: list[Row] = [(Cell(name), quantity, e.text() if e else "–") for name, quantity, e in slopes]
+    rows: list[Row] = [(Cell(name), words(quantity), e.text() if e else "–") for name, quantity, e in slopes]
     caption = "Slope of log2(quantity) on log2(group size), over at least three sizes; 95 % t-interval over seeds."
     return (
         Table("Effect of the group size", caption, ("Method", "Quantity", "Slope"), tuple(rows), frozenset({2}))
@@ -267,7 +291,7 @@ def _figures(board: Board, kinds: Sequence[Kind], primary: str) -> Iterable[Figu
             )
     if len(marks) < 2:
         return
-    x = fit([m.x for m in marks], f"{primary} (log)", log=True)
+    x = fit([m.x for m in marks], f"{capital(words(primary))} (log)", log=True)
     y = fit([m.y for m in marks], "Clean accuracy (%)", floor=0.0, ceiling=100.0)
     caption = "One point is one method with its settings, mean over seeds."
     yield Figure(
