@@ -16,6 +16,7 @@ from normbench.pages import (
     compare_page,
     data_page,
     drawings,
+    home_page,
     method_pages,
     runs_page,
     study_pages,
@@ -116,8 +117,10 @@ def _build(results: Results, out: Path) -> Path:
         context = Context(results, writer, press)
         boards_pages.write(context)
         trial_pages.write(context)
-        study_pages.write(context, studies)
-        claims_page.write(context, evidences, studies)
+        claims = claims_page.rows_of(evidences)
+        study_pages.write(context, studies, claims)
+        home_page.write(context, claims)
+        claims_page.write(context, claims, studies)
         method_pages.write(context)
         tuning_page.write(context)
         compare_page.write(context)

@@ -171,9 +171,18 @@ def short(label: str) -> str:
 
 
 def scatter(
-    marks: Sequence[Mark], x: Axis, y: Axis, *, front: bool, width: int = 490, height: int = 360
+    marks: Sequence[Mark],
+    x: Axis,
+    y: Axis,
+    *,
+    front: bool,
+    width: int = 490,
+    height: int = 360,
+    named: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Points with intervals on both axes; `front`: joins the points that no other beats in both."""
+    """Points with intervals on both axes; `front`: joins the points that no other beats in both. named: labels that
+    are written even if there is no room beside their point: further away, with a line to it.
+    """
     colours, shapes = _families(m.family for m in marks)
     data = [vars(m) | {"label": m.label} for m in marks]
     tooltip = [
@@ -215,7 +224,22 @@ def scatter(
             "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
         }
     )
-    layers.append(_labels(place(marks, x, y, width, height, steps), x, y))
+    placed = place(marks, x, y, width, height, steps)
+    called = callouts(marks, x, y, width, height, placed, frozenset(named))
+    if called:
+        layers.append(
+            {
+                "data": {"values": called},
+                "mark": {"type": "rule", "color": SOFT, "strokeWidth": 0.8},
+                "encoding": {
+                    "x": x.encode("x0"),
+                    "y": y.encode("y0"),
+                    "x2": {"field": "x1"},
+                    "y2": {"field": "y1"},
+                },
+            }
+        )
+    layers.append(_labels([*placed, *called], x, y))
     return base(width=width, height=height, layer=layers)
 
 
@@ -247,12 +271,7 @@ def place(
     A label is left out where there is no room for it; its name is in the table and in the tooltip.
     """
     points = [(x.pixel(m.x, width), y.pixel(m.y, height)) for m in marks]
-    taken = [(px - 5, py - 5, px + 5, py + 5) for px, py in points]
-    for (px, py), m in zip(points, marks, strict=True):
-        if m.x_low is not None and m.x_high is not None:
-            taken.append((x.pixel(m.x_low, width), py - 1, x.pixel(m.x_high, width), py + 1))
-        if m.y_low is not None and m.y_high is not None:
-            taken.append((px - 1, y.pixel(m.y_low, height), px + 1, y.pixel(m.y_high, height)))
+    taken = _drawn(marks, x, y, width, height)
     corners = [(x.pixel(sx, width), y.pixel(sy, height)) for sx, sy in steps]
     taken += [
         (min(a[0], b[0]) - 1, min(a[1], b[1]) - 1, max(a[0], b[0]) + 1, max(a[1], b[1]) + 1)
@@ -286,6 +305,71 @@ def place(
                 placed.append({"label": text, "x": x.value(left, width), "y": y.value(middle, height)})
                 break
     return placed
+
+
+Box = tuple[float, float, float, float]
+
+
+def _drawn(marks: Sequence[Mark], x: Axis, y: Axis, width: int, height: int) -> list[Box]:
+    """Boxes of all points and bars, in pixels."""
+    taken: list[Box] = []
+    for m in marks:
+        px, py = x.pixel(m.x, width), y.pixel(m.y, height)
+        taken.append((px - 5, py - 5, px + 5, py + 5))
+        if m.x_low is not None and m.x_high is not None:
+            taken.append((x.pixel(m.x_low, width), py - 1, x.pixel(m.x_high, width), py + 1))
+        if m.y_low is not None and m.y_high is not None:
+            taken.append((px - 1, y.pixel(m.y_low, height), px + 1, y.pixel(m.y_high, height)))
+    return taken
+
+
+def callouts(
+    marks: Sequence[Mark],
+    x: Axis,
+    y: Axis,
+    width: int,
+    height: int,
+    placed: Sequence[dict[str, Any]],
+    named: frozenset[str],
+) -> list[dict[str, Any]]:
+    """Labels of `named` marks that `place` left out: the nearest free place, and a line (`x0`, `y0`, `x1`, `y1`) from
+    the point to it, in data units. Where nothing is free within the chart, the label is left out.
+    """
+    there = {p["label"] for p in placed}
+    taken = _drawn(marks, x, y, width, height)
+    for p in placed:
+        left, middle = x.pixel(p["x"], width), y.pixel(p["y"], height)
+        taken.append((left, middle - LINE / 2, left + len(p["label"]) * CHARACTER, middle + LINE / 2))
+    found = []
+    for m in marks:
+        text = short(m.label)
+        if m.label not in named or text in there:
+            continue
+        px, py, w = x.pixel(m.x, width), y.pixel(m.y, height), len(text) * CHARACTER
+        free = [
+            (math.hypot(max(left - px, 0, px - left - w), middle - py), left, middle)
+            for middle in range(LINE, height - LINE, LINE // 2)
+            for left in range(0, int(width - w), 8)
+            if not any(_meet((left - 2, middle - LINE / 2, left + w + 2, middle + LINE / 2), o) for o in taken)
+        ]
+        if not free:
+            continue
+        _, left, middle = min(free)
+        taken.append((left, middle - LINE / 2, left + w, middle + LINE / 2))
+        end = min(max(px, left), left + w)
+        below = middle - LINE / 2 if middle > py else middle + LINE / 2
+        found.append(
+            {
+                "label": text,
+                "x": x.value(left, width),
+                "y": y.value(middle, height),
+                "x0": m.x,
+                "y0": m.y,
+                "x1": x.value(end, width),
+                "y1": y.value(below if left <= px <= left + w else middle, height),
+            }
+        )
+    return found
 
 
 def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
