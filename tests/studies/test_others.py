@@ -417,7 +417,7 @@ SIZED = {f"bw-zca[group={g}]": 0.25 * g**0.5 for g in (2, 4, 8)}
 def test_the_claimed_order_and_the_effect_of_groups_are_found():
     (found,) = sections("stochasticity", whitened(CLAIMED | SIZED))
     assert found.verdict == "yes"
-    assert "bw-pca disturbs 2." in found.answer or "bw-pca disturbs 1.9" in found.answer
+    assert "The disturbance of bw-pca is 2." in found.answer or "of bw-pca is 1.9" in found.answer
     groups = next(t for t in found.tables if t.title == "Effect of the group size")
     assert str(groups.rows[0][2]).startswith("0.5")
 

@@ -40,6 +40,8 @@ VARIABLES = {
 #: Pixels a character of a label takes at 11 px, on the safe side.
 CHARACTER, LINE = 6.3, 13
 LABEL_LIMIT = 34
+#: Pixels between a label and the end of the line to it.
+GAP = 2
 
 
 def colour(family: str) -> str:
@@ -356,8 +358,8 @@ def callouts(
             continue
         _, left, middle = min(free)
         taken.append((left, middle - LINE / 2, left + w, middle + LINE / 2))
-        end = min(max(px, left), left + w)
-        below = middle - LINE / 2 if middle > py else middle + LINE / 2
+        end = min(max(px, left - GAP), left + w + GAP)
+        near = min(max(py, middle - LINE / 2 - GAP), middle + LINE / 2 + GAP)
         found.append(
             {
                 "label": text,
@@ -366,7 +368,7 @@ def callouts(
                 "x0": m.x,
                 "y0": m.y,
                 "x1": x.value(end, width),
-                "y1": y.value(below if left <= px <= left + w else middle, height),
+                "y1": y.value(near, height),
             }
         )
     return found

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import normbench.norms as norms
+from normbench.board.words import capital
 from normbench.claims._listed import Listed, chosen, listed
-from normbench.claims.base import DECIDED, OTHER, SOURCES, THEMES, Part, Theme
+from normbench.claims.base import DECIDED, OTHER, SOURCES, THEMES, Finding, Part, Theme
 from normbench.pages.context import Context
 from normbench.pages.methods import linked
 from normbench.pages.study_pages import addresses
@@ -116,7 +119,7 @@ def _row(row: Listed, pages: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
         "printed": any(p.printed is not None for p in finding.parts),
         "scope": typeset(finding.scope or claim.scope),
         "note": typeset(claim.note),
-        "power": finding.power,
+        "power": _power(finding),
         "study": pages.get(claim.study),
     }
 
@@ -125,9 +128,11 @@ def _part(part: Part) -> dict[str, Any]:
     """A number as it is printed; with a strip where chance has a part in it."""
     bounds = [v for v in part.claimed if abs(v) < float("inf")]
     axis = span([(part.value, part.low, part.high), *((v, None, None) for v in bounds)]) if part.n else None
+    what, unit = _unit(part.what)
     return {
-        "what": typeset(part.what),
-        "number": number(part),
+        "what": typeset(what),
+        "said": typeset(_start(what)),
+        "number": f"{number(part)}{f' {unit}' if unit else ''}",
         "claimed": claimed(part),
         "mark": mark(part.verdict),
         "needed": part.needed,
@@ -137,6 +142,29 @@ def _part(part: Part) -> dict[str, Any]:
         "ends": axis and (written(axis.low), written(axis.high)),
         "wanted": axis and _wanted(part, axis.low, axis.high, axis.place),
     }
+
+
+#: Units that names of numbers end in.
+_UNIT = re.compile(r", (points|octaves)$")
+
+
+def _unit(what: str) -> tuple[str, str]:
+    """What a number is of, and its unit: `BN, points` is `BN` in `points`."""
+    found = _UNIT.search(what)
+    return (what[: found.start()], found[1]) if found else (what, "")
+
+
+def _start(what: str) -> str:
+    """What a number is of, at the start of a line. Methods keep their small letters."""
+    first = re.split(r"[ ·\[:,]", what, maxsplit=1)[0]
+    return what if {first, *first.split("+")} & set(norms.registry.names()) else capital(what)
+
+
+def _power(finding: Finding) -> str:
+    """How large an effect would have been found, with its unit: `4.4 to 5.5 points`; empty where chance has no part."""
+    units = {_unit(p.what)[1] for p in finding.parts if p.n}
+    unit = units.pop() if len(units) == 1 else ""
+    return f"{finding.power} {unit}".strip() if finding.power else ""
 
 
 def _wanted(part: Part, low: float, high: float, place: Any) -> tuple[float, float]:

@@ -69,10 +69,10 @@ def answer(context: Context, board: Board, metric: Metric | None) -> Answer | No
     return Answer(
         what="clean accuracy" if metric.group == "clean" else "accuracy under attack",
         where=attack_words(metric),
-        leader=spelled(leader),
+        leader=spelled(leader, context.methods[key_of(leader)]),
         method=context.methods[key_of(leader)],
         value=leader.cells[metric.key].metric.display(leader.cells[metric.key].value),
-        runner=spelled(runner) if runner else None,
+        runner=spelled(runner, context.methods[key_of(runner)]) if runner else None,
         ahead=_points(made.mean) if made and made.mean is not None else "",
         interval=_interval(made),
         certain=bool(made) and made.verdict == "higher",
@@ -85,10 +85,13 @@ def _points(value: float) -> str:
     return f"{100 * value:.1f}".replace("-", "−")
 
 
-def spelled(entry: Entry) -> tuple[str, str]:
-    """The method of an entry, and in words the settings that tell it from others: `without weight decay`."""
-    settings = entry.label.split(" · ")[1:]
-    return entry.norm, ", ".join(_setting(s) for s in settings)
+def spelled(entry: Entry, method: Method) -> tuple[str, str]:
+    """The method of an entry, and in words its full name and the settings that tell it from others: `ws+bn`, `weight
+    standardization + batch normalization, without weight decay`.
+    """
+    names = [c.summary.partition(":")[0].partition(";")[0] for c in method.cards]
+    full = " + ".join(f"{n[:1].lower()}{n[1:]}" for n in names)
+    return entry.norm, ", ".join([full] * bool(full) + [_setting(s) for s in entry.label.split(" · ")[1:]])
 
 
 def _setting(text: str) -> str:

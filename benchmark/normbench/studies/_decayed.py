@@ -113,5 +113,5 @@ def decayed(effects: Sequence[Effect]) -> Iterable[Tested]:
         for effect in effects:
             made = which(effect)
             if made is not None:
-                unit = "points" if made is effect.vulnerable else "×"
+                unit = "points" if made is effect.vulnerable else "difference of growth"
                 yield judged(finding, effect.label, unit, made, turned=True)

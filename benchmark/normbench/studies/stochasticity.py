@@ -209,25 +209,30 @@ def _answer(
     slopes: Sequence[tuple[str, str, Estimate | None]],
     primary: str | None,
 ) -> str:
-    said = [f"{a} disturbs {_factor(c)} as much as {b}" for a, b, c in steps if c.mean is not None]
+    said = [f"The disturbance of {a} is {_factor(c)} times that of {b}" for a, b, c in steps if c.mean is not None]
     said += [
-        f"with group size the disturbance of {n} changes by a slope of {e.text()}"
+        f"Twice the channels whitened together give {_power(e)} times the disturbance with {n}"
         for n, q, e in slopes
         if e and q == primary
     ]
     if not primary:
-        said.append("the claimed order was not tested: disturbance was not recorded")
+        said.append("The claimed order was not tested: disturbance was not recorded")
     elif not steps:
-        said.append("the claimed order was not tested: no two of its methods were run with default groups")
+        said.append("The claimed order was not tested: no two of its methods were run with default groups")
     elif all(c.why for *_, c in steps):
-        said += dict.fromkeys(f"the claimed order was {c.why}" for *_, c in steps)
-    text = "; ".join(said)
-    return f"{text[:1].upper()}{text[1:]}." if text.startswith("the claimed") else f"{text}."
+        said += dict.fromkeys(f"The claimed order was {c.why}" for *_, c in steps)
+    return f"{'. '.join(said)}."
 
 
 def _factor(made: Comparison) -> str:
-    mean, interval = made.mean or 0.0, made.interval
-    return f"{2**mean:.2f} × {f'[{2**interval.low:.2f}, {2**interval.high:.2f}]' if interval else '(no interval)'}"
+    return _power(Estimate.of(made.mean or 0.0, made.interval))
+
+
+def _power(octaves: Estimate) -> str:
+    """A difference of binary logarithms as a factor: `1.20 [0.91, 1.58]`."""
+    if octaves.low is None or octaves.high is None:
+        return f"{2**octaves.value:.2f} (no interval)"
+    return f"{2**octaves.value:.2f} [{2**octaves.low:.2f}, {2**octaves.high:.2f}]"
 
 
 def _readings(board: Board, kinds: Sequence[Kind], quantities: Sequence[str]) -> Table:

@@ -108,7 +108,8 @@ def _tied(across: Correlation | None, within: Correlation | None) -> Iterable[Te
         for name in ("Pearson", "Spearman"):
             estimate = getattr(made, name.lower()) if made else None
             why = "" if made else "not tested: too few methods or weight decays"
-            yield Tested("Networks whose weights grow more are more vulnerable", f"{where}, {name}", "", estimate, why)
+            finding = "Networks whose weights grow more are more vulnerable"
+            yield Tested(finding, f"{where}, {name}", "correlation", estimate, why)
 
 
 PRIMARY = "growth of all weights"
@@ -207,14 +208,14 @@ def _answer(across: Correlation | None, within: Correlation | None, robust: Metr
         ("within methods", within),
     ]
     said = [
-        f"{where} Pearson's correlation is {c.pearson.text()} and Spearman's {c.spearman.text()}"
+        f"{capital(where)} they correlate by {c.pearson.text()} (Pearson) and {c.spearman.text()} (Spearman)"
         if c
-        else f"{where} not tested: too few units for a correlation"
+        else f"{capital(where)} it was not tested, as there are too few units for a correlation"
         for where, c in named
     ]
     return (
-        f"Growth of all weights and vulnerability under {robust.label}: {'; '.join(said)}. A correlation says "
-        "nothing of causes."
+        f"Growth of all weights, and vulnerability under {robust.label}. {'. '.join(said)}. A correlation says nothing "
+        "of causes."
     )
 
 
