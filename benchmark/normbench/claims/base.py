@@ -17,7 +17,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -104,6 +104,8 @@ class Part:
     n: int = 0
     printed: float | None = None
     """The number that the source prints for it, where it prints one."""
+    where: str = ""
+    """On which board, where a finding is read off several."""
 
     @property
     def verdict(self) -> Verdict:
@@ -280,7 +282,8 @@ class Trained(Claim):
     def read(self, found: Evidences) -> Finding:
         """What all results say."""
         seen = [(suite, board, part) for suite in sorted(found) for board, part in self.parts(found[suite])]
-        parts = tuple(p for *_, p in seen if p)
+        boards = {board for _, board, p in seen if p}
+        parts = tuple(replace(p, where=board if len(boards) > 1 else "") for _, board, p in seen if p)
         places = "; ".join(dict.fromkeys(f"{board} ({suite})" for suite, board, p in seen if p))
         seeds = sorted({p.n for p in parts})
         if not seen:

@@ -136,7 +136,7 @@ def _part(part: Part) -> dict[str, Any]:
         "claimed": claimed(part),
         "mark": mark(part.verdict),
         "needed": part.needed,
-        "seeds": part.n,
+        "where": part.where,
         "printed": None if part.printed is None else signed(round(part.printed, 2)),
         "strip": axis and axis.strip(part.value, part.low, part.high),
         "ends": axis and (written(axis.low), written(axis.high)),

@@ -40,7 +40,7 @@ class Answer:
     """Who leads a board in one metric, by how much, and how sure that is."""
 
     what: str
-    """`clean accuracy`, `accuracy under attack`."""
+    """`In clean accuracy`, `Under attack`."""
     where: str
     """What the metric is exactly; empty where the name says it."""
     leader: tuple[str, str]
@@ -67,7 +67,7 @@ def answer(context: Context, board: Board, metric: Metric | None) -> Answer | No
     runner = next((e for e in tested if e.norm != leader.norm), None)
     made = compare(board, leader, runner, metric) if runner else None
     return Answer(
-        what="clean accuracy" if metric.group == "clean" else "accuracy under attack",
+        what="In clean accuracy" if metric.group == "clean" else "Under attack",
         where=attack_words(metric),
         leader=spelled(leader, context.methods[key_of(leader)]),
         method=context.methods[key_of(leader)],

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from normbench.claims.base import EQUAL, Part
 from normbench.pages.tables import nice
-from normbench.studies.base import Tested
+from normbench.studies.base import Judged
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class Forest:
         return signed(self.axis.low), signed(self.axis.high)
 
 
-def forests(findings: Sequence[Tested]) -> list[Forest]:
+def forests(findings: Sequence[Judged]) -> list[Forest]:
     """Findings in the order in which they come, those of one unit on the same axis."""
     made = []
     axes: dict[str, Span] = {}
@@ -223,7 +223,7 @@ def forests(findings: Sequence[Tested]) -> list[Forest]:
     return made
 
 
-def _row(found: Tested, axis: Span) -> ForestRow:
+def _row(found: Judged, axis: Span) -> ForestRow:
     made = found.estimate
     if made is None:
         return ForestRow(found.of, mark(found.verdict), found.why or "not tested", None, None)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from normbench.board import Board, Comparison, Entry, Metric, Pair
+from normbench.studies._judged import Judged, judged
 from normbench.studies._stats import Estimate, together
-from normbench.studies._tested import Tested, judged
 from normbench.studies.base import Cell, Record, Row, Table, points
 
 NORM = "weight-norm.raw"
@@ -105,7 +105,7 @@ def _turned(a: Unit, b: Unit) -> list[Pair]:
     return [Pair(s, a.by_seed[s], b.by_seed[s]) for s in sorted(a.by_seed.keys() & b.by_seed.keys())]
 
 
-def decayed(effects: Sequence[Effect]) -> Iterable[Tested]:
+def decayed(effects: Sequence[Effect]) -> Iterable[Judged]:
     for finding, which in (
         ("More weight decay makes a network less vulnerable", lambda e: e.vulnerable),
         ("With more weight decay the weights grow less", lambda e: e.grown),

@@ -21,8 +21,8 @@ from typing import Any, ClassVar, Literal, TypeVar
 import normbench.norms as norms
 from normbench.board import Board, Metric, Run, boards
 from normbench.spec.plugins import Plugin, PluginError
+from normbench.studies._judged import Judged
 from normbench.studies._stats import Estimate
-from normbench.studies._tested import Tested
 
 #: Failed trials that a section lists, and sections of a page.
 FAILURES, SECTIONS = 40, 20
@@ -224,7 +224,7 @@ class Section:
     figures: tuple[Figure, ...] = ()
     notes: tuple[str, ...] = ()
     """What cannot be told, and what to keep in mind."""
-    findings: tuple[Tested, ...] = ()
+    findings: tuple[Judged, ...] = ()
     """What the answer rests on, finding by finding."""
 
 

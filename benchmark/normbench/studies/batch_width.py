@@ -18,8 +18,8 @@ from normbench.board import Metric
 from normbench.board.words import quantity
 from normbench.studies._batch_width_figures import clean_accuracy, figures
 from normbench.studies._grid import NEAR, SLOPE, Grid, Readings, grids, norm_batch, read
+from normbench.studies._judged import Judged
 from normbench.studies._stats import Estimate, resample
-from normbench.studies._tested import Tested
 from normbench.studies.base import Cell, Evidence, Question, Record, Row, Section, Table, Verdict, failures, points
 
 #: How a width is counted. The first decides; the second shows whether the answer hangs on it.
@@ -140,7 +140,7 @@ def _section(found: Evidence, heading: str, records: Sequence[Record], made: Seq
     )
 
 
-def _findings(made: Sequence[tuple[Grid, Readings]]) -> Iterable[Tested]:
+def _findings(made: Sequence[tuple[Grid, Readings]]) -> Iterable[Judged]:
     for finding, unit, read_ in (
         ("The best batch grows with the width", "slope", lambda r: r.slope),
         ("A matching batch beats its neighbours", "points", lambda r: r.neighbours),
@@ -149,7 +149,7 @@ def _findings(made: Sequence[tuple[Grid, Readings]]) -> Iterable[Tested]:
         for grid, readings in made:
             found, factor = read_(readings), 100.0 if unit == "points" else 1.0
             why = untestable(readings) or ("" if found and found.low is not None else "not tested: not in the grid")
-            yield Tested(finding, grid.label, unit, found and found.times(factor), why)
+            yield Judged(finding, grid.label, unit, found and found.times(factor), why)
 
 
 def _overall(verdicts: Sequence[Verdict]) -> Verdict:

@@ -20,8 +20,8 @@ from normbench.board import MIN_SEEDS, Board, Entry, Metric, why_not
 from normbench.board.words import capital, quantity
 from normbench.pages.charts import Mark, fit, scatter
 from normbench.spec.robustness import WORST_CASE
+from normbench.studies._judged import Judged
 from normbench.studies._stats import Array, kendall, resample
-from normbench.studies._tested import Tested
 from normbench.studies.base import Cell, Evidence, Figure, Question, Row, Section, Table, Verdict, failures
 
 #: Entries above which Kendall's tau is left out: it looks at all pairs in every draw.
@@ -149,7 +149,7 @@ def _section(found: Evidence, board: Board, entries: Sequence[Entry], bim: Metri
         tuple(tables),
         (_figure(found, entries, bim, worst),),
         tuple(_notes(board, worst)),
-        (Tested("Methods keep their order", "all methods", "Kendall's tau", tau and tau.within(-1, 1), resampled.why),),
+        (Judged("Methods keep their order", "all methods", "Kendall's tau", tau and tau.within(-1, 1), resampled.why),),
     )
 
 

@@ -17,6 +17,7 @@ from normbench.board.words import quantity as words
 from normbench.pages.charts import Axis, Line, fit
 from normbench.pages.line_charts import facets
 from normbench.studies._charts import Series, around, beside, curves
+from normbench.studies._judged import Judged, judged
 from normbench.studies._paper import (
     CONV,
     DRIFT,
@@ -35,7 +36,6 @@ from normbench.studies._paper import (
 )
 from normbench.studies._stats import Estimate
 from normbench.studies._sun2020 import BATCH, CITATION, CLEAN, PROTOCOL, SLIPS, TABLES, TITLES, WHOLE
-from normbench.studies._tested import Tested, judged
 from normbench.studies.base import (
     Cell,
     Evidence,
@@ -108,7 +108,7 @@ def _section(found: Evidence, board: Board, columns: Mapping[Column, Ours]) -> S
     )
 
 
-def _findings(claims: Sequence[Claim]) -> Iterable[Tested]:
+def _findings(claims: Sequence[Claim]) -> Iterable[Judged]:
     texts = list(dict.fromkeys(c.text for c in claims))
     for c in sorted(claims, key=lambda c: texts.index(c.text)):
         yield judged(

@@ -22,8 +22,8 @@ from normbench.board import Board, Comparison, Entry, Metric, Pair, t_interval
 from normbench.board.words import capital
 from normbench.board.words import quantity as words
 from normbench.pages.charts import Mark, fit, scatter
+from normbench.studies._judged import Judged, judged
 from normbench.studies._stats import Array, Estimate, resample, slope, together
-from normbench.studies._tested import Tested, judged
 from normbench.studies.base import (
     Cell,
     Evidence,
@@ -140,7 +140,7 @@ def _findings(
     steps: Sequence[tuple[str, str, Comparison]],
     slopes: Sequence[tuple[str, str, Estimate | None]],
     primary: str | None,
-) -> Iterable[Tested]:
+) -> Iterable[Judged]:
     for a, b, made in steps:
         yield judged(
             "The disturbance falls in the order PCA, Cholesky, ZCA, batch norm", f"{a} over {b}", "octaves", made
@@ -149,7 +149,7 @@ def _findings(
         if q == primary:
             finding = "Whitening more channels together disturbs more"
             why = "" if made and made.low is not None else "not tested: too few seeds"
-            yield Tested(finding, name, "octaves for twice the channels", made, why)
+            yield Judged(finding, name, "octaves for twice the channels", made, why)
 
 
 def _steps(kinds: Sequence[Kind], quantity: str) -> list[tuple[str, str, Comparison]]:

@@ -18,8 +18,8 @@ from normbench.board import Board, Entry, Metric, t_interval
 from normbench.board.words import capital, quantity
 from normbench.pages.charts import Mark, fit, scatter
 from normbench.studies._decayed import NORM, Unit, decayed, effects_of, effects_table, mean
+from normbench.studies._judged import Judged
 from normbench.studies._stats import Correlation, Estimate, correlation
-from normbench.studies._tested import Tested
 from normbench.studies.base import (
     Cell,
     Evidence,
@@ -103,13 +103,13 @@ def _section(found: Evidence, board: Board) -> Section | None:
     )
 
 
-def _tied(across: Correlation | None, within: Correlation | None) -> Iterable[Tested]:
+def _tied(across: Correlation | None, within: Correlation | None) -> Iterable[Judged]:
     for where, made in (("across methods", across), ("within methods", within)):
         for name in ("Pearson", "Spearman"):
             estimate = getattr(made, name.lower()) if made else None
             why = "" if made else "not tested: too few methods or weight decays"
             finding = "Networks whose weights grow more are more vulnerable"
-            yield Tested(finding, f"{where}, {name}", "correlation", estimate, why)
+            yield Judged(finding, f"{where}, {name}", "correlation", estimate, why)
 
 
 PRIMARY = "growth of all weights"

@@ -13,7 +13,7 @@ Told = Literal["holds", "contradicted", "undecided", "not tested"]
 
 
 @dataclass(frozen=True)
-class Tested:
+class Judged:
     """A finding put to the test: a row of a forest plot. The estimate is above zero where the finding holds."""
 
     finding: str
@@ -44,10 +44,10 @@ class Tested:
         return seeds_needed(abs(made.value), (made.high - made.low) / 2, self.n)
 
 
-def judged(finding: str, of: str, unit: str, made: Comparison, *, turned: bool = False) -> Tested:
+def judged(finding: str, of: str, unit: str, made: Comparison, *, turned: bool = False) -> Judged:
     """A finding that a difference over seeds lies above zero, or below where it is `turned`."""
     factor = (100.0 if unit == "points" else 1.0) * (-1 if turned else 1)
     if made.mean is None:
-        return Tested(finding, of, unit, None, made.why or "not tested: no seed in common")
+        return Judged(finding, of, unit, None, made.why or "not tested: no seed in common")
     ends = sorted(factor * v for v in (made.interval.low, made.interval.high)) if made.interval else [None, None]
-    return Tested(finding, of, unit, Estimate(factor * made.mean, *ends), made.why, len(made.pairs))
+    return Judged(finding, of, unit, Estimate(factor * made.mean, *ends), made.why, len(made.pairs))
