@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from normbench.board.words import NAMES, quantity
+from normbench.board.words import NAMES, evidence, quantity
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -60,3 +60,19 @@ def test_words(key: str, words: str) -> None:
 @given(st.from_regex(r"[a-z][a-z0-9-]{0,8}(\.[a-z][a-z0-9_-]{0,8}){1,2}(@[0-9.,-]{1,6})?", fullmatch=True))
 def test_any_key_reads_as_text(key: str) -> None:
     assert not RAW.search(quantity(key))
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        (
+            "at 2/255, BIM and FGSM: 30 and 28 of 64 stand; the second may be lower by 5.12",
+            "at 2/255, BIM and FGSM: 30 of 64 images withstand the first, 28 the second; more than 5.12 fewer would be "
+            "a fault",
+        ),
+        ("0 of 64 stand BIM at eps 0.5", "0 of 64 images withstand BIM at eps 0.5"),
+        ("rows sum to 1", "rows sum to 1"),
+    ],
+)
+def test_evidence_of_health_checks_is_a_sentence(stored: str, said: str) -> None:
+    assert evidence(stored) == said

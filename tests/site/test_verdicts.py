@@ -71,6 +71,7 @@ def test_a_number_of_chance_has_its_interval() -> None:
         ("|gamma^2 - sigma^2| and |beta - mu|", "|γ² − σ²| and |β − μ|"),
         ("sqrt(2 eta lambda / (1 + momentum))", "√(2 η λ / (1 + momentum))"),
         ("m >= 2, up to 1e-07", "m ≥ 2, up to 10⁻⁷"),
+        ("difference at a = -2, t = 5", "difference at a = −2, t = 5"),
         ("the alphabet of a bw-zca[group=16]", "the alphabet of a bw-zca[group=16]"),
     ],
 )

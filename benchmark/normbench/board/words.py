@@ -91,6 +91,8 @@ _PLACES = {
     "pruning": "share {}",
     "surface": "at ({})",
 }
+#: How health checks write that an attack leaves fewer images than another.
+_PAIR = re.compile(r"(\d+) and (\d+) of (\d+) stand; the second may be lower by ([\d.]+)")
 _FACTORS = {"1": "as trained", "rows": "rows rescaled", "reference": "by the reference network"}
 
 
@@ -105,6 +107,12 @@ def quantity(key: str) -> str:
     whole, _, place = key.partition("@")
     text = _base(whole)
     return f"{text}, {_place(whole.partition('.')[0], place)}" if place else text
+
+
+def evidence(text: str) -> str:
+    """What a health check saw, as stored, in a sentence that needs no explanation."""
+    text = _PAIR.sub(r"\1 of \3 images withstand the first, \2 the second; more than \4 fewer would be a fault", text)
+    return re.sub(r"^(\d+ of \d+) stand ", r"\1 images withstand ", text)
 
 
 def _base(key: str) -> str:

@@ -55,12 +55,16 @@ def rows_of(found: Mapping[str, Evidence]) -> list[Listed]:
 
 
 def groups(rows: Sequence[Listed]) -> list[Group]:
-    """The claims by theme, in the order of the themes; without themes that have none."""
+    """The claims by theme, in the order of the themes, those that speak for it first; without themes that have none."""
 
     def theme(row: Listed) -> str:
         return row.claim.theme if row.claim.theme in THEMES else OTHER
 
-    made = [Group(key, t, tuple(r for r in rows if theme(r) == key)) for key, t in THEMES.items()]
+    made = []
+    for key, t in THEMES.items():
+        own = [r for r in rows if theme(r) == key]
+        first = {name: i for i, name in enumerate(t.leads)}
+        made.append(Group(key, t, tuple(sorted(own, key=lambda r: first.get(r.claim.name, len(first))))))
     return [g for g in made if g.rows]
 
 

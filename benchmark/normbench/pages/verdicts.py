@@ -107,6 +107,8 @@ def claimed(part: Part) -> str:
         return f"claimed: at most {written(most)}"
     if math.isinf(most):
         return f"claimed: at least {written(least)}"
+    if written(least) == written(most):
+        return f"claimed: {written(most)}, but for rounding"
     return f"claimed: {written(least)} to {written(most)}"
 
 
@@ -124,7 +126,7 @@ def typeset(text: str) -> str:
     found = _WORD.sub(lambda m: _GREEK[m[1]], found)
     for plain, sign in _SIGNS:
         found = found.replace(plain, sign)
-    return found
+    return re.sub(r"(?<=[\s(=])-(?=\d)", "−", found)
 
 
 @dataclass(frozen=True)
