@@ -91,7 +91,9 @@ def spelled(entry: Entry, method: Method) -> tuple[str, str]:
     """
     names = [c.summary.partition(":")[0].partition(";")[0] for c in method.cards]
     full = " + ".join(f"{n[:1].lower()}{n[1:]}" for n in names)
-    return entry.norm, ", ".join([full] * bool(full) + [_setting(s) for s in entry.label.split(" · ")[1:]])
+    return entry.norm, ", ".join(
+        [full] * bool(full) + [_setting(s) for s in entry.label.removeprefix(entry.norm).split(" · ")[1:]]
+    )
 
 
 def _setting(text: str) -> str:
@@ -217,12 +219,21 @@ def write(context: Context, rows: Sequence[Listed]) -> None:
         shares=shares(r.finding.verdict for r in rows),
         claims=len(rows),
         sources=len({r.claim.source for r in rows}),
-        boards=[_board(context, b, "") for b in winners[1:][:BOARDS]]
+        boards=[_board(context, b, _best(context, b)) for b in winners[1:][:BOARDS]]
         + [_board(context, b, _why(b)) for b in others[:BOARDS]],
         hidden=max(0, len(winners) - 1 - BOARDS) + max(0, len(others) - BOARDS),
         seeds_needed=MIN_SEEDS,
         methods=len({key_of(e) for b in boards for e in b.entries}),
     )
+
+
+def _best(context: Context, board: Board) -> str:
+    """Who leads a board that contends, in short."""
+    found = answer(context, board, board.headline("clean"))
+    if found is None:
+        return ""
+    sure = "certainly the best" if found.certain and not found.ties else "not certainly the best"
+    return f"{found.leader[0]} has the highest clean accuracy, {found.value} %, {sure}"
 
 
 def _why(board: Board) -> str:
