@@ -91,9 +91,8 @@ def spelled(entry: Entry, method: Method) -> tuple[str, str]:
     """
     names = [c.summary.partition(":")[0].partition(";")[0] for c in method.cards]
     full = " + ".join(f"{n[:1].lower()}{n[1:]}" for n in names)
-    return entry.norm, ", ".join(
-        [full] * bool(full) + [_setting(s) for s in entry.label.removeprefix(entry.norm).split(" · ")[1:]]
-    )
+    settings = entry.label.removeprefix(entry.norm).split(" · ")[1:]
+    return entry.norm, ", ".join([full] * bool(full) + [_setting(s) for s in settings])
 
 
 def _setting(text: str) -> str:
