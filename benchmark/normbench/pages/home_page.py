@@ -75,7 +75,7 @@ def answer(context: Context, board: Board, metric: Metric | None) -> Answer | No
         runner=spelled(runner, context.methods[key_of(runner)]) if runner else None,
         ahead=_points(made.mean) if made and made.mean is not None else "",
         interval=_interval(made),
-        certain=bool(made) and made.verdict == "higher",
+        certain=made is not None and made.verdict == "higher",
         ties=tuple(e for e in board.tied_for_first(metric) if e.id != leader.id),
         of=len(tested),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from normbench.claims.base import EQUAL, Part
 from normbench.pages.tables import nice
-from normbench.studies.base import Judged
+from normbench.studies._judged import Judged
 
 
 @dataclass(frozen=True)

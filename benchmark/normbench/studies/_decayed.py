@@ -106,12 +106,9 @@ def _turned(a: Unit, b: Unit) -> list[Pair]:
 
 
 def decayed(effects: Sequence[Effect]) -> Iterable[Judged]:
-    for finding, which in (
-        ("More weight decay makes a network less vulnerable", lambda e: e.vulnerable),
-        ("With more weight decay the weights grow less", lambda e: e.grown),
-    ):
-        for effect in effects:
-            made = which(effect)
-            if made is not None:
-                unit = "points" if made is effect.vulnerable else "difference of growth"
-                yield judged(finding, effect.label, unit, made, turned=True)
+    for e in effects:
+        yield judged("More weight decay makes a network less vulnerable", e.label, "points", e.vulnerable, turned=True)
+    for e in effects:
+        if e.grown is not None:
+            finding = "With more weight decay the weights grow less"
+            yield judged(finding, e.label, "difference of growth", e.grown, turned=True)

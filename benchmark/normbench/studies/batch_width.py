@@ -141,13 +141,14 @@ def _section(found: Evidence, heading: str, records: Sequence[Record], made: Seq
 
 
 def _findings(made: Sequence[tuple[Grid, Readings]]) -> Iterable[Judged]:
-    for finding, unit, read_ in (
-        ("The best batch grows with the width", "slope", lambda r: r.slope),
-        ("A matching batch beats its neighbours", "points", lambda r: r.neighbours),
-        ("A width's own matching batch beats those of other widths", "points", lambda r: r.matched),
+    for finding, unit, attribute in (
+        ("The best batch grows with the width", "slope", "slope"),
+        ("A matching batch beats its neighbours", "points", "neighbours"),
+        ("A width's own matching batch beats those of other widths", "points", "matched"),
     ):
         for grid, readings in made:
-            found, factor = read_(readings), 100.0 if unit == "points" else 1.0
+            found: Estimate | None = getattr(readings, attribute)
+            factor = 100.0 if unit == "points" else 1.0
             why = untestable(readings) or ("" if found and found.low is not None else "not tested: not in the grid")
             yield Judged(finding, grid.label, unit, found and found.times(factor), why)
 

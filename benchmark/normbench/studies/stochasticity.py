@@ -145,11 +145,11 @@ def _findings(
         yield judged(
             "The disturbance falls in the order PCA, Cholesky, ZCA, batch norm", f"{a} over {b}", "octaves", made
         )
-    for name, q, made in slopes:
+    for name, q, rise in slopes:
         if q == primary:
             finding = "Whitening more channels together disturbs more"
-            why = "" if made and made.low is not None else "not tested: too few seeds"
-            yield Judged(finding, name, "octaves for twice the channels", made, why)
+            why = "" if rise and rise.low is not None else "not tested: too few seeds"
+            yield Judged(finding, name, "octaves for twice the channels", rise, why)
 
 
 def _steps(kinds: Sequence[Kind], quantity: str) -> list[tuple[str, str, Comparison]]:
