@@ -40,8 +40,6 @@ VARIABLES = {
 #: Pixels a character of a label takes at 11 px, on the safe side.
 CHARACTER, LINE = 6.3, 13
 LABEL_LIMIT = 34
-#: Pixels between a label and the end of the line to it.
-GAP = 2
 
 
 def colour(family: str) -> str:
@@ -180,10 +178,10 @@ def scatter(
     front: bool,
     width: int = 490,
     height: int = 360,
-    named: Iterable[str] = (),
+    called: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Points with intervals on both axes; `front`: joins the points that no other beats in both. named: labels that
-    are written even if there is no room beside their point: further away, with a line to it.
+    """Points with intervals on both axes; `front`: joins the points that no other beats in both. called: labels further
+    away, as `callouts` gives them.
     """
     colours, shapes = _families(m.family for m in marks)
     data = [vars(m) | {"label": m.label} for m in marks]
@@ -193,7 +191,7 @@ def scatter(
         {"field": "y", "title": y.title, "format": ".2f"},
     ]
     layers: list[dict[str, Any]] = []
-    steps = _steps(pareto(marks)) if front else []
+    steps = front_of(marks) if front else []
     if front:
         layers.append(
             {
@@ -226,12 +224,10 @@ def scatter(
             "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
         }
     )
-    placed = place(marks, x, y, width, height, steps)
-    called = callouts(marks, x, y, width, height, placed, frozenset(named))
     if called:
         layers.append(
             {
-                "data": {"values": called},
+                "data": {"values": list(called)},
                 "mark": {"type": "rule", "color": SOFT, "strokeWidth": 0.8},
                 "encoding": {
                     "x": x.encode("x0"),
@@ -241,7 +237,7 @@ def scatter(
                 },
             }
         )
-    layers.append(_labels([*placed, *called], x, y))
+    layers.append(_labels([*place(marks, x, y, width, height, steps), *called], x, y))
     return base(width=width, height=height, layer=layers)
 
 
@@ -254,10 +250,10 @@ def pareto(marks: Sequence[Mark]) -> list[Mark]:
     return best[::-1]
 
 
-def _steps(best: Sequence[Mark]) -> list[tuple[float, float]]:
-    """Corners of the staircase through these marks."""
+def front_of(marks: Sequence[Mark]) -> list[tuple[float, float]]:
+    """Corners of the staircase through the marks that no other beats in both."""
     corners: list[tuple[float, float]] = []
-    for mark in best:
+    for mark in pareto(marks):
         if corners:
             corners.append((corners[-1][0], mark.y))
         corners.append((mark.x, mark.y))
@@ -273,7 +269,7 @@ def place(
     A label is left out where there is no room for it; its name is in the table and in the tooltip.
     """
     points = [(x.pixel(m.x, width), y.pixel(m.y, height)) for m in marks]
-    taken = _drawn(marks, x, y, width, height)
+    taken = drawn(marks, x, y, width, height)
     corners = [(x.pixel(sx, width), y.pixel(sy, height)) for sx, sy in steps]
     taken += [
         (min(a[0], b[0]) - 1, min(a[1], b[1]) - 1, max(a[0], b[0]) + 1, max(a[1], b[1]) + 1)
@@ -302,7 +298,7 @@ def place(
         for left, middle in places:
             box = (left, middle - LINE / 2, left + w, middle + LINE / 2)
             inside = left >= 0 and left + w <= width and box[1] >= 0 and box[3] <= height
-            if inside and not any(_meet(box, other) for other in taken):
+            if inside and not any(meet(box, other) for other in taken):
                 taken.append(box)
                 placed.append({"label": text, "x": x.value(left, width), "y": y.value(middle, height)})
                 break
@@ -312,7 +308,7 @@ def place(
 Box = tuple[float, float, float, float]
 
 
-def _drawn(marks: Sequence[Mark], x: Axis, y: Axis, width: int, height: int) -> list[Box]:
+def drawn(marks: Sequence[Mark], x: Axis, y: Axis, width: int, height: int) -> list[Box]:
     """Boxes of all points and bars, in pixels."""
     taken: list[Box] = []
     for m in marks:
@@ -325,56 +321,8 @@ def _drawn(marks: Sequence[Mark], x: Axis, y: Axis, width: int, height: int) -> 
     return taken
 
 
-def callouts(
-    marks: Sequence[Mark],
-    x: Axis,
-    y: Axis,
-    width: int,
-    height: int,
-    placed: Sequence[dict[str, Any]],
-    named: frozenset[str],
-) -> list[dict[str, Any]]:
-    """Labels of `named` marks that `place` left out: the nearest free place, and a line (`x0`, `y0`, `x1`, `y1`) from
-    the point to it, in data units. Where nothing is free within the chart, the label is left out.
-    """
-    there = {p["label"] for p in placed}
-    taken = _drawn(marks, x, y, width, height)
-    for p in placed:
-        left, middle = x.pixel(p["x"], width), y.pixel(p["y"], height)
-        taken.append((left, middle - LINE / 2, left + len(p["label"]) * CHARACTER, middle + LINE / 2))
-    found = []
-    for m in marks:
-        text = short(m.label)
-        if m.label not in named or text in there:
-            continue
-        px, py, w = x.pixel(m.x, width), y.pixel(m.y, height), len(text) * CHARACTER
-        free = [
-            (math.hypot(max(left - px, 0, px - left - w), middle - py), left, middle)
-            for middle in range(LINE, height - LINE, LINE // 2)
-            for left in range(0, int(width - w), 8)
-            if not any(_meet((left - 2, middle - LINE / 2, left + w + 2, middle + LINE / 2), o) for o in taken)
-        ]
-        if not free:
-            continue
-        _, left, middle = min(free)
-        taken.append((left, middle - LINE / 2, left + w, middle + LINE / 2))
-        end = min(max(px, left - GAP), left + w + GAP)
-        near = min(max(py, middle - LINE / 2 - GAP), middle + LINE / 2 + GAP)
-        found.append(
-            {
-                "label": text,
-                "x": x.value(left, width),
-                "y": y.value(middle, height),
-                "x0": m.x,
-                "y0": m.y,
-                "x1": x.value(end, width),
-                "y1": y.value(near, height),
-            }
-        )
-    return found
-
-
-def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+def meet(a: Box, b: Box) -> bool:
+    """Whether two boxes overlap."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 

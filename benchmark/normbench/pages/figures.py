@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from normbench.board import Board, Comparison, Entry, Metric, against, why_not_compared
-from normbench.pages.charts import FAMILY, GHOST, Axis, Line, Mark, fit, forest, scatter
+from normbench.pages.callouts import callouts
+from normbench.pages.charts import FAMILY, GHOST, Axis, Line, Mark, fit, forest, front_of, place, scatter
 from normbench.pages.context import Context
 from normbench.pages.line_charts import facets, panels
 from normbench.pages.methods import key_of
@@ -96,7 +97,10 @@ def overview(context: Context, board: Board, x: Metric, y: Metric, *, title: str
         + (f" Beyond the chart: {out}." if out else "")
     )
     axes = _axis(near, "x", x), _axis(near, "y", y)
-    spec = scatter(near, *axes, front=True, width=470, height=430, named=sorted(leaders))
+    size = (470, 430)
+    placed = place(near, *axes, *size, front_of(near))
+    called = callouts(near, *axes, *size, placed, frozenset(leaders))
+    spec = scatter(near, *axes, front=True, width=size[0], height=size[1], called=called)
     heading = f"Clean accuracy and {title[:1].lower()}{title[1:]}"
     return draw(context, "overview-front", heading, caption, spec, [m.family for m in near])
 
