@@ -16,5 +16,5 @@ def test_every_claim_has_a_row_with_its_verdict_and_number(tmp_path) -> None:
         assert f'id="{claim.name}"' in text
     assert 'href="claims.html"' in (folder / "index.html").read_text()
     assert "fewer than" not in text
-    assert "no results have the shape that it needs" in text
+    assert "No results have the shape that it needs." in text
     assert "claimed: at most" in text

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import html5lib
+import normbench.measures as measures
 import pytest
 from normbench.pages import build
 from normbench.spec.outcome import AttackResult, Reading
@@ -38,7 +40,7 @@ def write(
         if a.threat == "linf"
     ]
     readings = list(outcome.curves)
-    for quantity, value in (("disturbance.mean", disturbance), ("rescaling.clean-10", clean)):
+    for quantity, value in (("disturbance.mean", disturbance), ("rescaling.clean@10", clean)):
         if value is not None:
             readings.append(Reading(step=120, epoch=6, measure=quantity, value=value))
     channels = [{"name": f"bn{i}", "channels": round(c * trial.model.width)} for i, c in enumerate(STAGES)]
@@ -128,21 +130,21 @@ def test_without_an_answer_there_is_no_page_and_no_link(site, empty, lonely):
 def test_too_few_seeds_are_not_tested_and_the_page_says_why(hostile_studies):
     (path,) = hostile_studies.glob("study-batch-width-*.html")
     text = path.read_text()
-    assert '<p class="verdict">Not tested</p>' in text
+    assert re.search(r'<p class="verdict">.*?</svg>Not tested</span></p>', text)
     assert "not tested: 2 seeds, 3 needed" in text
-    assert "<strong>Not tested</strong>" in (hostile_studies / "studies.html").read_text()
+    assert "<strong>not tested</strong>" in (hostile_studies / "studies.html").read_text()
 
 
 def test_a_page_shows_verdict_numbers_charts_and_failures(studied):
     text = (studied / "study-batch-width-batch-width.html").read_text()
-    assert re.search(r'<p class="verdict">(Yes|No|Cannot be told)</p>', text)
+    assert re.search(r'<p class="verdict">.*?</svg>(Yes|No|Cannot be told)</span></p>', text)
     assert re.search(r"slope \d\.\d+ \[", text)
     assert text.count('role="img"') == 3
     assert "Trials without a number: 3" in text
     assert "<script>alert(1)</script>" not in text
     assert "&lt;script&gt;alert(1)" in text
     assert re.search(r'href="trials/[0-9a-f]{16}\.html"', text)
-    assert "rescaling.clean-10" in (studied / "study-weight-decay-paper.html").read_text()
+    assert "Clean accuracy, weights times 10" in (studied / "study-weight-decay-paper.html").read_text()
 
 
 def test_pages_are_held_to_what_all_pages_are(built):
@@ -183,3 +185,34 @@ def test_without_javascript_everything_is_there(browser, studied):
             assert page.locator("table tbody tr").count() > 0
             assert page.locator("figure svg[role=img]").count() > 0, path.name
         assert troubles == []
+
+
+RAW = re.compile(rf"\b(?:{'|'.join(measures.registry.names())}|train|validation)\.[a-z][\w-]*|growth:")
+
+
+def shown(page: Path) -> str:
+    """Text of a page that a reader sees, without what is meant for programs."""
+    tree = html5lib.parse(page.read_text(encoding="utf-8"), treebuilder="etree", namespaceHTMLElements=False)
+    for parent in tree.iter():
+        for child in list(parent):
+            if child.tag in {"pre", "code", "script", "style"}:
+                child.text = ""
+                for inner in list(child):
+                    child.remove(inner)
+    return " ".join(" ".join(tree.itertext()).split())
+
+
+def test_no_page_shows_the_key_of_a_quantity(studied: Path, site: Path) -> None:
+    pages = [p for folder in (studied, site) for p in test_pages.pages(folder) if p.name != "contribute.html"]
+    assert len(pages) > 50
+    assert {p.name: found[:3] for p in pages if (found := RAW.findall(shown(p)))} == {}
+
+
+def test_findings_stand_in_a_plot_and_tables_are_closed(studied: Path) -> None:
+    page = next(studied.glob("study-paper-*.html")).read_text()
+    assert page.count('class="table forest"') == 6
+    assert page.count("<details><summary>") >= 4
+    assert 'class="v v-' in page
+    index = (studied / "studies.html").read_text()
+    assert index.count('<section class="card"') == 5
+    assert 'href="claims.html#decay-bim"' in index

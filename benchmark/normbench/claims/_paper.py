@@ -24,4 +24,5 @@ def findings(found: Evidence, text: str) -> Iterable[tuple[str, Part | None]]:
         for claim in made:
             if claim.text.startswith(text):
                 what = f"{claim.method.upper()}, {'points' if claim.percent else 'octaves'}"
-                yield board.title, compared(what, claim.here, 100.0 if claim.percent else 1.0)
+                printed = None if claim.gap is None else 100 * claim.gap
+                yield board.title, compared(what, claim.here, 100.0 if claim.percent else 1.0, printed)

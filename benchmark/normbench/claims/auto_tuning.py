@@ -12,6 +12,7 @@ class AutoTuning(Computed):
     name = "auto-tuning"
     summary = "Training a scale-invariant weight without decay lowers its effective learning rate by itself"
     source = "huang"
+    theme = "dynamics"
     place = "Slide: the auto-tuning effects of learning rate"
     test = "simulated"
     scope = "1,000 steps of SGD, a linear layer before batch norm, noisy targets, rates 0.1, 1 and 10, float64"

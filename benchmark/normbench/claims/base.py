@@ -17,7 +17,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -25,7 +25,7 @@ from normbench.board import Comparison
 from normbench.errors import BenchError
 from normbench.spec.plugins import Plugin
 from normbench.studies import Evidence
-from normbench.studies._stats import Estimate
+from normbench.studies._stats import FOUND, Estimate, seeds_needed
 
 Test = Literal["exact", "simulated", "trained", "not tested"]
 Verdict = Literal["holds", "holds in part", "refuted", "undecided", "not tested"]
@@ -33,8 +33,6 @@ DECIDED: tuple[Verdict, ...] = ("holds", "holds in part", "refuted")
 
 #: Relative error up to which numbers in float64 count as equal; an eps of 1e-12 leaves less.
 EQUAL = 1e-7
-#: An effect is found in 80 of 100 repetitions where it is 1 + .84 / 1.96 times the half-width of a 95 % interval.
-FOUND = 1 + 0.8416 / 1.9600
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,32 @@ SOURCES: Mapping[str, Source] = {
 
 
 @dataclass(frozen=True)
+class Theme:
+    """What a group of claims is about. leads: the claims that speak for it, by name."""
+
+    title: str
+    leads: tuple[str, ...] = ()
+
+
+OTHER = "other"
+THEMES: Mapping[str, Theme] = {
+    "robustness": Theme(
+        "Growing weights, weight decay and attacks", ("growth-vulnerability", "decay-bim", "rescaling-amplifies")
+    ),
+    "training": Theme("Training and accuracy", ("bn-higher-rates", "data-over-weights", "ics-not-reduced")),
+    "batch": Theme("The size of the batch", ("bn-small-batches", "gn-stable-batches", "batch-equals-width")),
+    "dynamics": Theme(
+        "Weights whose scale does not count", ("growth-without-decay", "wd-equilibrium", "row-orthogonality")
+    ),
+    "whitening": Theme("Whitening and its noise", ("snd-order", "snd-order-trained", "constraint-numbers")),
+    "units": Theme("Single units", ("gamma-approaches-sigma", "similar-units-removed", "small-gamma")),
+    "algebra": Theme("What a layer computes", ("bn-two-sided", "standardized-invariance", "variance-printed-squared")),
+    "beyond": Theme("Beyond what is run here", ("ln-recurrent", "generalization-bounds")),
+    OTHER: Theme("Further claims"),
+}
+
+
+@dataclass(frozen=True)
 class Part:
     """A number, its interval, and where the claim says that it lies. n: seeds that the interval is over; 0 where chance
     has no part in it.
@@ -78,6 +102,10 @@ class Part:
     high: float
     claimed: tuple[float, float]
     n: int = 0
+    printed: float | None = None
+    """The number that the source prints for it, where it prints one."""
+    where: str = ""
+    """On which board, where a finding is read off several."""
 
     @property
     def verdict(self) -> Verdict:
@@ -104,9 +132,7 @@ class Part:
         it is decided, has no interval, or lies at the very end of what is claimed.
         """
         distance = min((abs(self.value - end) for end in self.claimed if math.isfinite(end)), default=0.0)
-        if self.verdict != "undecided" or self.found is None or distance == 0:
-            return None
-        return max(self.n + 1, math.ceil(self.n * (self.found / distance) ** 2))
+        return seeds_needed(distance, self.half, self.n) if self.verdict == "undecided" else None
 
     @property
     def text(self) -> str:
@@ -149,14 +175,14 @@ def estimated(
     return Part(what, estimate.value, estimate.low, estimate.high, (at_least, at_most), n)
 
 
-def compared(what: str, made: Comparison, factor: float = 1.0) -> Part | None:
+def compared(what: str, made: Comparison, factor: float = 1.0, printed: float | None = None) -> Part | None:
     """A difference over seeds that is claimed to be above zero, judged as the study judged it; None where it was not
-    tested.
+    tested. printed: what the source prints for it.
     """
     if made.mean is None or made.interval is None:
         return None
     low, high = factor * made.interval.low, factor * made.interval.high
-    return Part(what, factor * made.mean, low, high, (0.0, math.inf), len(made.pairs))
+    return Part(what, factor * made.mean, low, high, (0.0, math.inf), len(made.pairs), printed)
 
 
 @dataclass(frozen=True)
@@ -202,6 +228,8 @@ class Finding:
 class Claim(Plugin, ABC):
     """A statement of a source. `summary`: the statement in one plain sentence; `source`: a key of `SOURCES`."""
 
+    theme: ClassVar[str] = OTHER
+    """What it is about: a key of `THEMES`."""
     place: ClassVar[str]
     """Equation, figure, table, section or slide."""
     test: ClassVar[Test]
@@ -254,7 +282,8 @@ class Trained(Claim):
     def read(self, found: Evidences) -> Finding:
         """What all results say."""
         seen = [(suite, board, part) for suite in sorted(found) for board, part in self.parts(found[suite])]
-        parts = tuple(p for *_, p in seen if p)
+        boards = {board for _, board, p in seen if p}
+        parts = tuple(replace(p, where=board if len(boards) > 1 else "") for _, board, p in seen if p)
         places = "; ".join(dict.fromkeys(f"{board} ({suite})" for suite, board, p in seen if p))
         seeds = sorted({p.n for p in parts})
         if not seen:

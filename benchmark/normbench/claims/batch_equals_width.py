@@ -15,6 +15,7 @@ class BatchEqualsWidth(Trained):
     name = "batch-equals-width"
     summary = "The batch size should be close to the width of the network"
     source = "sun"
+    theme = "batch"
     place = "Section 4, with the rank analysis of section 2.2"
     study = "batch-width"
 

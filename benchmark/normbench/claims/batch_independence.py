@@ -12,6 +12,7 @@ class BatchIndependence(Computed):
     name = "batch-independence"
     summary = "Layer, instance and group norm compute each example by itself, whatever the batch size"
     source = "yuan"
+    theme = "batch"
     place = "Sections 3 to 5"
     test = "exact"
     scope = "a 3x3 convolution of 32 channels, 32 examples of 4x4, all but one exchanged, float64"

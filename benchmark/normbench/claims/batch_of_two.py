@@ -12,6 +12,7 @@ class BatchOfTwo(Computed):
     name = "batch-of-two"
     summary = "At B = 2 the output of batch norm is (-1, 1) or (1, -1), whatever the weights"
     source = "sun"
+    theme = "batch"
     place = "Section 2.2, rank analysis"
     test = "exact"
     scope = "100 units of a linear layer, float64, eps 1e-12; equal pre-activations left out"

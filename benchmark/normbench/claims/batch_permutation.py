@@ -12,6 +12,7 @@ class BatchPermutation(Computed):
     name = "batch-permutation"
     summary = "Permuting the examples of a batch permutes the output of batch norm and changes nothing else"
     source = "sun"
+    theme = "batch"
     place = "Section 2.2, thirdly"
     test = "exact"
     scope = "8 units, a batch of 16, 20 permutations, float64"

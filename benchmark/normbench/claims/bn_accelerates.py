@@ -12,6 +12,7 @@ class BatchNormAccelerates(Computed):
     name = "bn-accelerates"
     summary = "Batch norm reaches the same loss in less time"
     source = "cai"
+    theme = "training"
     place = "Section 1"
     test = "trained"
     scope = (

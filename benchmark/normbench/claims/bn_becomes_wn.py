@@ -12,6 +12,7 @@ class BatchNormBecomesWeightNorm(Computed):
     name = "bn-becomes-wn"
     summary = "If the covariance of the input is the identity, batch norm is weight norm with g = gamma"
     source = "sun"
+    theme = "algebra"
     place = "Section 2.4, behind equation 14"
     test = "exact"
     scope = "12 inputs, 8 units, a batch of 64, gamma 1.7, float64, eps 1e-12"

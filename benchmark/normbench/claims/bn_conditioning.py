@@ -12,6 +12,7 @@ class BatchNormConditioning(Computed):
     name = "bn-conditioning"
     summary = "With batch norm the input of a layer and the gradient to its output are better conditioned"
     source = "huang"
+    theme = "training"
     place = "Slide: the layer-wise spectrum"
     test = "trained"
     scope = (

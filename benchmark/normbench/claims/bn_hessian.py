@@ -12,6 +12,7 @@ class BatchNormHessian(Computed):
     name = "bn-hessian"
     summary = "Batch norm makes the largest eigenvalues of the Hessian smaller"
     source = "huang"
+    theme = "training"
     place = "Slide: improved conditioning in optimization, full Hessian"
     test = "trained"
     scope = (

@@ -12,6 +12,7 @@ class HigherRates(Computed):
     name = "bn-higher-rates"
     summary = "Batch norm allows much higher learning rates without divergence"
     source = "yuan"
+    theme = "training"
     place = "Sections 1 and 2"
     test = "trained"
     scope = (

@@ -12,6 +12,7 @@ class InitialScale(Computed):
     name = "bn-initial-scale"
     summary = "Batch norm reduces the dependence of training on the scale of the parameters and their initial values"
     source = "yuan"
+    theme = "training"
     place = "Sections 1 and 2"
     test = "trained"
     scope = (

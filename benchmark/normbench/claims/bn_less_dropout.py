@@ -12,6 +12,7 @@ class LessDropout(Computed):
     name = "bn-less-dropout"
     summary = "Batch norm reduces the need for dropout"
     source = "yuan"
+    theme = "training"
     place = "Sections 1 and 2"
     test = "trained"
     scope = (

@@ -12,6 +12,7 @@ class Saturating(Computed):
     name = "bn-saturating"
     summary = "Batch norm makes saturating nonlinearities usable"
     source = "yuan"
+    theme = "training"
     place = "Sections 1 and 2"
     test = "trained"
     scope = (

@@ -12,6 +12,7 @@ class SmallBatches(Computed):
     name = "bn-small-batches"
     summary = "The error of batch norm rises fast as the batch gets smaller, and that of group norm does not"
     source = "yuan"
+    theme = "batch"
     place = "Section 5"
     test = "trained"
     scope = (

@@ -12,6 +12,7 @@ class Smoother(Computed):
     name = "bn-smoother"
     summary = "Batch norm makes the loss smoother: the gradient changes less along a step"
     source = "cai"
+    theme = "training"
     place = "Section 3.4"
     test = "trained"
     scope = (

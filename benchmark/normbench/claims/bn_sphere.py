@@ -12,6 +12,7 @@ class BatchNormSphere(Computed):
     name = "bn-sphere"
     summary = "Over a batch of B, a unit behind batch norm has the length sqrt(B (gamma^2 + beta^2))"
     source = "sun"
+    theme = "algebra"
     place = "Equation 10"
     test = "exact"
     scope = "linear layer of 8 units, batches of 5 and 64, gamma -1.3, beta 0.4, float64, eps 1e-12"

@@ -12,6 +12,7 @@ class BatchNormTwoSided(Computed):
     name = "bn-two-sided"
     summary = "Batch norm does not change when weights, inputs or a bias before it are rescaled or added"
     source = "sun"
+    theme = "algebra"
     place = "Section 2.2, behind equation 12"
     test = "exact"
     scope = "12 inputs, 8 units, a batch of 32, each row of the weight by a factor of its own, float64, eps 1e-12"

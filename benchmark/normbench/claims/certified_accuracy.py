@@ -12,6 +12,7 @@ class CertifiedAccuracy(Computed):
     name = "certified-accuracy"
     summary = "Normalizing weights bounds a network's Lipschitz constant, which certifies accuracy against attacks"
     source = "huang"
+    theme = "robustness"
     place = "Slide: challenges and opportunities (Tsuzuku et al. 2018)"
     test = "trained"
     scope = (

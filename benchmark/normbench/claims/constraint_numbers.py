@@ -15,6 +15,7 @@ class ConstraintNumbers(Computed):
         "whitening"
     )
     source = "huang"
+    theme = "whitening"
     place = "Slide: constraint number, first row of the table"
     test = "exact"
     scope = "d = 4 channels, m = 3 examples of 3x3 (4 values a group), g = 2 groups, float64, eps 1e-12"

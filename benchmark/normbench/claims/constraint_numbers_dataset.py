@@ -15,6 +15,7 @@ class ConstraintNumbersDataset(Computed):
         "of GN, Ng (g + 3) / 2 of GW"
     )
     source = "huang"
+    theme = "whitening"
     place = "Slide: constraint number, second row of the table"
     test = "exact"
     scope = "d = 4, batches of m = 3 and 6 of N = 6 examples of 3x3, g = 2 groups, float64, eps 1e-12"

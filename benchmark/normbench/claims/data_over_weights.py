@@ -14,6 +14,7 @@ class DataOverWeights(Trained):
     name = "data-over-weights"
     summary = "Normalizing data (batch norm) gives better accuracy than normalizing weights (WN, CWN, WS, SN)"
     source = "sun"
+    theme = "training"
     place = "Section 2.4; also Huang, slide on challenges"
     study = "bim-worst-case"
 

@@ -13,6 +13,7 @@ class DecayBim(Trained):
     name = "decay-bim"
     summary = "Weight decay raises accuracy under BIM"
     source = "sun"
+    theme = "robustness"
     place = "Section 3.2, Tables 1 and 2"
     study = "paper"
     note = "In print: in Table 2 for all four methods, in Table 1 for BN, GN and LN."

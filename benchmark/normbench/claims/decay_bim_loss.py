@@ -13,6 +13,7 @@ class DecayBimLoss(Trained):
     name = "decay-bim-loss"
     summary = "Weight decay lowers what BIM costs (Acc-Diff2)"
     source = "sun"
+    theme = "robustness"
     place = "Section 2.5, Tables 1 and 2"
     study = "paper"
     note = "In print: in Table 2 for all four methods, in Table 1 for BN and GN."

@@ -13,9 +13,10 @@ class DecayLessGrowth(Trained):
     name = "decay-less-growth"
     summary = "With weight decay the norm of the weights settles or falls"
     source = "sun"
+    theme = "dynamics"
     place = "Section 3.2, Figure 3"
     study = "paper"
-    note = "In print: a curve of one network for each method. Tested: it grows less than without."
+    note = "In print: a curve of one network for each method. Judged: it grows less than without."
 
     def parts(self, found: Evidence) -> Iterable[tuple[str, Part | None]]:
         return findings(found, "with weight decay it grows less")

@@ -13,6 +13,7 @@ class DecayNoise(Trained):
     name = "decay-noise"
     summary = "Weight decay raises accuracy under Gaussian noise"
     source = "sun"
+    theme = "robustness"
     place = "Section 3.2, Tables 1 and 2"
     study = "paper"
     note = "In print: in Table 2 for all four methods, in Table 1 for WN alone."

@@ -13,6 +13,7 @@ class DecayNoiseLoss(Trained):
     name = "decay-noise-loss"
     summary = "Weight decay lowers what noise costs (Acc-Diff1)"
     source = "sun"
+    theme = "robustness"
     place = "Section 2.5, Tables 1 and 2"
     study = "paper"
     note = "In print: in Table 2 for all four methods, in Table 1 for none."

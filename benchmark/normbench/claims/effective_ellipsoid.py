@@ -12,6 +12,7 @@ class EffectiveEllipsoid(Computed):
     name = "effective-ellipsoid"
     summary = "Batch norm is the linear map W'X + b', and each row of W' lies on an ellipsoid: w' S w'^T = gamma^2"
     source = "sun"
+    theme = "units"
     place = "Equations 11 and 12"
     test = "exact"
     scope = "12 inputs, 8 units, a batch of 64 with correlated inputs, gamma 1.7, beta 0.4, float64, eps 1e-12"

@@ -12,6 +12,7 @@ class EllipsoidConverges(Computed):
     name = "ellipsoid-converges"
     summary = "The effective weights of batch norm, and the ellipsoid that they lie on, converge as training converges"
     source = "sun"
+    theme = "units"
     place = "Section 2.2, behind equation 12"
     test = "trained"
     scope = (

@@ -12,6 +12,7 @@ class EmdBound(Computed):
     name = "emd-bound"
     summary = "Batch norm bounds how far an update can move the distribution of a unit, from below and above"
     source = "cai"
+    theme = "units"
     place = "Section 3.3, after Huang and Yu 2020"
     test = "exact"
     scope = (

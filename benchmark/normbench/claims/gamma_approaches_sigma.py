@@ -12,6 +12,7 @@ class GammaApproachesSigma(Computed):
     name = "gamma-approaches-sigma"
     summary = "In training |gamma^2 - sigma^2| and |beta - mu| come to rest at small values"
     source = "sun"
+    theme = "units"
     place = "Section 3.1, Figure 2"
     test = "trained"
     scope = (

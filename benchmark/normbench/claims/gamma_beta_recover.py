@@ -12,6 +12,7 @@ class GammaBetaRecover(Computed):
     name = "gamma-beta-recover"
     summary = "With gamma the deviation and beta the mean of its input, batch norm gives the input back"
     source = "cai"
+    theme = "algebra"
     place = "Section 2.2"
     test = "exact"
     scope = "8 units, a batch of 64, float64, eps 1e-12"

@@ -14,6 +14,7 @@ class GaussianDeviation(Computed):
         "In a batch of m the population's deviation over the batch's is sqrt(m) over a chi of m - 1 degrees of freedom"
     )
     source = "huang"
+    theme = "batch"
     place = "Slide: theoretical model"
     test = "simulated"
     scope = "20,000 batches of m = 16 of normally distributed values, x in its own batch and not, float64"

@@ -12,6 +12,7 @@ class GaussianMean(Computed):
     name = "gaussian-mean"
     summary = "In a batch of m the mean deviates from the population's by N(0, 1/m) deviations"
     source = "huang"
+    theme = "batch"
     place = "Slide: theoretical model"
     test = "simulated"
     scope = "20,000 batches of m = 16 of normally distributed values, x in its own batch and not, float64"

@@ -12,6 +12,7 @@ class StableBatches(Computed):
     name = "gn-stable-batches"
     summary = "The accuracy of group norm is stable over a wide range of batch sizes"
     source = "yuan"
+    theme = "batch"
     place = "Section 5"
     test = "trained"
     scope = (

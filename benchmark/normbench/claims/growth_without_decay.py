@@ -13,6 +13,7 @@ class GrowthWithoutDecay(Trained):
     name = "growth-without-decay"
     summary = "The norm of the weights grows in training under all scale-invariant methods"
     source = "sun"
+    theme = "dynamics"
     place = "Section 3.2, Figure 3"
     study = "paper"
     note = "In print: a curve of one network for each method."

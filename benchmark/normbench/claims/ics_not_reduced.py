@@ -15,6 +15,7 @@ class ShiftNotReduced(Computed):
         "before it"
     )
     source = "cai"
+    theme = "training"
     place = "Section 3.3, definition 3.1"
     test = "trained"
     scope = (

@@ -12,6 +12,7 @@ class KernelCollapse(Computed):
     name = "kernel-collapse"
     summary = "A unit whose weight lies in the kernel of the input's covariance gives beta for every example"
     source = "sun"
+    theme = "batch"
     place = "Section 2.2, rank analysis"
     test = "exact"
     scope = "n = 32, B = 8, beta 0.4, float64, eps 1e-5"

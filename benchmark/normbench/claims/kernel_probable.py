@@ -12,6 +12,7 @@ class KernelProbable(Computed):
     name = "kernel-probable"
     summary = "For B far below n a weight lies in the kernel of the covariance, or very close to it, nearly always"
     source = "sun"
+    theme = "batch"
     place = "Section 2.2, rank analysis"
     test = "simulated"
     scope = "n = 512, B = 8, 10,000 random weights, float64"

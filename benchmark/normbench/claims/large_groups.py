@@ -12,6 +12,7 @@ class LargeGroups(Computed):
     name = "large-groups"
     summary = "Group norm and group whitening get worse when the number of groups is large"
     source = "huang"
+    theme = "batch"
     place = "Slide: the large group problem of GN"
     test = "trained"
     scope = (

@@ -12,6 +12,7 @@ class LipschitzTheorem(Computed):
     name = "lipschitz-theorem"
     summary = "|grad of the loss to y|^2 with batch norm <= gamma^2 / sigma^2 (|g|^2 - <1, g>^2 / m - <g, y^>^2 / m)"
     source = "cai"
+    theme = "training"
     place = "Theorem 3.4"
     test = "exact"
     scope = (

@@ -12,6 +12,7 @@ class LayerNormCentresWeights(Computed):
     name = "ln-centres-weights"
     summary = "Layer norm of WX is that of (W - mean of its rows) X, put on a sphere of radius sqrt(m)"
     source = "sun"
+    theme = "algebra"
     place = "Equation 13"
     test = "exact"
     scope = "12 inputs, 8 units, 32 examples, float64, eps 1e-12"

@@ -12,6 +12,7 @@ class LayerNormInvariance(Computed):
     name = "ln-invariance"
     summary = "Layer norm does not change when W or X is rescaled, or the same row is added to every row of W"
     source = "sun"
+    theme = "algebra"
     place = "Section 2.3"
     test = "exact"
     scope = "12 inputs, 8 units, 32 examples, float64, eps 1e-12"

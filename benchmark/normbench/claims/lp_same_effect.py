@@ -12,6 +12,7 @@ class LpSameEffect(Computed):
     name = "lp-same-effect"
     summary = "Normalizing by another Lp norm trains about as well as batch norm"
     source = "cai"
+    theme = "training"
     place = "Section 3.5"
     test = "trained"
     scope = (

@@ -12,6 +12,7 @@ class NoiseBehind(Computed):
     name = "noise-behind-bn"
     summary = "Random noise of non-zero mean behind batch norm does not undo what it does for training"
     source = "cai"
+    theme = "training"
     place = "Section 3.2"
     test = "trained"
     scope = (

@@ -14,6 +14,7 @@ class NormGrowthStep(Computed):
         "A step of SGD adds eta^2 |g|^2 to the squared norm of a scale-invariant weight, so the norm can only grow"
     )
     source = "sun"
+    theme = "dynamics"
     place = "Lemma 3, equation 16"
     test = "exact"
     scope = "200 steps of SGD without momentum and weight decay, a linear layer before batch norm, float64, eps 1e-12"

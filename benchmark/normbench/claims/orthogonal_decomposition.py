@@ -12,6 +12,7 @@ class OrthogonalDecomposition(Computed):
     name = "orthogonal-decomposition"
     summary = "v = gamma N(v) + beta e with gamma the deviation and beta the mean, so |v|^2 = n (gamma^2 + beta^2)"
     source = "sun"
+    theme = "algebra"
     place = "Lemma 1 (5), equations 3 and 4"
     test = "exact"
     scope = "a vector of 50 values, float64"

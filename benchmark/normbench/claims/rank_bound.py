@@ -12,6 +12,7 @@ class RankBound(Computed):
     name = "rank-bound"
     summary = "With B examples of n inputs the covariance has rank min(n, B) at most, and a kernel of n - B at least"
     source = "sun"
+    theme = "batch"
     place = "Section 2.2, behind equation 11"
     test = "exact"
     scope = "n = 32, B from 2 to 64, normally distributed inputs, float64"

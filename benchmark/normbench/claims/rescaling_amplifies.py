@@ -12,6 +12,7 @@ class RescalingAmplifies(Computed):
     name = "rescaling-amplifies"
     summary = "A larger magnitude of the weights amplifies noise and attacks"
     source = "sun"
+    theme = "robustness"
     place = "Sections 2.5 and 3.2, abstract"
     test = "exact"
     scope = "three layers with batch norm behind each, all weights times 10, float64, eps 1e-12"

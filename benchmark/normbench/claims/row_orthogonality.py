@@ -12,6 +12,7 @@ class RowOrthogonality(Computed):
     name = "row-orthogonality"
     summary = "Each row of the weight before BN, LN, IN, GN, or wrapped by WN, CWN, WS, is orthogonal to its gradient"
     source = "sun"
+    theme = "dynamics"
     place = "Lemma 3, equation 15; section 2.5"
     test = "exact"
     scope = (

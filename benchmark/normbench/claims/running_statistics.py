@@ -12,6 +12,7 @@ class RunningStatistics(Computed):
     name = "running-statistics"
     summary = "Moving averages of the batches' means and variances are what batch norm uses in testing"
     source = "yuan"
+    theme = "batch"
     place = "Section 2, code"
     test = "exact"
     scope = "8 units, 50 batches of 32, momentum 0.1 for the new batch, float64"

@@ -12,6 +12,7 @@ class SameInTesting(Computed):
     name = "same-in-testing"
     summary = "Layer, instance and group norm do the same in testing as in training"
     source = "yuan"
+    theme = "batch"
     place = "Sections 3 to 5"
     test = "exact"
     scope = "32 channels, 32 examples of 4x4 after training on other data, float64"

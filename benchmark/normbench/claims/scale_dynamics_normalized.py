@@ -15,6 +15,7 @@ class ScaleDynamicsNormalized(Computed):
         "layer k by alpha_k"
     )
     source = "huang"
+    theme = "dynamics"
     place = "Slide: scale dynamics for a network, row normalized"
     test = "exact"
     scope = "4 layers of 12 units with ReLU, 64 examples, alpha from 0.5 to 3, float64, eps 1e-12"

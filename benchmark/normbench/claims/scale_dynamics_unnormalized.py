@@ -15,6 +15,7 @@ class ScaleDynamicsUnnormalized(Computed):
         "products of the other factors"
     )
     source = "huang"
+    theme = "dynamics"
     place = "Slide: scale dynamics for a network, row un-normalized"
     test = "exact"
     scope = "4 layers of 12 units with ReLU, 64 examples, alpha from 0.5 to 3, float64"

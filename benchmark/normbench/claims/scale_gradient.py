@@ -15,6 +15,7 @@ class ScaleGradient(Computed):
         "gradient by a"
     )
     source = "huang"
+    theme = "dynamics"
     place = "Slide: scale invariant analysis"
     test = "exact"
     scope = "a 3x3 convolution of 32 channels before or under each method, a = 7, float64, eps 1e-12"

@@ -12,6 +12,7 @@ class SimilarUnits(Computed):
     name = "similar-units"
     summary = "Units with similar gamma and beta have similar outputs and thus similar functions"
     source = "sun"
+    theme = "units"
     place = "Section 2.2, secondly"
     test = "simulated"
     scope = "200 pairs of units with the same gamma and beta, random weights of 64 inputs, a batch of 256, float64"

@@ -12,6 +12,7 @@ class SimilarUnitsRemoved(Computed):
     name = "similar-units-removed"
     summary = "Units with similar gamma and beta can be removed without loss of performance"
     source = "sun"
+    theme = "units"
     place = "Section 2.2, secondly; section 4"
     test = "trained"
     scope = (

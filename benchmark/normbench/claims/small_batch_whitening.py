@@ -12,6 +12,7 @@ class SmallBatchWhitening(Computed):
     name = "small-batch-whitening"
     summary = "Batch norm and batch whitening fail with small batches, whitening sooner"
     source = "huang"
+    theme = "batch"
     place = "Slide: the small-batch problem of BN/BW"
     test = "trained"
     scope = (

@@ -12,6 +12,7 @@ class SmallGamma(Computed):
     name = "small-gamma"
     summary = "The output of a unit with a small gamma is nearly the constant beta"
     source = "sun"
+    theme = "units"
     place = "Section 1.2, after Liu et al. 2017"
     test = "exact"
     scope = "8 units, a batch of 64, gamma from 1 to 1e-3, beta 0.4, float64, eps 1e-12"

@@ -15,6 +15,7 @@ class SmoothnessTheorem(Computed):
         "<g, y^> |gradient|^2"
     )
     source = "cai"
+    theme = "training"
     place = "Theorem 3.5"
     test = "exact"
     scope = "8 units within a network with cross-entropy, a batch of 64, gamma 1.7, float64, eps 1e-12"

@@ -12,6 +12,7 @@ class SpectralLipschitz(Computed):
     name = "sn-lipschitz"
     summary = "Dividing a weight by its largest singular value bounds the Lipschitz constant of its layer by 1"
     source = "sun"
+    theme = "robustness"
     place = "Equation 15 (first of that number)"
     test = "exact"
     scope = "a linear layer of 40x30, and a 3x3 convolution of 8 channels on maps of 8x8 with zeros around; float64"

@@ -12,6 +12,7 @@ class DisturbanceBatch(Computed):
     name = "snd-batch"
     summary = "The disturbance of batch norm and of whitening grows as the batch gets smaller"
     source = "huang"
+    theme = "whitening"
     place = "Slide: investigation into the stochasticity"
     test = "simulated"
     scope = (

@@ -12,6 +12,7 @@ class DisturbanceDimension(Computed):
     name = "snd-dimension"
     summary = "The disturbance of whitening grows with the number of dimensions that are whitened together"
     source = "huang"
+    theme = "whitening"
     place = "Slides: stochasticity and dimension; controlling it by groups"
     test = "simulated"
     scope = (

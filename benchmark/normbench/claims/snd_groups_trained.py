@@ -13,6 +13,7 @@ class DisturbanceGroupsTrained(Trained):
     name = "snd-groups-trained"
     summary = "In trained networks smaller groups of whitening disturb less"
     source = "huang"
+    theme = "whitening"
     place = "Slide: controlling the stochasticity of BW by groups"
     study = "stochasticity"
 

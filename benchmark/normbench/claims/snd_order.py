@@ -12,6 +12,7 @@ class DisturbanceOrder(Computed):
     name = "snd-order"
     summary = "The stochastic normalization disturbance falls in the order PCA, CD, ZCA, BN"
     source = "huang"
+    theme = "whitening"
     place = "Slide: investigation into the stochasticity"
     test = "simulated"
     scope = (

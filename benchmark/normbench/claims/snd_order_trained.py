@@ -13,6 +13,7 @@ class DisturbanceOrderTrained(Trained):
     name = "snd-order-trained"
     summary = "In trained networks the disturbance falls in the order PCA, CD, ZCA, BN"
     source = "huang"
+    theme = "whitening"
     place = "Slide: investigation into the stochasticity"
     study = "stochasticity"
 

@@ -12,6 +12,7 @@ class DisturbancePca(Computed):
     name = "snd-pca-batch"
     summary = "PCA whitening has nearly the same large disturbance at all batch sizes"
     source = "huang"
+    theme = "whitening"
     place = "Slide: investigation into the stochasticity"
     test = "simulated"
     scope = (

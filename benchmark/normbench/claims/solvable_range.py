@@ -15,6 +15,7 @@ class SolvableRange(Computed):
         "(sqrt(8d + 9) - 3) / 2 (GW)"
     )
     source = "huang"
+    theme = "whitening"
     place = "Slide: constraint number, third row of the table"
     test = "exact"
     scope = (

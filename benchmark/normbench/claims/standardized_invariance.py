@@ -12,6 +12,7 @@ class StandardizedInvariance(Computed):
     name = "standardized-invariance"
     summary = "N(a v + t e) = N(v) for all real a and t"
     source = "sun"
+    theme = "algebra"
     place = "Lemma 1 (4)"
     test = "exact"
     scope = "a vector of 50 values, float64"

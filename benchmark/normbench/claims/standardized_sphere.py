@@ -12,6 +12,7 @@ class StandardizedSphere(Computed):
     name = "standardized-sphere"
     summary = "A standardized vector of n values has length sqrt(n) and is orthogonal to the vector of ones"
     source = "sun"
+    theme = "algebra"
     place = "Lemma 1 (4), equation 2"
     test = "exact"
     scope = "100 vectors of 7 values, float64"

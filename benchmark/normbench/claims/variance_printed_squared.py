@@ -12,6 +12,7 @@ class VariancePrintedSquared(Computed):
     name = "variance-printed-squared"
     summary = "With sigma_i the mean square deviation, (x - mu) / sqrt(sigma_i^2 + eps) normalizes"
     source = "yuan"
+    theme = "algebra"
     place = "Equations 2 and 3"
     test = "exact"
     scope = "8 units of deviation 3, a batch of 64, float64"

@@ -16,6 +16,7 @@ class VulnerableEverywhere(Trained):
     name = "vulnerable-everywhere"
     summary = "All scale-invariant methods lose accuracy under BIM, not batch norm alone"
     source = "sun"
+    theme = "robustness"
     place = "Section 3.2, Tables 1 and 2"
     study = "paper"
 

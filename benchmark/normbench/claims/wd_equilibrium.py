@@ -15,6 +15,7 @@ class DecayEquilibrium(Computed):
         "+ momentum)) a step"
     )
     source = "huang"
+    theme = "dynamics"
     place = "Slide: the auto-tuning effects and weight decay"
     test = "simulated"
     scope = (

@@ -14,6 +14,7 @@ class WeightMovingInvariance(Computed):
         "Centred weight normalization and weight standardization do not see a rescaled row, or a number added to it"
     )
     source = "sun"
+    theme = "algebra"
     place = "Section 2.4, with Lemma 1 (4)"
     test = "exact"
     scope = "8 rows of 27 values, each with a factor and a number of its own, float64, eps 1e-12"

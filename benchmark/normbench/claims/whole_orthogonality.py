@@ -12,6 +12,7 @@ class WholeOrthogonality(Computed):
     name = "whole-orthogonality"
     summary = "If f does not change with the scale of x, then x is orthogonal to the gradient of f"
     source = "sun"
+    theme = "dynamics"
     place = "Lemma 2, equation 16"
     test = "exact"
     scope = (

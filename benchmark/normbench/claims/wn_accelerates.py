@@ -12,6 +12,7 @@ class WeightNormAccelerates(Computed):
     name = "wn-accelerates"
     summary = "Weight normalization speeds up the convergence of optimization"
     source = "yuan"
+    theme = "training"
     place = "Section 6"
     test = "trained"
     scope = (

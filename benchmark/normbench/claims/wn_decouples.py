@@ -14,6 +14,7 @@ class WeightNormDecouples(Computed):
         "Weight normalization makes the length of a weight a parameter g of its own, and v nothing but its direction"
     )
     source = "yuan"
+    theme = "algebra"
     place = "Section 6, equation 4"
     test = "exact"
     scope = "8 rows of 27 values, v of any length, float64"

@@ -12,6 +12,7 @@ class StandardizationIsCentred(Computed):
     name = "ws-is-cwn"
     summary = "Weight standardization is sqrt(n) times centred weight normalization, n the fan-in"
     source = "sun"
+    theme = "algebra"
     place = "Equation 15 (second of that number)"
     test = "exact"
     scope = "8 rows of 27 values, float64, eps 1e-12, gain 1"

@@ -21,6 +21,7 @@ from normbench.pages import (
     drawings,
     glossary_page,
     history_page,
+    home_page,
     method_pages,
     published_page,
     runs_page,
@@ -140,8 +141,10 @@ def _build(results: Results, costs: Sequence[Costs], out: Path, come_from: Origi
         craft.write_card(context)
         boards_pages.write(context)
         trial_pages.write(context)
-        study_pages.write(context, studies)
-        claims_page.write(context, evidences, studies)
+        claims = claims_page.rows_of(evidences)
+        study_pages.write(context, studies, claims)
+        home_page.write(context, claims)
+        claims_page.write(context, claims, studies)
         published_page.write(context)
         method_pages.write(context)
         tuning_page.write(context)

@@ -1,4 +1,4 @@
-"""The overview and the boards: accuracy, robustness, weight norms."""
+"""The boards: accuracy, robustness, weight norms."""
 
 from __future__ import annotations
 
@@ -7,23 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from normbench.board import MIN_SEEDS, Board, Metric
+from normbench.board import Board
 from normbench.board.types import Group
 from normbench.pages import figures
 from normbench.pages.context import Context, SetUp
 from normbench.pages.data_page import feed
-from normbench.pages.methods import key_of
 from normbench.pages.rank_charts import RankTable, rank_chart, rank_table
 from normbench.pages.svg import Chart
 from normbench.pages.tables import BoardTable, board_table
-from normbench.spec.about import Role
 
-#: Boards that the overview lists; the rest stand on the pages of their set-up.
-OVERVIEW_BOARDS = 12
 #: Boards that have charts, of the whole site: those with most trials, one of every set-up first.
 DRAWN = 4
-#: Members of a top group that the overview names.
-SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,7 @@ TOPICS = (
 
 
 def write(context: Context) -> None:
-    """Write index.html and the pages of every topic, one for each set-up."""
+    """Write the pages of every topic, one for each set-up."""
     drawn = _drawn(context)
     for topic in TOPICS:
         if not context.set_ups:
@@ -91,7 +85,6 @@ def write(context: Context) -> None:
             robust = [b for b, _ in tables if topic.name == "robustness"]
             ranks = {b.id: made for b in robust if (made := rank_table(b))}
             _topic_page(context, topic, set_up, tables, charts, ranks)
-    _index(context)
 
 
 def _of(topic: Topic, boards: Sequence[Board]) -> Sequence[Board]:
@@ -193,66 +186,3 @@ def _charts(context: Context, topic: Topic, board: Board) -> Iterator[Chart | No
             yield figures.against_each_other(
                 context, board, weights, clean, f"{name}-clean", "Growth of the weights and clean accuracy", front=False
             )
-
-
-def _index(context: Context) -> None:
-    boards = sorted(context.results.boards, key=lambda b: b.prominence, reverse=True)
-    winners, others = [b for b in boards if b.contends], [b for b in boards if not b.contends]
-    context.writer.page(
-        "index.html",
-        "index.html",
-        title="Overview",
-        method_count=len({key_of(e) for b in boards for e in b.entries}),
-        datasets=sorted({b.dataset for b in boards}),
-        boards=[
-            _summary(context, b)
-            | {
-                "clean": _top(context, b, b.headline("clean")),
-                "robust": _top(context, b, b.headline("robust")),
-            }
-            for b in winners[:OVERVIEW_BOARDS]
-        ],
-        hidden=max(0, len(winners) - OVERVIEW_BOARDS),
-        others=[
-            _summary(context, b) | {"why": "example" if b.role is Role.EXAMPLE else f"fewer than {MIN_SEEDS} seeds"}
-            for b in others[:OVERVIEW_BOARDS]
-        ],
-        hidden_others=max(0, len(others) - OVERVIEW_BOARDS),
-        seeds_needed=MIN_SEEDS,
-        charts=_overview_charts(context),
-    )
-
-
-def _summary(context: Context, board: Board) -> dict[str, Any]:
-    return {
-        "title": board.title,
-        "href": context.topic_href("accuracy", board),
-        "entries": len(board.entries),
-        "trials": sum(len(e.runs) for e in board.entries),
-        "failed": sum(len(e.failed) for e in board.entries),
-    }
-
-
-def _top(context: Context, board: Board, metric: Metric | None) -> dict[str, Any] | None:
-    if metric is None:
-        return None
-    tied = board.tied_for_first(metric)
-    shown = [(e.label, e.cells[metric.key].display, context.methods[key_of(e)].css) for e in tied[:SHOWN]]
-    return {
-        "metric": metric.label if metric.group == "robust" else "",
-        "shown": shown,
-        "more": max(0, len(tied) - SHOWN),
-    }
-
-
-def _overview_charts(context: Context) -> list[Chart]:
-    lead = context.results.lead()
-    if lead is None or not lead.contends:
-        return []
-    clean, robust = lead.headline("clean"), lead.headline("robust")
-    if clean is None or robust is None:
-        return []
-    chart = figures.against_each_other(
-        context, lead, clean, robust, "overview-front", "Clean against robust accuracy", front=True, width=900
-    )
-    return [chart] if chart else []

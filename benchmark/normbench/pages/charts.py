@@ -119,9 +119,18 @@ def short(label: str) -> str:
 
 
 def scatter(
-    marks: Sequence[Mark], x: Axis, y: Axis, *, front: bool, width: int = 490, height: int = 360
+    marks: Sequence[Mark],
+    x: Axis,
+    y: Axis,
+    *,
+    front: bool,
+    width: int = 490,
+    height: int = 360,
+    called: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Points with intervals on both axes; `front`: joins the points that no other beats in both."""
+    """Points with intervals on both axes; `front`: joins the points that no other beats in both. called: labels further
+    away, as `callouts` gives them.
+    """
     colours, shapes = families(m.family for m in marks)
     data = [vars(m) | {"label": m.label} for m in marks]
     tooltip = [
@@ -130,7 +139,7 @@ def scatter(
         {"field": "y", "title": y.title, "format": ".2f"},
     ]
     layers: list[dict[str, Any]] = []
-    steps = _steps(pareto(marks)) if front else []
+    steps = front_of(marks) if front else []
     if front:
         layers.append(
             {
@@ -163,7 +172,20 @@ def scatter(
             "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
         }
     )
-    layers.append(_labels(place(marks, x, y, width, height, steps), x, y))
+    if called:
+        layers.append(
+            {
+                "data": {"values": list(called)},
+                "mark": {"type": "rule", "color": SOFT, "strokeWidth": 0.8},
+                "encoding": {
+                    "x": x.encode("x0"),
+                    "y": y.encode("y0"),
+                    "x2": {"field": "x1"},
+                    "y2": {"field": "y1"},
+                },
+            }
+        )
+    layers.append(_labels([*place(marks, x, y, width, height, steps), *called], x, y))
     return base(width=width, height=height, layer=layers)
 
 
@@ -176,10 +198,10 @@ def pareto(marks: Sequence[Mark]) -> list[Mark]:
     return best[::-1]
 
 
-def _steps(best: Sequence[Mark]) -> list[tuple[float, float]]:
-    """Corners of the staircase through these marks."""
+def front_of(marks: Sequence[Mark]) -> list[tuple[float, float]]:
+    """Corners of the staircase through the marks that no other beats in both."""
     corners: list[tuple[float, float]] = []
-    for mark in best:
+    for mark in pareto(marks):
         if corners:
             corners.append((corners[-1][0], mark.y))
         corners.append((mark.x, mark.y))
@@ -195,12 +217,7 @@ def place(
     A label is left out where there is no room for it; its name is in the table and in the tooltip.
     """
     points = [(x.pixel(m.x, width), y.pixel(m.y, height)) for m in marks]
-    taken = [(px - 5, py - 5, px + 5, py + 5) for px, py in points]
-    for (px, py), m in zip(points, marks, strict=True):
-        if m.x_low is not None and m.x_high is not None:
-            taken.append((x.pixel(m.x_low, width), py - 1, x.pixel(m.x_high, width), py + 1))
-        if m.y_low is not None and m.y_high is not None:
-            taken.append((px - 1, y.pixel(m.y_low, height), px + 1, y.pixel(m.y_high, height)))
+    taken = drawn(marks, x, y, width, height)
     corners = [(x.pixel(sx, width), y.pixel(sy, height)) for sx, sy in steps]
     taken += [
         (min(a[0], b[0]) - 1, min(a[1], b[1]) - 1, max(a[0], b[0]) + 1, max(a[1], b[1]) + 1)
@@ -229,14 +246,31 @@ def place(
         for left, middle in places:
             box = (left, middle - LINE / 2, left + w, middle + LINE / 2)
             inside = left >= 0 and left + w <= width and box[1] >= 0 and box[3] <= height
-            if inside and not any(_meet(box, other) for other in taken):
+            if inside and not any(meet(box, other) for other in taken):
                 taken.append(box)
                 placed.append({"label": text, "x": x.value(left, width), "y": y.value(middle, height)})
                 break
     return placed
 
 
-def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+Box = tuple[float, float, float, float]
+
+
+def drawn(marks: Sequence[Mark], x: Axis, y: Axis, width: int, height: int) -> list[Box]:
+    """Boxes of all points and bars, in pixels."""
+    taken: list[Box] = []
+    for m in marks:
+        px, py = x.pixel(m.x, width), y.pixel(m.y, height)
+        taken.append((px - 5, py - 5, px + 5, py + 5))
+        if m.x_low is not None and m.x_high is not None:
+            taken.append((x.pixel(m.x_low, width), py - 1, x.pixel(m.x_high, width), py + 1))
+        if m.y_low is not None and m.y_high is not None:
+            taken.append((px - 1, y.pixel(m.y_low, height), px + 1, y.pixel(m.y_high, height)))
+    return taken
+
+
+def meet(a: Box, b: Box) -> bool:
+    """Whether two boxes overlap."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 

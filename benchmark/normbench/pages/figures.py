@@ -8,13 +8,15 @@ from typing import Any
 
 from normbench.board import Board, Comparison, Entry, Metric, against, why_not_compared
 from normbench.pages.axes import Axis, fit
-from normbench.pages.charts import FAMILY, GHOST, Line, Mark, dumbbells, forest, scatter
+from normbench.pages.callouts import callouts
+from normbench.pages.charts import FAMILY, GHOST, Line, Mark, dumbbells, forest, front_of, place, scatter
 from normbench.pages.context import Context
 from normbench.pages.line_charts import facets, panels
 from normbench.pages.methods import key_of
 from normbench.pages.rank_charts import sizes
 from normbench.pages.results import Results
 from normbench.pages.svg import Chart, draw
+from normbench.pages.verdicts import span
 
 #: Growth is drawn on a logarithmic axis where it spans more than this factor.
 LOG_FROM = 3.0
@@ -78,6 +80,31 @@ def against_each_other(
         scatter(marks, _axis(marks, "x", x), _axis(marks, "y", y), front=front, width=width),
         [m.family for m in marks],
     )
+
+
+def overview(context: Context, board: Board, x: Metric, y: Metric, *, title: str) -> Chart | None:
+    """The scatter of the first page: zoomed to the data, with every entry named that may be the best in either."""
+    both = [e for e in board.entries if x.key in e.cells and y.key in e.cells]
+    if len(both) < 2:
+        return None
+    marks = [_mark(context, e, x, y) for e in both]
+    across, along = span([(m.x, m.x_low, m.x_high) for m in marks]), span([(m.y, m.y_low, m.y_high) for m in marks])
+    away = [not (across.low <= m.x <= across.high and along.low <= m.y <= along.high) for m in marks]
+    near = [m for m, out in zip(marks, away, strict=True) if not out]
+    leaders = {e.label for metric in (x, y) for e in board.tied_for_first(metric)}
+    out = ", ".join(f"{m.label} ({m.x:.1f} %, {m.y:.1f} %)" for m, gone in zip(marks, away, strict=True) if gone)
+    caption = (
+        "One point is one method with its settings. Bars are 95 % intervals for comparison. Names stand beside all "
+        "that may be the best in one of the two. Dashed: no other method beats these in both."
+        + (f" Beyond the chart: {out}." if out else "")
+    )
+    axes = _axis(near, "x", x), _axis(near, "y", y)
+    size = (470, 430)
+    placed = place(near, *axes, *size, front_of(near))
+    called = callouts(near, *axes, *size, placed, frozenset(leaders))
+    spec = scatter(near, *axes, front=True, width=size[0], height=size[1], called=called)
+    heading = f"Clean accuracy and {title[:1].lower()}{title[1:]}"
+    return draw(context, "overview-front", heading, caption, spec, [m.family for m in near])
 
 
 def differences(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from normbench.board.stats import Interval, student
+from normbench.board.words import capital, quantity
 
 #: What a quantity's standard error is called.
 ERROR = ".error"
@@ -21,6 +22,10 @@ class Measured:
     first: str | None
     last: str
 
+    @property
+    def words(self) -> str:
+        return capital(quantity(self.quantity))
+
 
 def measured(row: Mapping[str, Any]) -> list[Measured]:
     """Quantities of the whole network by the trial's measures, by name; without those sampled at coordinates.
@@ -33,13 +38,13 @@ def measured(row: Mapping[str, Any]) -> list[Measured]:
         if not r["layer"] and r["value"] is not None and "@" not in r["measure"]:
             readings.setdefault(r["measure"], {})[r["step"]] = r["value"]
     found = []
-    for quantity, by_step in sorted(readings.items()):
-        own = params.get(quantity.partition(".")[0])
-        if own is None or (quantity.endswith(ERROR) and quantity.removesuffix(ERROR) in readings):
+    for key, by_step in sorted(readings.items()):
+        own = params.get(key.partition(".")[0])
+        if own is None or (key.endswith(ERROR) and key.removesuffix(ERROR) in readings):
             continue
-        errors = readings.get(quantity + ERROR, {})
+        errors = readings.get(key + ERROR, {})
         texts = [_text(v, interval(v, errors.get(step), own)) for step, v in sorted(by_step.items())]
-        found.append(Measured(quantity, texts[0] if len(texts) > 1 else None, texts[-1]))
+        found.append(Measured(key, texts[0] if len(texts) > 1 else None, texts[-1]))
     return found
 
 

@@ -9,14 +9,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from normbench.board import slugify
+from normbench.claims._listed import Listed
+from normbench.claims.base import SOURCES
 from normbench.pages.context import Context
 from normbench.pages.results import Results
 from normbench.pages.svg import draw
+from normbench.pages.verdicts import forests, mark, shares, typeset
+from normbench.spec.about import Role
 from normbench.studies import Cell, Evidence, Section, Study, Table, asked
 from normbench.studies.base import gather
 
 #: Sections that have charts, of the whole site: the first of every study come first.
 DRAWN = 12
+#: Sections of a study above which its card counts them.
+FEW = 4
 #: Trials of a suite above which curves are not read: studies then rest on the numbers of its boards.
 CURVES = 5000
 LIGHT = ("suite", "trial_id", "stage", "validation_accuracy", "audit")
@@ -71,11 +77,19 @@ def addresses(made: Sequence[Study]) -> dict[int, str]:
     return paths
 
 
-def write(context: Context, made: Sequence[Study]) -> None:
+def write(context: Context, made: Sequence[Study], claims: Sequence[Listed]) -> None:
     """Write studies.html and a page for each study; nothing where no results answer any question."""
     if not made:
         return
     paths = addresses(made)
+    by_study: dict[str, list[dict[str, Any]]] = {}
+    for row in claims:
+        if row.claim.study:
+            by_study.setdefault(row.claim.study, []).append(
+                {"name": row.claim.name, "claim": typeset(row.claim.summary), "mark": mark(row.finding.verdict)}
+                | {"source": SOURCES[row.claim.source].short, "place": row.claim.place}
+            )
+    roles = {suite: b.role for b in sorted(context.results.boards, key=lambda b: b.role.height) for suite in b.suites}
     in_turn = sorted((i, number) for number, study in enumerate(made) for i in range(len(study.sections)))
     drawn = set(in_turn[:DRAWN])
     for number, study in enumerate(made):
@@ -92,8 +106,36 @@ def write(context: Context, made: Sequence[Study]) -> None:
             study=study,
             sections=sections,
             suites=others,
+            claims=by_study.get(study.name, []),
         )
-    context.writer.page("studies.html", "studies.html", title="Studies", studies=[(s, paths[id(s)]) for s in made])
+    questions = []
+    heights = {s.name: max(roles.get(o.suite, Role.STUDY).height for o in made if o.name == s.name) for s in made}
+    for name in sorted(heights, key=lambda n: -heights[n]):
+        own = [s for s in made if s.name == name]
+        answers = [_suite(s, paths[id(s)], example=roles.get(s.suite) is Role.EXAMPLE) for s in own]
+        questions.append(
+            {
+                "study": own[0],
+                "name": name,
+                "claims": by_study.get(name, []),
+                "answers": [a for a in answers if not a["example"]],
+                "examples": [a for a in answers if a["example"]],
+            }
+        )
+    context.writer.page("studies.html", "studies.html", title="Studies", questions=questions)
+
+
+def _suite(study: Study, href: str, *, example: bool) -> dict[str, Any]:
+    """What one suite answers, in short: the verdict of each section, or how often each was given."""
+    return {
+        "suite": study.suite,
+        "href": href,
+        "example": example,
+        "sections": [(s.heading, mark(s.verdict)) for s in study.sections] if len(study.sections) <= FEW else [],
+        "shares": shares(s.verdict for s in study.sections),
+        "count": len(study.sections),
+        "findings": shares(f.verdict for s in study.sections for f in s.findings),
+    }
 
 
 def _section(context: Context, section: Section, base: str, *, drawn: bool) -> dict[str, Any]:
@@ -101,6 +143,8 @@ def _section(context: Context, section: Section, base: str, *, drawn: bool) -> d
     return {
         "id": base,
         "section": section,
+        "mark": mark(section.verdict),
+        "forests": forests(section.findings),
         "tables": [_table(context, t) for t in section.tables],
         "charts": [draw(context, f"{base}-{f.name}", f.title, f.caption, f.spec, f.families) for f in figures],
         "undrawn": bool(section.figures) and not drawn,

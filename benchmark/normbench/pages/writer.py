@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from normbench.board.words import evidence
 from normbench.errors import BenchError, on_disk
 from normbench.paths import shipped
 
@@ -106,7 +107,7 @@ def call(function: str, *values: Any) -> str:
 
 def environment() -> Environment:
     """Everything is escaped, in files of every name, and a misspelt variable is an error."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(shipped("site", "templates")),
         autoescape=True,
         undefined=StrictUndefined,
@@ -114,6 +115,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["evidence"] = evidence
+    return made
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import normbench.norms as norms
 from normbench.board import Board, Metric, Run, boards
 from normbench.spec.plugins import Plugin, PluginError
+from normbench.studies._judged import Judged
 from normbench.studies._stats import Estimate
 
 #: Failed trials that a section lists, and sections of a page.
@@ -223,6 +224,8 @@ class Section:
     figures: tuple[Figure, ...] = ()
     notes: tuple[str, ...] = ()
     """What cannot be told, and what to keep in mind."""
+    findings: tuple[Judged, ...] = ()
+    """What the answer rests on, finding by finding."""
 
 
 @dataclass(frozen=True)
@@ -238,6 +241,8 @@ class Study:
     sections: tuple[Section, ...]
     more: bool = False
     """Whether there were more than `SECTIONS`."""
+    why: str = ""
+    source: str = ""
 
 
 class Question(Plugin, ABC):
@@ -246,6 +251,8 @@ class Question(Plugin, ABC):
     """
 
     title: ClassVar[str]
+    why: ClassVar[str] = ""
+    """Why the question matters, in a sentence or two."""
     method: ClassVar[str]
     reads: ClassVar[tuple[str, ...]] = ()
     """Prefixes of the quantities in `Record.curves` that it needs."""
@@ -264,7 +271,9 @@ class Question(Plugin, ABC):
         sections = tuple(islice(every, SECTIONS))
         more = next(every, None) is not None
         return (
-            Study(self.name, found.suite, self.title, self.summary, self.method, sections, more) if sections else None
+            Study(self.name, found.suite, self.title, self.summary, self.method, sections, more, self.why, self.source)
+            if sections
+            else None
         )
 
 

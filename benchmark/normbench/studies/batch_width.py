@@ -15,21 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from normbench.board import Metric
+from normbench.board.words import quantity
 from normbench.studies._batch_width_figures import clean_accuracy, figures
 from normbench.studies._grid import NEAR, SLOPE, Grid, Readings, grids, norm_batch, read
+from normbench.studies._judged import Judged
 from normbench.studies._stats import Estimate, resample
-from normbench.studies.base import (
-    Cell,
-    Evidence,
-    Question,
-    Record,
-    Row,
-    Section,
-    Table,
-    Verdict,
-    failures,
-    points,
-)
+from normbench.studies.base import Cell, Evidence, Question, Record, Row, Section, Table, Verdict, failures, points
 
 #: How a width is counted. The first decides; the second shows whether the answer hangs on it.
 SENSES = {"first": "channels of the first stage", "widest": "channels of the widest stage"}
@@ -46,6 +37,10 @@ class BatchWidth(Question):
     summary: ClassVar[str] = "Should the batch size match the width of the network?"
     source: ClassVar[str] = "Sun et al. 2020, New Interpretations of Normalization Methods in Deep Learning, AAAI 2020"
     title: ClassVar[str] = "Batch size and width"
+    why: ClassVar[str] = (
+        "If the best batch size followed the width of a network, one would not have to search for it. The "
+        "paper argues so from the rank of a batch's inputs."
+    )
     reads: ClassVar[tuple[str, ...]] = BESIDE
     method: ClassVar[str] = (
         "A width is the number of channels of the network's first stage; the matching batch is the one of the grid "
@@ -141,7 +136,21 @@ def _section(found: Evidence, heading: str, records: Sequence[Record], made: Seq
         tuple(tables),
         tuple(figures(drawn, decided)),
         tuple(_notes(decided)),
+        tuple(_findings([(g, r) for g, r, _ in decided])),
     )
+
+
+def _findings(made: Sequence[tuple[Grid, Readings]]) -> Iterable[Judged]:
+    for finding, unit, attribute in (
+        ("The best batch grows with the width", "slope", "slope"),
+        ("A matching batch beats its neighbours", "points", "neighbours"),
+        ("A width's own matching batch beats those of other widths", "points", "matched"),
+    ):
+        for grid, readings in made:
+            found: Estimate | None = getattr(readings, attribute)
+            factor = 100.0 if unit == "points" else 1.0
+            why = untestable(readings) or ("" if found and found.low is not None else "not tested: not in the grid")
+            yield Judged(finding, grid.label, unit, found and found.times(factor), why)
 
 
 def _overall(verdicts: Sequence[Verdict]) -> Verdict:
@@ -257,7 +266,7 @@ def _others(found: Evidence, made: Sequence[Grid], robust: Metric | None) -> Tab
     outcomes: list[tuple[str, Callable[[Record], float | None], float]] = []
     if robust:
         outcomes.append((f"{robust.label}, points", lambda r: r.run.values.get(robust.key), 100.0))
-    outcomes += [(q, lambda r, q=q: r.whole(q), 1.0) for q in found.quantities(*BESIDE)]  # type: ignore[misc]
+    outcomes += [(quantity(q), lambda r, q=q: r.whole(q), 1.0) for q in found.quantities(*BESIDE)]  # type: ignore[misc]
     rows: list[Row] = []
     for title, outcome, factor in outcomes:
         for grid in made:

@@ -17,8 +17,10 @@ from typing import ClassVar
 import numpy as np
 
 from normbench.board import MIN_SEEDS, Board, Entry, Metric, why_not
+from normbench.board.words import capital, quantity
 from normbench.pages.charts import Mark, fit, scatter
 from normbench.spec.robustness import WORST_CASE
+from normbench.studies._judged import Judged
 from normbench.studies._stats import Array, kendall, resample
 from normbench.studies.base import Cell, Evidence, Figure, Question, Row, Section, Table, Verdict, failures
 
@@ -33,6 +35,10 @@ class BimWorstCase(Question):
     summary: ClassVar[str] = "Does the ranking of methods change from BIM to the worst case over several attacks?"
     source: ClassVar[str] = "Carlini et al. 2019, arXiv:1902.06705"
     title: ClassVar[str] = "From BIM to the worst case"
+    why: ClassVar[str] = (
+        "A weak attack flatters networks whose loss saturates. If other attacks turn the order of the "
+        "methods, robustness tables that rest on BIM alone rank the wrong thing."
+    )
     reads: ClassVar[tuple[str, ...]] = SCALE
     method: ClassVar[str] = (
         "For every board with BIM and the worst case per image over at least two attacks within the same ball, "
@@ -123,14 +129,14 @@ def _section(found: Evidence, board: Board, entries: Sequence[Entry], bim: Metri
     resampled = resample(_values(entries, (bim, worst)))
     tau = resampled.estimate(lambda m: kendall(m[..., 0], m[..., 1])) if len(entries) <= ENTRIES else None
     counted = pairs(entries, bim, worst)
-    said = f"{bim.label} against {worst.label}: "
+    said = f"From {bim.label} to {worst.label}: "
     if counted.verdict == "not tested":
         said += f"{resampled.why or 'not tested: the values do not vary'}. "
     else:
         said += (
-            f"of {len(entries) * (len(entries) - 1) // 2} pairs of methods {counted.changed} changed places, "
-            f"{counted.kept} kept their order, {counted.open} cannot be told"
-            f"{f', {counted.untested} not tested' if counted.untested else ''}. "
+            f"of {len(entries) * (len(entries) - 1) // 2} pairs of methods, {counted.changed} changed places, "
+            f"{counted.kept} kept their order, and {counted.open} cannot be told"
+            f"{f'; {counted.untested} were not tested' if counted.untested else ''}. "
         )
     if tau:
         said += f"Kendall's tau of the means is {tau.within(-1, 1).text()}."
@@ -143,6 +149,7 @@ def _section(found: Evidence, board: Board, entries: Sequence[Entry], bim: Metri
         tuple(tables),
         (_figure(found, entries, bim, worst),),
         tuple(_notes(board, worst)),
+        (Judged("Methods keep their order", "all methods", "Kendall's tau", tau and tau.within(-1, 1), resampled.why),),
     )
 
 
@@ -188,7 +195,11 @@ def _scales(found: Evidence, board: Board, entries: Sequence[Entry]) -> Iterable
         f"{board.title}: median over seeds at the end of training. Where these differ, BIM by itself compares scales."
     )
     yield Table(
-        "Scale of the logits", caption, ("Method", *quantities), tuple(rows), frozenset(range(1, len(quantities) + 1))
+        "Scale of the logits",
+        caption,
+        ("Method", *(capital(quantity(q)) for q in quantities)),
+        tuple(rows),
+        frozenset(range(1, len(quantities) + 1)),
     )
 
 

@@ -12,9 +12,12 @@ from typing import ClassVar
 
 from normbench.board import Board, Metric, t_interval, wilson
 from normbench.board.layout import CITED, attacks_of, bims_of
+from normbench.board.words import capital
+from normbench.board.words import quantity as words
 from normbench.pages.charts import Line, fit
 from normbench.pages.line_charts import facets
 from normbench.studies._charts import Series, around, beside, curves
+from normbench.studies._judged import Judged, judged
 from normbench.studies._paper import (
     CONV,
     DRIFT,
@@ -56,6 +59,10 @@ class Paper(Question):
         "2020, arXiv:2006.09104, Tables 1 and 2, Figures 2 and 3"
     )
     title: ClassVar[str] = "The source paper's tables and figures"
+    why: ClassVar[str] = (
+        "The paper rests its advice on single runs. Repeats with the same seeds say which of its findings are "
+        "more than chance."
+    )
     reads: ClassVar[tuple[str, ...]] = (WEIGHTS, DRIFT)
     method: ClassVar[str] = (
         f"The paper is {CITATION}. "
@@ -97,7 +104,16 @@ def _section(found: Evidence, board: Board, columns: Mapping[Column, Ours]) -> S
         tuple(tables),
         tuple(_figures(columns)),
         tuple(_notes(board, dataset, noise, bim)),
+        tuple(_findings(claims)),
     )
+
+
+def _findings(claims: Sequence[Claim]) -> Iterable[Judged]:
+    texts = list(dict.fromkeys(c.text for c in claims))
+    for c in sorted(claims, key=lambda c: texts.index(c.text)):
+        yield judged(
+            capital(c.text.removesuffix(" (octaves)")), c.method.upper(), "points" if c.percent else "octaves", c.here
+        )
 
 
 def _side_by_side(dataset: str, columns: Mapping[Column, Ours], clean: Metric, noise: Metric, bim: Metric) -> Table:
@@ -138,24 +154,38 @@ def _text(by_seed: Mapping[int, float]) -> str:
     return Estimate.of(math.fsum(values) / len(values), t_interval(values)).text(100)
 
 
+#: What is told of a finding -> how an answer says so.
+_SAID = {
+    "holds": "holds for",
+    "the opposite": "the opposite holds for",
+    "cannot": "it cannot be told for",
+    "not tested": "not tested for",
+}
+
+
 def _answer(claims: Sequence[Claim]) -> str:
-    said = []
+    """Findings by what can be told of them, those first that come out alike for all methods."""
+    alike: dict[str, list[str]] = {}
+    mixed = []
     for text in dict.fromkeys(c.text for c in claims):
         own = [c for c in claims if c.text == text]
-        words = {
-            "holds": "holds for",
-            "the opposite": "the opposite holds for",
-            "cannot": "cannot be told for",
-            "not tested": "not tested for",
-        }
-        counts = {v: [c.method.upper() for c in own if c.verdict.startswith(v)] for v in words}
-        lacking = ", ".join(dict.fromkeys(c.verdict.partition(": ")[2] for c in own if c.verdict.startswith("not")))
-        said.append(
-            f"{text[:1].upper()}{text[1:]}: "
-            + ", ".join(f"{words[v]} {', '.join(names)}" for v, names in counts.items() if names)
-            + (f" ({lacking})" if lacking else "")
-        )
-    return ". ".join(said) + "."
+        counts = {v: [c.method.upper() for c in own if c.verdict.startswith(v)] for v in _SAID}
+        told = {v: names for v, names in counts.items() if names}
+        finding = text.removesuffix(" (octaves)")
+        if len(told) == 1:
+            alike.setdefault(next(iter(told)), []).append(finding)
+        else:
+            mixed.append(f"{capital(finding)}: {', '.join(f'{_SAID[v]} {_listed(n)}' for v, n in told.items())}")
+    lacking = ", ".join(dict.fromkeys(c.verdict.partition(": ")[2] for c in claims if c.verdict.startswith("not")))
+    said = [
+        f"{capital(_SAID[v])} all methods{f' ({lacking})' if v == 'not tested' and lacking else ''}: {'; '.join(texts)}"
+        for v, texts in alike.items()
+    ]
+    return ". ".join([*said, *mixed]) + "."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def _claims(claims: Sequence[Claim]) -> Table:
@@ -307,8 +337,8 @@ def _figures(columns: Mapping[Column, Ours]) -> Iterable[Figure]:
     for quantity in quantities if bn else ():
         series = [Series(quantity, _mean(bn, quantity, NORM))] if bn else []
         if series and len(series[0].points) > 1:
-            x, y = around(series, "Epoch", which=0), around(series, quantity, which=1)
-            panels.append(curves(quantity.removeprefix(f"{DRIFT}."), series, x, y))
+            x, y = around(series, "Epoch", which=0), around(series, words(quantity), which=1)
+            panels.append(curves(words(quantity), series, x, y))
     if panels:
         caption = (
             f"Of the norm {NORM} of BN without weight decay, mean over seeds; bars from the smallest to the "

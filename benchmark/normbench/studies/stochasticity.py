@@ -19,7 +19,10 @@ from typing import ClassVar
 import numpy as np
 
 from normbench.board import Board, Comparison, Entry, Metric, Pair, t_interval
+from normbench.board.words import capital
+from normbench.board.words import quantity as words
 from normbench.pages.charts import Mark, fit, scatter
+from normbench.studies._judged import Judged, judged
 from normbench.studies._stats import Array, Estimate, resample, slope, together
 from normbench.studies.base import (
     Cell,
@@ -64,6 +67,10 @@ class Stochasticity(Question):
     summary: ClassVar[str] = "Does stronger whitening disturb a network more?"
     source: ClassVar[str] = "Huang et al. 2020, arXiv:2003.12327"
     title: ClassVar[str] = "Stochasticity and conditioning of whitening"
+    why: ClassVar[str] = (
+        "Whitening makes a network train on noise from the rest of the batch. How much noise decides whether "
+        "it regularises, or makes training and testing differ."
+    )
     reads: ClassVar[tuple[str, ...]] = (DISTURBANCE, CONDITIONING)
     method: ClassVar[str] = (
         "Disturbance is how much an output moves when the other images of its batch are drawn again; conditioning "
@@ -125,7 +132,24 @@ def _section(found: Evidence, board: Board, kinds: Sequence[Kind], quantities: S
         tuple(tables),
         figures,
         tuple(notes),
+        tuple(_findings(steps, slopes, primary)),
     )
+
+
+def _findings(
+    steps: Sequence[tuple[str, str, Comparison]],
+    slopes: Sequence[tuple[str, str, Estimate | None]],
+    primary: str | None,
+) -> Iterable[Judged]:
+    for a, b, made in steps:
+        yield judged(
+            "The disturbance falls in the order PCA, Cholesky, ZCA, batch norm", f"{a} over {b}", "octaves", made
+        )
+    for name, q, rise in slopes:
+        if q == primary:
+            finding = "Whitening more channels together disturbs more"
+            why = "" if rise and rise.low is not None else "not tested: too few seeds"
+            yield Judged(finding, name, "octaves for twice the channels", rise, why)
 
 
 def _steps(kinds: Sequence[Kind], quantity: str) -> list[tuple[str, str, Comparison]]:
@@ -185,25 +209,30 @@ def _answer(
     slopes: Sequence[tuple[str, str, Estimate | None]],
     primary: str | None,
 ) -> str:
-    said = [f"{a} disturbs {_factor(c)} as much as {b}" for a, b, c in steps if c.mean is not None]
+    said = [f"The disturbance of {a} is {_factor(c)} times that of {b}" for a, b, c in steps if c.mean is not None]
     said += [
-        f"with group size the disturbance of {n} changes by a slope of {e.text()}"
+        f"Twice the channels whitened together give {_power(e)} times the disturbance with {n}"
         for n, q, e in slopes
         if e and q == primary
     ]
     if not primary:
-        said.append("the claimed order was not tested: disturbance was not recorded")
+        said.append("The claimed order was not tested: disturbance was not recorded")
     elif not steps:
-        said.append("the claimed order was not tested: no two of its methods were run with default groups")
+        said.append("The claimed order was not tested: no two of its methods were run with default groups")
     elif all(c.why for *_, c in steps):
-        said += dict.fromkeys(f"the claimed order was {c.why}" for *_, c in steps)
-    text = "; ".join(said)
-    return f"{text[:1].upper()}{text[1:]}." if text.startswith("the claimed") else f"{text}."
+        said += dict.fromkeys(f"The claimed order was {c.why}" for *_, c in steps)
+    return f"{'. '.join(said)}."
 
 
 def _factor(made: Comparison) -> str:
-    mean, interval = made.mean or 0.0, made.interval
-    return f"{2**mean:.2f} × {f'[{2**interval.low:.2f}, {2**interval.high:.2f}]' if interval else '(no interval)'}"
+    return _power(Estimate.of(made.mean or 0.0, made.interval))
+
+
+def _power(octaves: Estimate) -> str:
+    """A difference of binary logarithms as a factor: `1.20 [0.91, 1.58]`."""
+    if octaves.low is None or octaves.high is None:
+        return f"{2**octaves.value:.2f} (no interval)"
+    return f"{2**octaves.value:.2f} [{2**octaves.low:.2f}, {2**octaves.high:.2f}]"
 
 
 def _readings(board: Board, kinds: Sequence[Kind], quantities: Sequence[str]) -> Table:
@@ -219,7 +248,7 @@ def _readings(board: Board, kinds: Sequence[Kind], quantities: Sequence[str]) ->
         ]
         trials = tuple(r.run.trial_id for r in kind.records)
         rows.append((Cell(kind.entry.label, "", trials), *shown, f"{cell.display} %" if cell else "–"))
-    head = ("Method", *quantities, "Clean accuracy")
+    head = ("Method", *(capital(words(q)) for q in quantities), "Clean accuracy")
     return Table(
         "What was measured", "Mean over seeds with 95 % t-interval.", head, tuple(rows), frozenset(range(1, len(head)))
     )
@@ -230,7 +259,7 @@ def _order(steps: Sequence[tuple[str, str, Comparison]], quantity: str) -> Table
         (Cell(f"{a} against {b}"), _factor(c) if c.mean is not None else "–", probability(c.p), c.verdict)
         for a, b, c in steps
     ]
-    caption = f"{quantity}: ratio over seeds, with an interval and p for all steps at once."
+    caption = f"{capital(words(quantity))}: ratio over seeds, with an interval and p for all steps at once."
     return (
         Table(
             "The claimed order", caption, ("Pair", "Ratio", "p", "First against second"), tuple(rows), frozenset({1, 2})
@@ -241,7 +270,7 @@ def _order(steps: Sequence[tuple[str, str, Comparison]], quantity: str) -> Table
 
 
 def _groups(slopes: Sequence[tuple[str, str, Estimate | None]]) -> Table | None:
-    rows: list[Row] = [(Cell(name), quantity, e.text() if e else "–") for name, quantity, e in slopes]
+    rows: list[Row] = [(Cell(name), words(quantity), e.text() if e else "–") for name, quantity, e in slopes]
     caption = "Slope of log2(quantity) on log2(group size), over at least three sizes; 95 % t-interval over seeds."
     return (
         Table("Effect of the group size", caption, ("Method", "Quantity", "Slope"), tuple(rows), frozenset({2}))
@@ -267,7 +296,7 @@ def _figures(board: Board, kinds: Sequence[Kind], primary: str) -> Iterable[Figu
             )
     if len(marks) < 2:
         return
-    x = fit([m.x for m in marks], f"{primary} (log)", log=True)
+    x = fit([m.x for m in marks], f"{capital(words(primary))} (log)", log=True)
     y = fit([m.y for m in marks], "Clean accuracy (%)", floor=0.0, ceiling=100.0)
     caption = "One point is one method with its settings, mean over seeds."
     yield Figure(

@@ -11,13 +11,15 @@ Source: Sun et al. 2020, Lemma 3 and section 3.2; Bonett and Wright 2000 for the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
-from normbench.board import Board, Comparison, Entry, Metric, Pair, t_interval
+from normbench.board import Board, Entry, Metric, t_interval
+from normbench.board.words import capital, quantity
 from normbench.pages.charts import Mark, fit, scatter
-from normbench.studies._stats import Correlation, Estimate, correlation, together
+from normbench.studies._decayed import NORM, Unit, decayed, effects_of, effects_table, mean
+from normbench.studies._judged import Judged
+from normbench.studies._stats import Correlation, Estimate, correlation
 from normbench.studies.base import (
     Cell,
     Evidence,
@@ -29,32 +31,12 @@ from normbench.studies.base import (
     Table,
     Verdict,
     failures,
-    points,
     varied,
 )
 
-NORM = "weight-norm.raw"
 #: Recorded quantities that stand for the size of the weights, besides their norms.
 RATES = ("effective-lr.rate",)
 INTERVENTION = "rescaling"
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One method at one weight decay: means over its seeds."""
-
-    entry: Entry
-    records: tuple[Record, ...]
-    method: str
-    """Equal for entries that differ in their weight decay alone."""
-    by_seed: Mapping[int, float]
-    """Vulnerability: the share of the rightly classified test images that the attack turns."""
-    sizes: Mapping[str, float]
-    """log2 of what may be tied to it: growth, norm, effective learning rate."""
-
-    @property
-    def vulnerability(self) -> float:
-        return _mean(list(self.by_seed.values()))
 
 
 class WeightDecay(Question):
@@ -62,6 +44,10 @@ class WeightDecay(Question):
     summary: ClassVar[str] = "Is the growth of the weights tied to vulnerability?"
     source: ClassVar[str] = "Sun et al. 2020, New Interpretations of Normalization Methods in Deep Learning, AAAI 2020"
     title: ClassVar[str] = "Weight decay, growth of the weights and robustness"
+    why: ClassVar[str] = (
+        "Weights behind a norm can grow without changing what the network computes. If their growth made "
+        "networks fragile, weight decay would be a cheap defence."
+    )
     reads: ClassVar[tuple[str, ...]] = (NORM, *RATES, INTERVENTION)
     method: ClassVar[str] = (
         "Vulnerability is the share of the test images that are right unperturbed and that the attack turns, at the "
@@ -103,7 +89,8 @@ def _section(found: Evidence, board: Board) -> Section | None:
     records = found.on(board)
     relations = list(_relations(units))
     across, within = primary(relations)
-    tables = [t for t in (_correlations(relations), _effects(board, units, robust, clean), *_intervention(units)) if t]
+    effects = effects_of(board, units, robust, clean)
+    tables = [t for t in (_correlations(relations), effects_table(effects, robust), *_intervention(units)) if t]
     tables += failures(records, lambda r: (f"{r.weight_decay:g}",), ("Weight decay",))
     return Section(
         board.title,
@@ -112,7 +99,17 @@ def _section(found: Evidence, board: Board) -> Section | None:
         tuple(tables),
         tuple(_figures(units, robust)),
         tuple(_notes(units, relations)),
+        (*_tied(across, within), *decayed(effects)),
     )
+
+
+def _tied(across: Correlation | None, within: Correlation | None) -> Iterable[Judged]:
+    for where, made in (("across methods", across), ("within methods", within)):
+        for name in ("Pearson", "Spearman"):
+            estimate = getattr(made, name.lower()) if made else None
+            why = "" if made else "not tested: too few methods or weight decays"
+            finding = "Networks whose weights grow more are more vulnerable"
+            yield Judged(finding, f"{where}, {name}", "correlation", estimate, why)
 
 
 PRIMARY = "growth of all weights"
@@ -149,14 +146,10 @@ def _unit(entry: Entry, records: Sequence[Record], robust: Metric, clean: Metric
         PRIMARY: [r.run.values.get(f"growth:{NORM}") for r in there],
         "growth of invariant weights": [_invariant_growth(r) for r in there],
         "norm of all weights": [r.last(NORM) for r in there],
-        **{f"{rate} at the end": [r.last(rate) for r in there] for rate in RATES},
+        **{f"{quantity(rate)} at the end": [r.last(rate) for r in there] for rate in RATES},
     }
-    sizes = {name: _mean([math.log2(v) for v in values if v]) for name, values in read.items() if any(values)}
+    sizes = {name: mean([math.log2(v) for v in values if v]) for name, values in read.items() if any(values)}
     return Unit(entry, tuple(there), varied(entry.spec, "train.weight_decay"), turned, sizes)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
 
 
 def _invariant_growth(record: Record) -> float | None:
@@ -215,14 +208,14 @@ def _answer(across: Correlation | None, within: Correlation | None, robust: Metr
         ("within methods", within),
     ]
     said = [
-        f"{where} Pearson's correlation is {c.pearson.text()} and Spearman's {c.spearman.text()}"
+        f"{capital(where)} they correlate by {c.pearson.text()} (Pearson) and {c.spearman.text()} (Spearman)"
         if c
-        else f"{where} not tested: too few units for a correlation"
+        else f"{capital(where)} it was not tested, as there are too few units for a correlation"
         for where, c in named
     ]
     return (
-        f"Growth of all weights and vulnerability under {robust.label}: {'; '.join(said)}. A correlation says "
-        "nothing of causes."
+        f"Growth of all weights, and vulnerability under {robust.label}. {'. '.join(said)}. A correlation says nothing "
+        "of causes."
     )
 
 
@@ -242,54 +235,6 @@ def _correlations(relations: Sequence[tuple[str, str, Correlation | None]]) -> T
     return Table("Correlations", caption, ("Quantity", "Over", "Pearson", "Spearman"), tuple(rows), frozenset({2, 3}))
 
 
-def _effects(board: Board, units: Sequence[Unit], robust: Metric, clean: Metric) -> Table | None:
-    """Each method at each weight decay against its smallest, seed by seed; each column is judged at once."""
-    growth = next((m for m in board.of("weight-norm") if m.key == f"growth:{NORM}"), None)
-    against = [
-        (unit, own[0])
-        for method in dict.fromkeys(u.method for u in units)
-        if (own := sorted((u for u in units if u.method == method), key=_decay))
-        for unit in own[1:]
-    ]
-    columns = [
-        together(m, [_pairs(a.entry, b.entry, m) for a, b in against]) if m else [None] * len(against)
-        for m in (clean, robust, growth)
-    ]
-    vulnerable = together(robust, [_turned(a, b) for a, b in against])
-    rows: list[Row] = []
-    for (a, b), clean_, robust_, grown, turned in zip(against, *columns, vulnerable, strict=True):
-        trials = tuple(r.run.trial_id for r in a.records)
-        shown = [points(_estimate(c)) for c in (clean_, robust_, turned)]
-        growing = _estimate(grown)
-        what = f"wd {_decay(a):g} less {_decay(b):g}"
-        rows.append((Cell(a.entry.norm, "", trials), what, *shown, growing.text(sign=True) if growing else "–"))
-    head = ("Method", "Difference", "Clean, points", f"{robust.heading}, points", "Vulnerability, points", "Growth, ×")
-    caption = "Mean over seeds of the difference with the same seed; intervals are for all methods of a column at once."
-    return (
-        Table("What weight decay does to each method", caption, head, tuple(rows), frozenset({2, 3, 4, 5}))
-        if rows
-        else None
-    )
-
-
-def _decay(unit: Unit) -> float:
-    return float(unit.entry.spec["train"]["weight_decay"])
-
-
-def _estimate(made: Comparison | None) -> Estimate | None:
-    return None if made is None or made.mean is None else Estimate.of(made.mean, made.interval)
-
-
-def _pairs(a: Entry, b: Entry, metric: Metric) -> list[Pair]:
-    values = [{p.seed: p.value for p in e.cells[metric.key].points} if metric.key in e.cells else {} for e in (a, b)]
-    return [Pair(s, values[0][s], values[1][s]) for s in sorted(values[0].keys() & values[1].keys())]
-
-
-def _turned(a: Unit, b: Unit) -> list[Pair]:
-    """Vulnerability of both over the seeds that both have."""
-    return [Pair(s, a.by_seed[s], b.by_seed[s]) for s in sorted(a.by_seed.keys() & b.by_seed.keys())]
-
-
 def _intervention(units: Sequence[Unit]) -> Iterable[Table]:
     """Everything that was recorded of finished networks whose invariant weights were rescaled."""
     quantities = sorted(
@@ -307,7 +252,7 @@ def _intervention(units: Sequence[Unit]) -> Iterable[Table]:
     for unit in units:
         read = [[v for r in unit.records if (v := r.last(q)) is not None] for q in quantities]
         if any(read):
-            shown = (Estimate.of(_mean(v), t_interval(v)).text(digits=3) if v else "–" for v in read)
+            shown = (Estimate.of(mean(v), t_interval(v)).text(digits=3) if v else "–" for v in read)
             rows.append((Cell(unit.entry.label, "", tuple(r.run.trial_id for r in unit.records)), *shown))
     caption = (
         "Finished networks, their scale-invariant weights multiplied by a factor; mean over seeds with 95 % "
@@ -318,7 +263,7 @@ def _intervention(units: Sequence[Unit]) -> Iterable[Table]:
     yield Table(
         "The intervention: invariant weights rescaled",
         caption,
-        ("Method", *quantities),
+        ("Method", *(capital(quantity(q)) for q in quantities)),
         tuple(rows),
         frozenset(range(1, len(quantities) + 1)),
     )
