@@ -106,7 +106,8 @@ def plain(model: nn.Module, trial: Trial, data: Tensors) -> list[float]:
         for index in batches(count, trial.batch_size, drop_last=spec.drop_last, generator=generator):
             images = augment(data.images[index].float() / 255, trial.data.augment, generator)
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(len(losses), an_epoch * spec.epochs, spec)
+                share = group.get("lr_scale", 1.0)  # `fixup` has one
+                group["lr"] = learning_rate(len(losses), an_epoch * spec.epochs, spec) * share
             loss = criterion(model(images), data.labels[index])
             optimizer.zero_grad()
             loss.backward()
@@ -251,7 +252,7 @@ def test_a_residual_network_with_everything_that_draws_and_clips(make_trial: Mak
     assert losses_of(record)[1] != pytest.approx(free[1], rel=1e-3)
 
 
-@pytest.mark.parametrize("norm", ["bn", "gn", "ws+gn", "sn", "bn+noise"])
+@pytest.mark.parametrize("norm", ["bn", "gn", "ws+gn", "sn", "bn+noise", "sphere", "fixup"])
 def test_eager_is_the_plain_loop_to_the_last_bit(norm: str, make_trial: MakeTrial) -> None:
     trial = make_trial(
         norm, epochs=9, lr=0.05, drop_last=False, label_smoothing=0.1, clip_grad=1.0, data={"augment": ("flip", "crop")}
