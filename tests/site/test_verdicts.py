@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from normbench.claims._listed import chosen
 from normbench.claims.base import EQUAL, THEMES, Part, exact, vanishes
+from normbench.pages.axes import CHARACTER, Axis
 from normbench.pages.callouts import callouts
-from normbench.pages.charts import CHARACTER, LINE, Axis, Mark, place, short
+from normbench.pages.charts import LINE, Mark, place, short
 from normbench.pages.verdicts import EVERY, claimed, far, forests, mark, number, shares, span, typeset, written
 from normbench.paths import shipped
 from normbench.studies._judged import Judged

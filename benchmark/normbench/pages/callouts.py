@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from normbench.pages.charts import CHARACTER, LINE, Axis, Mark, drawn, meet, short
+from normbench.pages.axes import CHARACTER, Axis
+from normbench.pages.charts import LINE, Mark, drawn, meet, short
 
 #: Pixels between a label and the end of the line to it.
 GAP = 2

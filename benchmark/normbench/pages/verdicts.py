@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from normbench.claims.base import EQUAL, Part
-from normbench.pages.tables import nice
+from normbench.pages.axes import fit
 from normbench.studies._judged import Judged
 
 
@@ -184,7 +184,8 @@ def span(rows: Sequence[tuple[float, float | None, float | None]], *, zero: bool
     ends = [v for row in near for v in row if v is not None and math.isfinite(v)] or [0.0]
     if zero:
         ends.append(0.0)
-    return Span(*nice(min(ends), max(ends)))
+    axis = fit(ends, "")
+    return Span(axis.low, axis.high)
 
 
 @dataclass(frozen=True)
