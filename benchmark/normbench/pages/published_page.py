@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from normbench.pages.context import Context
+from normbench.pages.methods import linked
 from normbench.published import Beside, Line, beside
 
 
@@ -22,7 +23,12 @@ def write(context: Context) -> None:
 
 
 def _table(one: Beside, context: Context) -> dict[str, Any]:
-    return {"table": one.table, "run": one.run, "rows": [_row(line, context) for line in one.lines]}
+    return {
+        "table": one.table,
+        "source": linked(f"{one.table.source} {one.table.address}".strip()),
+        "run": one.run,
+        "rows": [_row(line, context) for line in one.lines],
+    }
 
 
 def _row(line: Line, context: Context) -> dict[str, Any]:

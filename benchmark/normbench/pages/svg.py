@@ -29,7 +29,7 @@ class Chart:
     caption: str
     downloads: tuple[str, ...]
     size: str
-    """`narrow`, `medium` or `wide`."""
+    """`narrow`, `medium`, `wide` or `full`."""
     svg: Markup
     legend: tuple[tuple[str, str, str], ...]
     """Family, its class in the style sheet, its shape."""
@@ -126,7 +126,7 @@ def _width(svg: str) -> float:
 def size_of(svg: str) -> str:
     """How much room a chart wants in a page."""
     width = _width(svg)
-    return "narrow" if width < 480 else "medium" if width < 660 else "wide"
+    return "narrow" if width < 480 else "medium" if width < 660 else "wide" if width < 880 else "full"
 
 
 @cache

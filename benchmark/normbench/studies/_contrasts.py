@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from normbench.board import Board, Comparison, Entry, Metric, Pair
+from normbench.studies._judged import Judged
+from normbench.studies._judged import judged as one_judged
 from normbench.studies._stats import Estimate, together
 from normbench.studies.base import Cell, Row, Table, Verdict, points, probability
 
@@ -58,6 +60,16 @@ def judged(asked: Sequence[Asked]) -> list[Contrast]:
         return []
     found = together(asked[0].metric, [a.pairs() for a in asked])
     return [Contrast(a.names, replace(made, metric=a.metric), a.trials()) for a, made in zip(asked, found, strict=True)]
+
+
+def judged_row(finding: str, made: Contrast) -> Judged:
+    """A row of the forest plot: that a difference lies above 0."""
+    return one_judged(finding, made.names[0], "points", made.comparison)
+
+
+def text(made: Contrast) -> str:
+    """The accuracy that a difference is of, within a sentence."""
+    return made.comparison.metric.label
 
 
 def verdict(contrasts: Sequence[Contrast]) -> Verdict:

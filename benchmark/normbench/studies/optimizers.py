@@ -14,7 +14,18 @@ from typing import ClassVar
 
 from normbench.board import Board, Entry, Metric
 from normbench.studies._charts import Tile, heat
-from normbench.studies._contrasts import MARGIN, Asked, Contrast, accuracy, judged, said, table, verdict
+from normbench.studies._contrasts import (
+    MARGIN,
+    Asked,
+    Contrast,
+    accuracy,
+    judged,
+    judged_row,
+    said,
+    table,
+    text,
+    verdict,
+)
 from normbench.studies.base import Evidence, Figure, Question, Section, failures, percent, varied
 
 #: The method that others are set against, where it was run.
@@ -26,6 +37,10 @@ class Optimizers(Question):
     summary: ClassVar[str] = "Do the gaps between normalization methods depend on the optimizer?"
     source: ClassVar[str] = "A question of this benchmark"
     title: ClassVar[str] = "Normalization and optimizer"
+    why: ClassVar[str] = (
+        "Methods are mostly compared under SGD. An optimizer that sizes each weight's or each matrix's step by itself "
+        "takes over some of what a norm does for training."
+    )
     method: ClassVar[str] = (
         f"A gap is the accuracy of a method less that of {REFERENCE} (of the first method where that was not run), "
         "with the same optimizer and seed. What is tested is the gap under one optimizer less the gap under another, "
@@ -90,7 +105,13 @@ def _section(found: Evidence, board: Board, grid: dict[str, dict[str, Entry]], m
     tables = [table("Do gaps depend on the optimizer?", caption, ("Method", "Accuracy", "Optimizers"), every)]
     tables += failures(found.on(board), lambda r: (str(r.spec["train"]["optimizer"]),), ("Optimizer",))
     notes = ("A rate tuned on few candidates may suit one optimizer better than another; the boards show the rates.",)
-    return Section(board.title, verdict(every), said(every), tuple(tables), tuple(_maps(grid, metrics)), notes)
+    findings = tuple(
+        judged_row(f"The gap to {first} in {text(c)} is larger under {c.names[2].replace(' less ', ' than under ')}", c)
+        for c in every
+    )
+    return Section(
+        board.title, verdict(every), said(every), tuple(tables), tuple(_maps(grid, metrics)), notes, findings
+    )
 
 
 def _maps(grid: dict[str, dict[str, Entry]], metrics: Sequence[Metric]) -> Iterator[Figure]:

@@ -14,7 +14,18 @@ from itertools import combinations
 from typing import ClassVar
 
 from normbench.board import Board, Entry
-from normbench.studies._contrasts import MARGIN, Asked, Contrast, accuracy, judged, said, table, verdict
+from normbench.studies._contrasts import (
+    MARGIN,
+    Asked,
+    Contrast,
+    accuracy,
+    judged,
+    judged_row,
+    said,
+    table,
+    text,
+    verdict,
+)
 from normbench.studies.base import Evidence, Question, Section, failures
 
 #: The weight method that keeps norms by projection.
@@ -27,6 +38,10 @@ class WeightNorms(Question):
     summary: ClassVar[str] = "Does it matter whether weights keep their norm, grow freely, or are decayed?"
     source: ClassVar[str] = "Sun et al. 2020, New Interpretations of Normalization Methods in Deep Learning, AAAI 2020"
     title: ClassVar[str] = "Fixed, free and decayed weight norms"
+    why: ClassVar[str] = (
+        "If growing weights made networks fragile, holding their norm would help, and at no cost: behind a norm their "
+        "size does not change the function."
+    )
     method: ClassVar[str] = (
         f"Fixed: the method `{FIXED}` beside the norm, which projects each weight back to its first norm after every "
         "step. Free: no weight decay. Decayed: with weight decay, the largest that was run. Each is set against each, "
@@ -83,4 +98,8 @@ def _section(found: Evidence, board: Board) -> Section | None:
         *failures(found.on(board), lambda r: (f"{r.weight_decay:g}",), ("Weight decay",)),
     )
     notes = ("Rates were chosen for each kind where the suite tunes them; else a kind may suffer from its rate.",)
-    return Section(board.title, verdict(every), said(every), tables, (), notes)
+    findings = tuple(
+        judged_row(f"{c.names[2].replace(' less ', ' norms give more ' + text(c) + ' than ').capitalize()} ones", c)
+        for c in every
+    )
+    return Section(board.title, verdict(every), said(every), tables, (), notes, findings)
