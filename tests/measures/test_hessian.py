@@ -184,7 +184,11 @@ def test_the_loss_of_every_method_is_a_function_with_a_hessian(name: str) -> Non
     gradients.
     """
     norm = f"bn+{name}" if issubclass(norms.get(name), NormModifier) else name
-    loss = ProbeLoss(network(norm), IMAGES, LABELS, "train", 3)
+    model = network(norm)
+    for module in model.modules():
+        for name, (low, high) in getattr(module, "bounds", {}).items():  # at a bound there is a kink
+            getattr(module, name).data.fill_((low + high) / 2)
+    loss = ProbeLoss(model, IMAGES, LABELS, "train", 3)
     first, gradient = loss.gradient()
     again, other = loss.gradient()
     assert first == again
@@ -198,7 +202,8 @@ def test_the_loss_of_every_method_is_a_function_with_a_hessian(name: str) -> Non
         ahead = loss.gradient()[1]
     with loss.moved(-1e-5 * vector):
         behind = loss.gradient()[1]
-    if norm != "sn":  # its u and v, constants of the gradient, follow the weight
+    # u and v of sn, constants of the gradient, follow the weight; the one gain of scalenorm gets C times its gradient.
+    if norm not in {"sn", "scalenorm"}:
         assert torch.allclose((ahead - behind) / 2e-5, product, rtol=1e-4, atol=1e-5 * float(product.abs().max()))
     assert torch.equal(loss.gradient()[1], gradient)
 

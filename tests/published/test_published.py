@@ -18,6 +18,7 @@ from normbench.pages.context import Context
 from normbench.pages.results import load as load_results
 from normbench.pages.writer import Writer, environment
 from normbench.paths import shipped
+from normbench.plan.origin import Origin
 from normbench.published import TABLES, Beside, Printed, beside
 from normbench.published.beside import NOT_RUN
 from normbench.spec.outcome import AttackResult, Outcome, Status
@@ -197,6 +198,7 @@ def test_the_command(store: Store) -> None:
 
 def test_the_page(store: Store, tmp_path: Path) -> None:
     site = {"nav": NAVIGATION, "trials": "5", "version": "", "date": "", "problems": 0, "normbench": ""}
+    site |= {"origin": Origin(), "icon": "", "card": "", "about": []}
     context = Context(load_results(store, None), Writer(tmp_path, {"site": site}, environment()), None)  # type: ignore[arg-type]
     published_page.write(context)
     text = (tmp_path / "published.html").read_text()

@@ -176,7 +176,7 @@ def test_quantities_of_measures_are_columns_with_their_last_reading() -> None:
         last = {r["measure"]: r["value"] for r in sorted(readings, key=lambda r: r["step"])}
         assert last.keys() == rows[trial].keys()
         assert [f"{v:.4g}" for v in last.values()] == [rows[trial][key].partition(" ")[0] for key in last]
-        assert len(last) > 50
+        assert len(last) > 20
 
 
 def test_runs_of_examples_stand_last(tmp_path: Path) -> None:

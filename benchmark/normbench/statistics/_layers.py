@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from normbench.norms.layers.blended import BatchInstanceNorm, EmaBatchNorm
 from normbench.norms.layers.evonorm import EvoNormB0
 from normbench.tensors.private import AnyBatchNorm
 from normbench.tensors.snapshot import in_mode, same_buffers
@@ -16,7 +17,7 @@ from normbench.tensors.snapshot import in_mode, same_buffers
 _PREFIX = "running_"
 #: Layers whose running variance is that of a batch of n values times n / (n - 1). Any other layer that does so says it
 #: by an attribute `correction = 1`, as `torch.var` calls it.
-_CORRECTED = (AnyBatchNorm, EvoNormB0)
+_CORRECTED = (AnyBatchNorm, BatchInstanceNorm, EmaBatchNorm, EvoNormB0)
 
 Values = Mapping[str, torch.Tensor]
 
