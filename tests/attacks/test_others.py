@@ -25,7 +25,6 @@ from scipy import ndimage
 from torch import nn
 
 from tests.attacks.conftest import Trained, right_of
-from tests.matrix import sample
 
 
 def _first(data: Tensors, count: int) -> Tensors:
@@ -101,10 +100,11 @@ needs_autoattack = pytest.mark.skipif(
 )
 
 
+@pytest.mark.matrix
 @needs_autoattack
 @pytest.mark.parametrize(
     ("name", "norm", "eps"),
-    sample([("autoattack", "Linf", 0.06), ("autoattack-l2", "L2", 0.4)], [("autoattack", "Linf", 0.06)]),
+    [("autoattack", "Linf", 0.06), ("autoattack-l2", "L2", 0.4)],
 )
 def test_autoattack_is_pyautoattack_image_by_image_and_never_above_pgd(
     name: str, norm: str, eps: float, trained: Trained, test_images: Tensors

@@ -269,6 +269,7 @@ def test_eager_is_the_plain_loop_to_the_last_bit(norm: str, make_trial: MakeTria
     assert (record.engine, record.engine_reason, record.compile_seconds) == ("eager", "", 0.0)
 
 
+@pytest.mark.engine
 def test_measures_see_the_gradients_between_compiled_backward_and_update(make_trial: MakeTrial) -> None:
     trial = make_trial(ALWAYS, epochs=1, lr=0.02)
     curves = []
@@ -332,7 +333,10 @@ class Counting(nn.Module):
         return y
 
 
-@pytest.mark.parametrize(("layer", "reason"), [(Uncompilable, "data-dependent"), (Counting, "compiled again")])
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [(Uncompilable, "data-dependent"), pytest.param(Counting, "compiled again", marks=pytest.mark.engine)],
+)
 def test_what_cannot_be_compiled_is_computed_eagerly_and_says_why(
     layer: type[nn.Module], reason: str, make_trial: MakeTrial
 ) -> None:

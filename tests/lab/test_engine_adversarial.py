@@ -26,9 +26,8 @@ def _pgd(**params: Any) -> Component:
     return attacks.registry.make("pgd", {"eps": [8 / 255], "steps": 2, **params}).component()
 
 
-@pytest.mark.parametrize(
-    "norm", ["bn", *(pytest.param(n, marks=pytest.mark.engine) for n in ("gn", "ws+gn", "wn", "sn", "bn+noise"))]
-)
+@pytest.mark.engine
+@pytest.mark.parametrize("norm", ["bn", "gn", "ws+gn", "wn", "sn", "bn+noise"])
 def test_attack_and_step_compile_side_by_side(norm: str, make_trial: MakeTrial) -> None:
     trial = make_trial(norm, epochs=2, lr=0.02, adversarial=_pgd())
     eager, compiled = (ours(Net(norm), trial, some_data(), e) for e in ("eager", "compile"))  # type: ignore[arg-type]

@@ -21,6 +21,9 @@ from normbench.spec.trial import Limits, Trial
 from tests.conftest import MakeTrial
 from tests.lab.test_checkpoint import numbers
 
+#: What is switched on for a GPU alone.
+pytestmark = pytest.mark.engine
+
 Run = Callable[..., Outcome]
 
 

@@ -21,6 +21,9 @@ from tests.matrix import sample
 from tests.site import synthetic, test_browser, test_pages
 from tests.site.conftest import HOSTILE, once
 
+#: The site that they look at takes half a minute.
+pytestmark = pytest.mark.matrix
+
 STAGES = (16, 16, 32, 64)
 
 

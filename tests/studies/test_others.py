@@ -224,6 +224,7 @@ def test_one_method_far_from_the_others_is_no_tie():
     assert found.verdict == "cannot be told"
 
 
+@pytest.mark.matrix
 def test_noise_is_rarely_called_a_tie():
     verdicts = [sections("weight-decay", decayed(0.0, 0.0, draw=i))[0].verdict for i in range(1, 81)]
     assert verdicts.count("yes") <= 2

@@ -94,6 +94,7 @@ def test_an_honest_result_holds_first_its_steps_then_all_of_it(
     assert (again.mark.level, again.mark.extent) == (Level.RERUN, "whole trial")
 
 
+@pytest.mark.matrix
 def test_a_forged_accuracy_is_caught_where_the_trial_is_run_whole(
     ran: Ran, bench: Callable[..., Checked], make_trial: MakeTrial
 ) -> None:
