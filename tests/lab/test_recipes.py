@@ -23,6 +23,7 @@ from normbench.lab.network import Request, construct
 from normbench.lab.observer import Observer
 from normbench.lab.train import Record, learning_rate, make_optimizer, train
 from normbench.measures import Probe
+from normbench.norms.layers.weights import Spectral
 from normbench.spec.trial import TrainSpec, Trial
 from timm.data import Mixup
 from timm.optim.muon import Muon
@@ -371,3 +372,21 @@ def test_it_is_the_average_that_is_evaluated(lab: Callable[..., Lab], monkeypatc
     last = lab("bn", epochs=2, lr=0.05).whole()
     assert outcome.train_loss == last.train_loss
     assert outcome.test_loss != last.test_loss
+
+
+def test_the_averaged_network_keeps_its_spectral_norms() -> None:
+    """Means of unit vectors are shorter than 1; sigma would come out too small, and the weight too large."""
+    linear = nn.Linear(6, 5)
+    spectral = Spectral(linear.weight, eps=1e-12, start=30)
+    nn.utils.parametrize.register_parametrization(linear, "weight", spectral, unsafe=True)
+    average = Average(linear, 0.5)
+    for step in range(1, 6):
+        with torch.no_grad():
+            linear.parametrizations.weight.original.copy_(
+                torch.randn(5, 6, generator=torch.Generator().manual_seed(step))
+            )
+        spectral.advance(linear.parametrizations.weight.original)
+        average.update(linear, step)
+    (averaged,) = average.network.parametrizations.weight
+    assert averaged.u.norm() == pytest.approx(1, abs=1e-5)
+    assert averaged.v.norm() == pytest.approx(1, abs=1e-5)

@@ -80,3 +80,17 @@ def test_trials_without_a_number_are_listed_and_left_out():
     found = section("weight-norms", rows)
     assert found.verdict == "yes"
     assert [t.title for t in found.tables][-1] == "Trials without a number: 1"
+
+
+def test_entries_of_another_recipe_are_not_set_against_each_other():
+    """Kinds of one norm under SGD, and under Lion with another rate: no difference is made across them."""
+    lion = [row("bn", s, 0.2, weight_decay=0.0, optimizer="lion", lr=0.001) for s in range(5)]
+    plain = section("weight-norms", by_kind(0.0, noise=0.002))
+    assert section("weight-norms", [*lion, *by_kind(0.0, noise=0.002)]).answer == plain.answer
+
+
+def test_rates_that_nobody_chose_among_stand_for_no_method():
+    """Two rates of one method under one optimizer: neither is its number."""
+    more = [row("none", s, 0.1, optimizer="sgd", lr=0.7) for s in range(5)]
+    found = section("optimizers", [*by_optimizer(0.0, noise=0.002), *more])
+    assert {r[0].text for r in found.tables[0].rows} == {"gn"}

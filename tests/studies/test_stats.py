@@ -138,6 +138,7 @@ def test_noise_is_called_a_correlation_about_one_time_in_twenty(grouped):
 
 
 def test_few_or_constant_values_have_no_correlation():
+    assert correlation([], [], []) is None
     assert correlation([1, 2, 3, 4], [1, 3, 2, 4]) is None
     assert correlation([1.0] * 9, list(range(9))) is None
     assert correlation(list(range(8)), list(range(8)), [0, 0, 1, 1, 2, 2, 3, 3]) is not None

@@ -177,7 +177,7 @@ def _settings(spec: Mapping[str, Any], keys: Sequence[str]) -> Settings:
 
 def _cell(spec: Mapping[str, Any], tuned: tuple[str, ...]) -> str:
     """What candidates have in common with the final trials that they stand for: all but how they are judged."""
-    kept = {k: v for k, v in spec.items() if k not in {"seed", "stage", "attacks", "measures"}}
+    kept = {k: v for k, v in spec.items() if k not in {"seed", "stage", "attacks", "measures", "statistics"}}
     kept["data"] = {k: v for k, v in spec["data"].items() if k not in {"validation", "test_split", "test_examples"}}
     kept["train"] = {k: v for k, v in spec["train"].items() if k not in tuned}
     return json.dumps(kept, sort_keys=True)

@@ -41,13 +41,9 @@ class Adversary:
         """
         if not isinstance(self.attack, GradientAttack):
             return
-        search, generator = CompiledGradients(model, "float32"), torch.Generator().manual_seed(0)
+        search = CompiledGradients(model, "float32")
         with undisturbed(model):
             age(model)
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    if not parameter.any():
-                        parameter.copy_(torch.randn(parameter.shape, generator=generator) / 10)
             model.requires_grad_(False)
             search.prepare(images, labels, beside=True)
         self.search = search

@@ -6,6 +6,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from normbench.norms.layers.weights import Spectral
 from normbench.spec.trial import TrainSpec
 
 
@@ -25,9 +26,20 @@ class Average:
         network: nn.Module = self._ema.module
         return network
 
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Make whole what an average of its values is not: vectors of spectral norm have the length 1."""
+        for module in self.network.modules():
+            if isinstance(module, Spectral):
+                for vector in (module.u, module.v):
+                    length = vector.norm()
+                    # Of one network alone it is 1 but for rounding, and stays bit for bit.
+                    vector.div_(torch.where((length - 1).abs() > 1e-5, length.clamp_min(module.eps), 1.0))
+
     def update(self, model: nn.Module, step: int) -> None:
         """Take in `model` after optimizer step `step`, counted from 1; the first is taken as it is."""
         self._ema.update(model, step)
+        self.settle()
 
     def put_into(self, model: nn.Module) -> None:
         """Give `model` the averaged weights and buffers."""

@@ -26,6 +26,7 @@ import normbench.norms as norms
 from normbench.lab.machine import memory_of
 from normbench.lab.network.build import swapped
 from normbench.norms.base import Site
+from normbench.norms.layers.manifolds import hold
 from normbench.plan.digests import closure, source_digest
 from normbench.spec.cost import REFERENCE, Cost, Kept, Timing
 from normbench.spec.text import said
@@ -113,6 +114,7 @@ def _layer(layer: Layer, x: torch.Tensor) -> Work:
 def _network(model: nn.Module, x: torch.Tensor) -> Work:
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    hold(model, optimizer)
     labels = torch.arange(len(x), device=x.device) % 10
     with _counting() as count:
         model(x)

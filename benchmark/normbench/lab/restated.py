@@ -24,7 +24,7 @@ from normbench.spec.robustness import CLEAN, under
 from normbench.spec.text import said
 from normbench.statistics import Statistics
 from normbench.statistics._layers import cut, keeping
-from normbench.tensors.snapshot import Buffers, Random
+from normbench.tensors.snapshot import Buffers, Random, Values
 
 #: Perturbations that no gradient of the network decides.
 THREATS = frozenset({"noise", "corruption"})
@@ -68,7 +68,7 @@ def restated(
             found.absent[statistics.setting] = KEEPS_NONE
             continue
         run = _Run(model, layers, statistics, pool, batch_size)
-        kept = (Buffers(model), Random(model))
+        kept = (Values(model.parameters()), Buffers(model), Random(model))
         try:
             with evaluate.evaluating(model):
                 results = []

@@ -26,6 +26,8 @@ class CertifiedAccuracy(EndMeasure):
     `certified-accuracy.radius`, the mean certified radius, 0 for images that are wrong; `certified-accuracy.share@r`
     for each of `radii`. There are no test images while a suite tunes, and no values then but the bound.
 
+    With `train: ema` it is of the weights that the optimizer moves, which are not those that are attacked.
+
     The bound is a product along the network: of convolutions (the smaller of two bounds), linear layers (the largest
     singular value), factors of channels, batch normalization with its running statistics, pooling, slopes of
     activations; where two paths are added, it is the sum of theirs. In deep networks it is far above the constant, and

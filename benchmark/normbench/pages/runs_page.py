@@ -18,6 +18,7 @@ from normbench.pages.methods import key_of
 from normbench.pages.writer import call
 from normbench.spec.about import Role
 from normbench.spec.text import natural, show
+from normbench.spec.trial import UNWRITTEN
 
 #: Columns that are shown even where all runs agree; others are then offered in the menu of columns.
 ALWAYS = {"method", "dataset", "status"}
@@ -33,7 +34,7 @@ NAMED = {
     *("train.weight_decay", "train.lr", "train.epochs", "batch_size", "model.name", "model.width"),
     *("data.dataset", "data.image_size", "data.train_examples"),
 }
-_NO_SETTINGS = {"norm", "norm_label", "seed", "stage", "attacks", "measures"}
+_NO_SETTINGS = {"norm", "norm_label", "seed", "stage", "attacks", "measures", "statistics"}
 #: Columns of the results: heading, what the number is multiplied with, decimals.
 MEASURED = {
     "images_per_second": ("Training speed, images/s", 1.0, 0),
@@ -143,7 +144,7 @@ def _metrics(runs: Runs) -> list[Metric]:
 
 def _settings(runs: Runs) -> Iterator[dict[str, Any]]:
     """Every setting in which the runs differ and that no other column shows."""
-    flat = {id(e): dict(_flat(e.spec)) for _, e, _ in runs}
+    flat = {id(e): dict(_flat({**e.spec, "train": {**UNWRITTEN, **e.spec["train"]}})) for _, e, _ in runs}
     for key in sorted({k for settings in flat.values() for k in settings} - NAMED, key=natural):
         by_entry = {name: settings.get(key) for name, settings in flat.items()}
         if len(set(by_entry.values())) > 1:

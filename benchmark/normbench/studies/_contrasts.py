@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from normbench.board import Board, Comparison, Entry, Metric, Pair
+from normbench.board.titles import SHORT
 from normbench.studies._judged import Judged
 from normbench.studies._judged import judged as one_judged
 from normbench.studies._stats import Estimate, together
@@ -111,6 +112,12 @@ def table(title: str, caption: str, head: Sequence[str], contrasts: Sequence[Con
     )
     numbers = frozenset(range(len(head), len(head) + 3))
     return Table(title, caption, (*head, "Difference, points", "Seeds", "p, all at once"), rows, numbers)
+
+
+def tuned(entry: Entry) -> list[str]:
+    """The settings that were tuned for an entry, as paths of its specification."""
+    paths = {short: path for path, short in SHORT.items()}
+    return [paths.get(name, f"train.{name.replace(' ', '_')}") for name in entry.tuned]
 
 
 def accuracy(board: Board) -> list[Metric]:

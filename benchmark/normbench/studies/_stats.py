@@ -224,10 +224,12 @@ def correlation(x: Sequence[float], y: Sequence[float], groups: Sequence[object]
     a, b = np.asarray(x, float), np.asarray(y, float)
     names = list(dict.fromkeys(groups)) if groups is not None else []
     freedom = len(a) - max(len(names) - 1, 0)
+    if freedom < 5:
+        return None
     if groups is not None:
         member = np.array([names.index(g) for g in groups])
         a, b = (v - np.array([v[member == i].mean() for i in range(len(names))])[member] for v in (a, b))
-    if freedom < 5 or min(np.ptp(a), np.ptp(b)) <= 1e-12 * max(1.0, float(np.abs(a).max()), float(np.abs(b).max())):
+    if min(np.ptp(a), np.ptp(b)) <= 1e-12 * max(1.0, float(np.abs(a).max()), float(np.abs(b).max())):
         return None
     pearson, spearman = float(stats.pearsonr(a, b).statistic), float(stats.spearmanr(a, b).statistic)
     return Correlation(

@@ -149,7 +149,15 @@ def _section(found: Evidence, board: Board, entries: Sequence[Entry], bim: Metri
         tuple(tables),
         (_figure(found, entries, bim, worst),),
         tuple(_notes(board, worst)),
-        (Judged("Methods keep their order", "all methods", "Kendall's tau", tau and tau.within(-1, 1), resampled.why),),
+        (
+            Judged(
+                "The orders under BIM and in the worst case agree more than by chance",
+                "all methods",
+                "Kendall's tau",
+                tau and tau.within(-1, 1),
+                resampled.why,
+            ),
+        ),
     )
 
 

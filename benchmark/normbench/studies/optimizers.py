@@ -23,7 +23,7 @@ from normbench.studies._contrasts import (
     judged_row,
     said,
     table,
-    text,
+    tuned,
     verdict,
 )
 from normbench.studies.base import Evidence, Figure, Question, Section, failures, percent, varied
@@ -63,15 +63,17 @@ def _optimizer(entry: Entry) -> str:
 
 def _grid(board: Board) -> dict[str, dict[str, Entry]]:
     """Method -> optimizer -> entry, of the methods that were run with at least two optimizers and nothing else that
-    differs but what was tuned.
+    differs but the rate and what was tuned. Where a method has several rates that nobody chose among, it has none.
     """
-    found: dict[str, dict[str, dict[str, Entry]]] = {}
+    groups: dict[str, dict[str, dict[str, list[Entry]]]] = {}
     for entry in board.entries:
-        tuned = {f"train.{name}" for name in entry.tuned} | set(entry.tuned)
-        alike = varied(entry.spec, "train.optimizer", "train.lr", "norm", "norm_label", *tuned)
-        found.setdefault(alike, {}).setdefault(entry.norm, {})[_optimizer(entry)] = entry
-    chosen = max(found.values(), key=lambda g: sum(len(o) > 1 for o in g.values()), default={})
-    return {norm: entries for norm, entries in chosen.items() if len(entries) > 1}
+        alike = varied(entry.spec, "train.optimizer", "train.lr", "norm", "norm_label", *tuned(entry))
+        groups.setdefault(alike, {}).setdefault(entry.norm, {}).setdefault(_optimizer(entry), []).append(entry)
+    grids = [
+        {norm: one for norm, by in group.items() if len(one := {o: e[0] for o, e in by.items() if len(e) == 1}) > 1}
+        for group in groups.values()
+    ]
+    return max(grids, key=len, default={})
 
 
 def contrasts(grid: dict[str, dict[str, Entry]], metrics: Sequence[Metric]) -> list[Contrast]:
@@ -106,7 +108,9 @@ def _section(found: Evidence, board: Board, grid: dict[str, dict[str, Entry]], m
     tables += failures(found.on(board), lambda r: (str(r.spec["train"]["optimizer"]),), ("Optimizer",))
     notes = ("A rate tuned on few candidates may suit one optimizer better than another; the boards show the rates.",)
     findings = tuple(
-        judged_row(f"The gap to {first} in {text(c)} is larger under {c.names[2].replace(' less ', ' than under ')}", c)
+        judged_row(
+            f"{c.names[1]}, less that of {first}, is higher under {c.names[2].replace(' less ', ' than under ')}", c
+        )
         for c in every
     )
     return Section(

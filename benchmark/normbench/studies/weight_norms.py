@@ -24,9 +24,10 @@ from normbench.studies._contrasts import (
     said,
     table,
     text,
+    tuned,
     verdict,
 )
-from normbench.studies.base import Evidence, Question, Section, failures
+from normbench.studies.base import Evidence, Question, Section, failures, varied
 
 #: The weight method that keeps norms by projection.
 FIXED = "sphere"
@@ -59,15 +60,18 @@ class WeightNorms(Question):
 
 
 def kinds(board: Board) -> dict[str, dict[str, Entry]]:
-    """Norm -> kind -> entry."""
-    found: dict[str, dict[str, Entry]] = {}
+    """Norm -> kind -> entry, of the entries that share everything but their decay and what was tuned: of several such
+    groups the one with the most norms.
+    """
+    groups: dict[str, dict[str, dict[str, Entry]]] = {}
     for entry in sorted(board.entries, key=lambda e: float(e.spec["train"]["weight_decay"])):
         fixed = FIXED in entry.methods
         norm = "+".join(m for m in entry.methods if m != FIXED)
         kind = "fixed" if fixed else "decayed" if entry.spec["train"]["weight_decay"] else "free"
+        found = groups.setdefault(varied(entry.spec, "train.weight_decay", "norm", "norm_label", *tuned(entry)), {})
         if norm and not (fixed and kind in found.get(norm, {})):
             found.setdefault(norm, {})[kind] = entry
-    return found
+    return max(groups.values(), key=lambda g: sum("fixed" in own and len(own) > 1 for own in g.values()), default={})
 
 
 def _shaped(board: Board) -> bool:

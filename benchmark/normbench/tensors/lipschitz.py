@@ -14,9 +14,7 @@ from normbench.tensors.private import tensors_in
 
 #: The largest slope of functions of single values.
 _SLOPES = {
-    **dict.fromkeys(
-        ["relu", "relu_", "relu6", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "tanh", "abs"], 1.0
-    ),
+    **dict.fromkeys(["relu", "relu_", "relu6", "hardtanh", "hardtanh_", "tanh", "abs"], 1.0),
     **dict.fromkeys(["maximum", "clamp", "clamp_min"], 1.0),
     "sigmoid": 0.25,
     "erf": 2 / math.sqrt(math.pi),
@@ -84,7 +82,16 @@ def _bound(name: str, given: list[Any], made: list[torch.Tensor], args: Any, kwa
         return float(largest * _SLOPES[name])
     if name in _MOVES and len(given) == 1:
         return float(largest)
+    if name.endswith("_") and not name.startswith("__") and args[0]._is_view():
+        return math.inf  # the tensor that it is a view of changes too, and keeps its bound
     match name.strip("_"):
+        case "leaky_relu" if len(given) == 1:
+            slope = args[1] if len(args) > 1 else kwargs.get("negative_slope", 0.01)
+            return float(largest * max(1.0, abs(slope)))
+        case "getitem" if len(given) == 1 and not _picks(args[1]):
+            return float(largest)
+        case "pad" if len(given) == 1 and (args[2] if len(args) > 2 else kwargs.get("mode", "constant")) == "constant":
+            return float(largest)
         case "add" | "iadd" | "radd" | "sub" | "isub" | "rsub" if not kwargs and _alike(given, made):
             return float(sum(bounds))
         case "mul" | "imul" | "rmul" if _alike(given, made) and len(given) == 1:
@@ -109,6 +116,11 @@ def _bound(name: str, given: list[Any], made: list[torch.Tensor], args: Any, kwa
         case "max_pool2d" | "boolean_dispatch" if made[0].ndim == 4:
             return float(largest * _max_pool(*args, **kwargs))
     return math.inf
+
+
+def _picks(index: Any) -> bool:
+    """Whether an index may name a value twice, as lists and tensors of numbers do."""
+    return any(isinstance(i, torch.Tensor | list) for i in (index if isinstance(index, tuple) else (index,)))
 
 
 def _alike(given: list[torch.Tensor], made: list[torch.Tensor]) -> bool:

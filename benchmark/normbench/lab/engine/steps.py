@@ -255,8 +255,7 @@ class Engine:
             def step() -> None:
                 _, loss = self._run(self._unchecked if self._decomposes else self._eager, images, labels)
                 loss.backward()  # type: ignore[no-untyped-call]
-                if self.spec.clip_grad is not None:
-                    nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip_grad)
+                self._clip()
 
             return waiting(step)
 
@@ -281,11 +280,13 @@ def memory_format(model: nn.Module) -> torch.memory_format:
 @torch.no_grad()
 def age(model: nn.Module, shake: float = 0.0) -> None:
     """Move the buffers to where they might be late in training, and every parameter by about the share `shake` of
-    itself. Each call draws the same numbers.
+    itself, one of zeros to small numbers: a head of zeros has no gradient, and hides those of all before it. Each call
+    draws the same numbers.
     """
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
-        parameter.mul_(1 + shake * torch.randn(parameter.shape, generator=generator).to(parameter))
+        drawn = torch.randn(parameter.shape, generator=generator).to(parameter)
+        parameter.copy_(parameter * (1 + shake * drawn) if parameter.any() else drawn * (1 + shake) / 10)
     for buffer in model.buffers():
         if buffer.is_floating_point():
             buffer.mul_(10 ** (torch.rand(buffer.shape, generator=generator).to(buffer) * 1.8 - 1.5))
