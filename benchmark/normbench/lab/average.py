@@ -34,7 +34,7 @@ class Average:
                 for vector in (module.u, module.v):
                     length = vector.norm()
                     # Of one network alone it is 1 but for rounding, and stays bit for bit.
-                    vector.div_(torch.where((length - 1).abs() > 1e-5, length.clamp_min(module.eps), 1.0))
+                    vector.div_(torch.where((length - 1).abs() > 1e-6, length.clamp_min(module.eps), 1.0))
 
     def update(self, model: nn.Module, step: int) -> None:
         """Take in `model` after optimizer step `step`, counted from 1; the first is taken as it is."""
