@@ -60,7 +60,7 @@ class WeightNorms(Question):
 
 
 def kinds(board: Board) -> dict[str, dict[str, Entry]]:
-    """Norm -> kind -> entry, of the entries that share everything but their decay and what was tuned: of several such
+    """Norm -> kind -> entry, of the entries that share everything but decay, rate and what was tuned: of several such
     groups the one with the most norms.
     """
     groups: dict[str, dict[str, dict[str, Entry]]] = {}
@@ -68,7 +68,8 @@ def kinds(board: Board) -> dict[str, dict[str, Entry]]:
         fixed = FIXED in entry.methods
         norm = "+".join(m for m in entry.methods if m != FIXED)
         kind = "fixed" if fixed else "decayed" if entry.spec["train"]["weight_decay"] else "free"
-        found = groups.setdefault(varied(entry.spec, "train.weight_decay", "norm", "norm_label", *tuned(entry)), {})
+        free = ("train.weight_decay", "train.lr", "norm", "norm_label", *tuned(entry))
+        found = groups.setdefault(varied(entry.spec, *free), {})
         if norm and not (fixed and kind in found.get(norm, {})):
             found.setdefault(norm, {})[kind] = entry
     return max(groups.values(), key=lambda g: sum("fixed" in own and len(own) > 1 for own in g.values()), default={})
