@@ -1,7 +1,7 @@
 """What stands between fences on a page of the documentation, and how it is run.
 
 A block in `sh` or `bash` is commands, one in `python` is a program, one in `yaml` a suite or a part of one. A block
-with a title is a file of that name, but for `title="prints"`: that is what the command before it has printed.
+with a title is a file of that name, but for one that begins with "prints": that is what the command before it printed.
 
 A line of emphasis behind a block says that it is not run, and why: `*Not run by the tests: it installs.*`. One at the
 top of a page may say so for all of it. What stands behind a marker for the gate, `.ci/run` runs.
@@ -109,7 +109,7 @@ class Page:
         """Run a block, in the folder, which is the working directory."""
         if block.reason:
             return
-        if block.title == "prints":
+        if block.title.startswith("prints"):
             for line in block.text.splitlines():
                 assert line.strip() in self.printed, f"line {block.line}: not printed: {line}\n{self.printed}"
         elif block.title:

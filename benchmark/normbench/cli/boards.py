@@ -28,6 +28,11 @@ def boards_of(
     return boards(rows, abouts={suite.name: says}, sweeps=tried, together=together), tried
 
 
+def lacking_of(suite: Suite, store: Store, wanted: Collection[str]) -> int:
+    """How many of the trials that are wanted have no row."""
+    return len(set(wanted) - {r["trial_id"] for r in store.rows([suite.name], ["trial_id"])})
+
+
 def stored_boards(store: Store, suites: list[str] | None = None, *, together: bool = False) -> list[Board]:
     """The boards of all that is stored, or of some suites. Raises `BenchError` for a suite without results."""
     chosen = known_suites(store, suites)

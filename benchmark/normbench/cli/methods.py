@@ -19,7 +19,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def norms(as_json: Json = False) -> None:
-    """List the normalization methods, with their claims."""
+    """List the normalization methods; with --json also their equations and claims."""
     from dataclasses import asdict
 
     from normbench.norms import registry

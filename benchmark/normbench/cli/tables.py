@@ -63,18 +63,22 @@ def board(
 ) -> None:
     """Show a suite's boards: in the terminal, or as Markdown, LaTeX (booktabs), CSV or JSON."""
     from normbench.board import boards_json, sheets
-    from normbench.cli.boards import boards_of
+    from normbench.cli.boards import boards_of, lacking_of
     from normbench.cli.terminal import render_all
     from normbench.plan.plan import known
 
     kind = _format(chosen, out, as_json=as_json)
     loaded, trials, searches, store = wanted(suite, results, only, Wishes(changes), reads=True)
-    made, tried = boards_of(loaded, store, known(loaded.name, trials, searches, store), together=together)
+    asked = known(loaded.name, trials, searches, store)
+    made, tried = boards_of(loaded, store, asked, together=together)
     warn(store)
     if kind is Format.TEXT and out is None:
         console = new_console()
         if made or tried:
             console.print(render_all(made, tried))
+            if lacking := lacking_of(loaded, store, asked):
+                where = f"bench status {suite} --why"
+                console.print(f"{lacking} of {len(asked)} trials have no result yet: {where}", soft_wrap=True)
         else:
             console.print(f"no results of {loaded.name} in {store.root} yet: bench run {suite}", soft_wrap=True)
         return
