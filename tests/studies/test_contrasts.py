@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from normbench.studies import asked, evidence, registry
-from normbench.studies.base import Section
+from normbench.studies.base import Section, gather
 
 from tests.studies.planted import row
 
@@ -94,3 +94,12 @@ def test_rates_that_nobody_chose_among_stand_for_no_method():
     more = [row("none", s, 0.1, optimizer="sgd", lr=0.7) for s in range(5)]
     found = section("optimizers", [*by_optimizer(0.0, noise=0.002), *more])
     assert {r[0].text for r in found.tables[0].rows} == {"gn"}
+
+
+@pytest.mark.parametrize(("name", "made"), [("optimizers", by_optimizer), ("weight-norms", by_kind)])
+def test_a_suite_is_asked_for_its_own_trials_alone(name, made):
+    """Another suite's trials may stand on the same board."""
+    others = [row("bn", s, 0.7, suite="other", epochs=3) for s in range(5)]
+    found = evidence([*made(0.1), *others])
+    alone = gather("other", found.boards, others)
+    assert name not in [q.name for q in asked(alone)]

@@ -10,7 +10,7 @@ from normbench.board.titles import SHORT
 from normbench.studies._judged import Judged
 from normbench.studies._judged import judged as one_judged
 from normbench.studies._stats import Estimate, together
-from normbench.studies.base import Cell, Row, Table, Verdict, points, probability
+from normbench.studies.base import Cell, Evidence, Row, Table, Verdict, points, probability
 
 #: Differences of accuracy that decide nothing, in points.
 MARGIN = 2.0
@@ -118,6 +118,11 @@ def tuned(entry: Entry) -> list[str]:
     """The settings that were tuned for an entry, as paths of its specification."""
     paths = {short: path for path, short in SHORT.items()}
     return [paths.get(name, f"train.{name.replace(' ', '_')}") for name in entry.tuned]
+
+
+def entries(found: Evidence, board: Board) -> list[Entry]:
+    """The entries of a board that hold trials of the suite itself; a board may have those of others too."""
+    return [e for e in board.entries if any(r.trial_id in found.by_id for r in e.runs)]
 
 
 def accuracy(board: Board) -> list[Metric]:

@@ -19,6 +19,7 @@ from normbench.studies._contrasts import (
     Asked,
     Contrast,
     accuracy,
+    entries,
     judged,
     judged_row,
     said,
@@ -49,11 +50,11 @@ class Optimizers(Question):
     )
 
     def fits(self, found: Evidence) -> bool:
-        return any(len(_grid(b)) > 1 for b in found.boards)
+        return any(len(_grid(entries(found, b))) > 1 for b in found.boards)
 
     def sections(self, found: Evidence) -> Iterator[Section]:
         for board in found.boards:
-            if len(grid := _grid(board)) > 1 and (metrics := accuracy(board)):
+            if len(grid := _grid(entries(found, board))) > 1 and (metrics := accuracy(board)):
                 yield _section(found, board, grid, metrics)
 
 
@@ -61,12 +62,12 @@ def _optimizer(entry: Entry) -> str:
     return str(entry.spec["train"]["optimizer"])
 
 
-def _grid(board: Board) -> dict[str, dict[str, Entry]]:
+def _grid(given: Sequence[Entry]) -> dict[str, dict[str, Entry]]:
     """Method -> optimizer -> entry, of the methods that were run with at least two optimizers and nothing else that
     differs but the rate and what was tuned. Where a method has several rates that nobody chose among, it has none.
     """
     groups: dict[str, dict[str, dict[str, list[Entry]]]] = {}
-    for entry in board.entries:
+    for entry in given:
         alike = varied(entry.spec, "train.optimizer", "train.lr", "norm", "norm_label", *tuned(entry))
         groups.setdefault(alike, {}).setdefault(entry.norm, {}).setdefault(_optimizer(entry), []).append(entry)
     grids = [
@@ -119,12 +120,12 @@ def _section(found: Evidence, board: Board, grid: dict[str, dict[str, Entry]], m
 
 
 def _maps(grid: dict[str, dict[str, Entry]], metrics: Sequence[Metric]) -> Iterator[Figure]:
-    optimizers = list(dict.fromkeys(o for entries in grid.values() for o in entries))
+    optimizers = list(dict.fromkeys(o for by in grid.values() for o in by))
     for metric in metrics:
         read = {
             (norm, optimizer): entry.cells[metric.key].value
-            for norm, entries in grid.items()
-            for optimizer, entry in entries.items()
+            for norm, by in grid.items()
+            for optimizer, entry in by.items()
             if metric.key in entry.cells
         }
         tiles = [

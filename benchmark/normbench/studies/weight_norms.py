@@ -9,7 +9,7 @@ Source: Sun et al. 2020, section 3 (growth and vulnerability; optimization on a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import ClassVar
 
@@ -19,6 +19,7 @@ from normbench.studies._contrasts import (
     Asked,
     Contrast,
     accuracy,
+    entries,
     judged,
     judged_row,
     said,
@@ -51,20 +52,20 @@ class WeightNorms(Question):
     )
 
     def fits(self, found: Evidence) -> bool:
-        return any(_shaped(b) for b in found.boards)
+        return any(_shaped(entries(found, b)) for b in found.boards)
 
     def sections(self, found: Evidence) -> Iterator[Section]:
         for board in found.boards:
-            if _shaped(board) and (section := _section(found, board)):
+            if _shaped(entries(found, board)) and (section := _section(found, board)):
                 yield section
 
 
-def kinds(board: Board) -> dict[str, dict[str, Entry]]:
+def kinds(given: Sequence[Entry]) -> dict[str, dict[str, Entry]]:
     """Norm -> kind -> entry, of the entries that share everything but decay, rate and what was tuned: of several such
     groups the one with the most norms.
     """
     groups: dict[str, dict[str, dict[str, Entry]]] = {}
-    for entry in sorted(board.entries, key=lambda e: float(e.spec["train"]["weight_decay"])):
+    for entry in sorted(given, key=lambda e: float(e.spec["train"]["weight_decay"])):
         fixed = FIXED in entry.methods
         norm = "+".join(m for m in entry.methods if m != FIXED)
         kind = "fixed" if fixed else "decayed" if entry.spec["train"]["weight_decay"] else "free"
@@ -75,18 +76,18 @@ def kinds(board: Board) -> dict[str, dict[str, Entry]]:
     return max(groups.values(), key=lambda g: sum("fixed" in own and len(own) > 1 for own in g.values()), default={})
 
 
-def _shaped(board: Board) -> bool:
+def _shaped(given: Sequence[Entry]) -> bool:
     """Fixed norms and another kind of the same method."""
-    return any("fixed" in own and len(own) > 1 for own in kinds(board).values())
+    return any("fixed" in own and len(own) > 1 for own in kinds(given).values())
 
 
-def contrasts(board: Board) -> list[Contrast]:
+def contrasts(board: Board, given: Sequence[Entry]) -> list[Contrast]:
     """Of each method that was run with fixed norms: every kind against every other."""
     return judged(
         [
             Asked((norm, metric.heading, f"{a} less {b}"), metric, ((own[a], own[b]),))
             for metric in accuracy(board)
-            for norm, own in kinds(board).items()
+            for norm, own in kinds(given).items()
             if "fixed" in own
             for a, b in combinations([k for k in KINDS if k in own], 2)
         ]
@@ -94,7 +95,7 @@ def contrasts(board: Board) -> list[Contrast]:
 
 
 def _section(found: Evidence, board: Board) -> Section | None:
-    every = contrasts(board)
+    every = contrasts(board, entries(found, board))
     if not every:
         return None
     caption = "Mean over seeds of the difference with the same seed; intervals hold for all rows at once."
