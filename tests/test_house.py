@@ -122,7 +122,9 @@ PRIVATE = {
         "tests/norms/test_layers.py",
     ),
     "lab.network.flow": Private(frozenset({"_mark", "_replace"}), "a mark of our own that tensors carry"),
-    "tensors.lipschitz": Private(frozenset({"_bound"}), "a mark of our own that tensors carry"),
+    "tensors.lipschitz": Private(
+        frozenset({"_bound", "_is_view"}), "a mark of our own; that a tensor is a view, nothing public says"
+    ),
     "runner.cluster": Private(
         frozenset({"_node_ip_address", "_temp_dir"}),
         "Ray has no public way to listen on this machine alone, or to keep its session in a folder of ours",
