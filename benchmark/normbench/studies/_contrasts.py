@@ -70,7 +70,8 @@ def judged_row(finding: str, made: Contrast) -> Judged:
 
 def text(made: Contrast) -> str:
     """The accuracy that a difference is of, within a sentence."""
-    return made.comparison.metric.label
+    metric = made.comparison.metric
+    return f"accuracy under {metric.label}" if metric.attack else metric.label
 
 
 def verdict(contrasts: Sequence[Contrast]) -> Verdict:
@@ -93,10 +94,8 @@ def said(contrasts: Sequence[Contrast]) -> str:
         )
     apart = [c for c, e in found if e.above_zero or e.below_zero]
     largest, value = max(found, key=lambda pair: abs(pair[1].value))
-    return (
-        f"{len(apart)} of {len(found)} differences are away from 0; the largest is {', '.join(largest.names)}: "
-        f"{points(value)} points."
-    )
+    number = f"{len(apart)} of {len(found)} differences {'is' if len(apart) == 1 else 'are'} away from 0"
+    return f"{number}; the largest is {', '.join(largest.names)}: {points(value)} points."
 
 
 def table(title: str, caption: str, head: Sequence[str], contrasts: Sequence[Contrast]) -> Table:

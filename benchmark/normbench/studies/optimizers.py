@@ -13,6 +13,7 @@ from itertools import combinations
 from typing import ClassVar
 
 from normbench.board import Board, Entry, Metric
+from normbench.board.words import capital
 from normbench.studies._charts import Tile, heat
 from normbench.studies._contrasts import (
     MARGIN,
@@ -24,6 +25,7 @@ from normbench.studies._contrasts import (
     judged_row,
     said,
     table,
+    text,
     tuned,
     verdict,
 )
@@ -110,7 +112,8 @@ def _section(found: Evidence, board: Board, grid: dict[str, dict[str, Entry]], m
     notes = ("A rate tuned on few candidates may suit one optimizer better than another; the boards show the rates.",)
     findings = tuple(
         judged_row(
-            f"{c.names[1]}, less that of {first}, is higher under {c.names[2].replace(' less ', ' than under ')}", c
+            f"{capital(text(c))}, less that of {first}, is higher under {c.names[2].replace(' less ', ' than under ')}",
+            c,
         )
         for c in every
     )
