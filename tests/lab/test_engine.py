@@ -282,6 +282,7 @@ def test_measures_see_the_gradients_between_compiled_backward_and_update(make_tr
     assert curves[1] == pytest.approx(curves[0], rel=1e-2, abs=1e-4)
 
 
+@pytest.mark.engine
 def test_preparing_changes_nothing() -> None:
     """Running statistics, the vectors of a power iteration (which a step replaces), random streams, modes,
     gradients.

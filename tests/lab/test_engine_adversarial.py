@@ -38,6 +38,7 @@ def test_attack_and_step_compile_side_by_side(norm: str, make_trial: MakeTrial) 
     assert losses_of(unperturbed) != pytest.approx(losses_of(eager), rel=3 * TOLERANCE), "the attack matters"
 
 
+@pytest.mark.engine
 def test_a_head_that_starts_at_zero_compiles_too(make_trial: MakeTrial) -> None:
     """As timm's mixers begin: the first gradient is zero everywhere."""
     net = Net("bn")

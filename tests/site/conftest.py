@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 from normbench.pages import build
+from normbench.pages.context import Context
+from normbench.pages.press import Press
+from normbench.pages.results import load
+from normbench.pages.writer import Writer, environment
 from normbench.paths import checkout
 from normbench.spec.outcome import HealthCheck, Status
 from normbench.spec.trial import Trial
@@ -48,6 +54,24 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Stor
             built = build(make(shared / f"results-{name}"), shared / f"building-{name}").parent
             built.rename(target)
     return target
+
+
+class Frame(str):
+    """What stands around a page's content and holds no number of the boards: empty, whatever is asked of it."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+
+@contextmanager
+def context_of(store: Store, folder: Path) -> Iterator[Context]:
+    """What the pages of these results need, to write single ones of them into a folder."""
+    with Press() as press:
+        yield Context(load(store, None), Writer(folder, {"site": Frame()}, environment()), press)
 
 
 def fill(root: Path, trials: list[Trial], suite: str = "demo") -> Store:

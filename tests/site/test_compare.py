@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import scipy.stats
 from normbench.board import Board, boards, compare
-from normbench.pages import build, compare_page
+from normbench.pages import compare_page
 from normbench.store.store import Store
 
 from tests.site import synthetic
-from tests.site.conftest import fill
+from tests.site.conftest import context_of, fill
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,10 @@ def board(store: Store) -> Board:
 
 
 def written(store: Store, out: Path) -> dict:
-    (script,) = (build(store, out).parent / "compare").iterdir()
+    """The numbers in the only board's script, of a site that has this page alone."""
+    with context_of(store, out) as context:
+        compare_page.write(context)
+    (script,) = (out / "compare").iterdir()
     return json.loads(script.read_text().partition(",")[2].removesuffix(");\n"))
 
 
@@ -80,7 +83,9 @@ def test_a_board_with_too_many_pairs_has_no_script(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compare_page, "COMPARISONS", 2)
-    folder = build(store, tmp_path / "site").parent
+    folder = tmp_path / "site"
+    with context_of(store, folder) as context:
+        compare_page.write(context)
     assert not (folder / "compare").exists()
     assert "compare.js" not in (folder / "compare.html").read_text()
     assert "Against bn" in (folder / "compare.html").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -61,20 +62,35 @@ def test_charts_fill_their_cards_and_no_label_meets_another_or_a_mark(browser, b
     assert seen > 8
 
 
-@pytest.mark.parametrize(
-    ("viewport", "scheme"),
-    sample(itertools.product((DESK, PHONE), ("light", "dark")), [(PHONE, "light")]),
-    ids=["desk-light", "desk-dark", "phone-light", "phone-dark"],
-)
-def test_axe_finds_nothing_sizes_of_targets_included(browser, built, viewport, scheme) -> None:
+def violations(browser, paths: Iterable[Path], viewport: dict[str, int], scheme: str) -> dict[str, list[object]]:
+    """What axe finds, sizes of targets included, by the name of the page."""
+    found = {}
     with opened(browser, viewport=viewport, color_scheme=scheme, bypass_csp=True) as (page, _):
-        for path in kinds(built):
+        for path in paths:
             visit(page, path)
             page.evaluate(AXE)
-            found = page.evaluate(
+            told = page.evaluate(
                 "axe.run(document, {resultTypes: ['violations'], rules: {'target-size': {enabled: true}}})"
-            )
-            assert [(v["id"], [n["html"][:160] for n in v["nodes"][:3]]) for v in found["violations"]] == [], path.name
+            )["violations"]
+            if told:
+                found[path.name] = [(v["id"], [n["html"][:160] for n in v["nodes"][:3]]) for v in told]
+    return found
+
+
+LOOKS = list(itertools.product((DESK, PHONE), ("light", "dark")))
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(("viewport", "scheme"), LOOKS, ids=["desk-light", "desk-dark", "phone-light", "phone-dark"])
+@pytest.mark.parametrize("name", ["site", "hostile", "empty", "lonely", "tuned", "committed"])
+def test_axe_finds_nothing_anywhere(browser, request, name, viewport, scheme) -> None:
+    assert violations(browser, kinds(request.getfixturevalue(name)), viewport, scheme) == {}
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_axe_finds_nothing(browser, site, turn) -> None:
+    """A page of every kind, a quarter of them as each screen and scheme shows them."""
+    assert violations(browser, kinds(site)[turn::4], *LOOKS[turn]) == {}
 
 
 def test_on_a_phone_the_current_page_is_in_view_and_long_pages_have_an_index(browser, built) -> None:

@@ -25,12 +25,10 @@ import yaml
 from normbench.board.ranking import differences, rank
 from normbench.claims.base import RECORD
 from normbench.pages import claims_page, home_page, study_pages
-from normbench.pages.context import Context
-from normbench.pages.press import Press
-from normbench.pages.results import load
-from normbench.pages.writer import Writer, environment
 from normbench.paths import shipped
 from normbench.store.store import Store
+
+from tests.site.conftest import context_of
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = ["suite", "stage", "status", "board", "content", "device_class", "precision", "spec", "norm", "seed"]
@@ -39,26 +37,13 @@ BITS = ["clean_outcomes", "test_total", "attacks"]
 READ = ("weight-norm.raw", "disturbance.relative")
 
 
-class Frame(str):
-    """What stands around a page's content and holds no number of the boards: empty, whatever is asked of it."""
-
-    __slots__ = ()
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Home and claims of the committed results."""
     made = tmp_path_factory.mktemp("pages")
-    results = load(Store(ROOT / "results"), None)
-    found = study_pages.evidences(results)
-    rows = claims_page.rows_of(found)
-    with Press() as press:
-        context = Context(results, Writer(made, {"site": Frame()}, environment()), press)
+    with context_of(Store(ROOT / "results"), made) as context:
+        found = study_pages.evidences(context.results)
+        rows = claims_page.rows_of(found)
         home_page.write(context, rows)
         claims_page.write(context, rows, study_pages.studies(found))
     return made

@@ -173,7 +173,7 @@ def test_a_run_meets_damaged_shards_and_goes_on(tmp_path: Path, data_dir: Path) 
     assert (tmp_path / "results" / "s" / ".set-aside" / shards[0].name).read_bytes() == damaged
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_damage_to_any_file_is_reported_or_harmless(
     tmp_path: Path, make_trial: MakeTrial, data: st.DataObject

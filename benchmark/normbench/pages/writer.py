@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,6 +106,7 @@ def call(function: str, *values: Any) -> str:
     return f"{function}({','.join(texts)});\n"
 
 
+@cache
 def environment() -> Environment:
     """Everything is escaped, in files of every name, and a misspelt variable is an error."""
     made = Environment(
