@@ -76,7 +76,10 @@ def _sheet(board: Board, title: str, note: str, metrics: Sequence[Metric]) -> Sh
         words = (*([rank.text if rank else "–"] if tested else []), entry.label, *dict(entry.settings).values())
         seeds = str(len(entry.runs) - len(entry.failed))
         rows.append(
-            ((*words, seeds, entry.status or why_not(entry, by)), tuple(_number(board, entry, m) for m in metrics))
+            (
+                (*words, seeds, "; ".join(filter(None, (entry.status or why_not(entry, by), entry.stale)))),
+                tuple(_number(board, entry, m) for m in metrics),
+            )
         )
     ordered = f"Ranked by {by.label}. " if tested and len(metrics) > 1 else ""
     heads = (*(["Rank"] if tested else []), "Method", *settings, "Seeds", "Note")
@@ -158,7 +161,7 @@ def tidy_csv(boards: Iterable[Board]) -> str:
     given = list(boards)
     settings = list(dict.fromkeys(name for b in given for e in b.entries for name, _ in e.settings))
     head = ["board", "dataset", "model", "width", "batch_size", "device", "precision", "method", "entry", "norm"]
-    ends = ["seeds", "status", "metric", "value", "low", "high", "rank_best", "rank_worst", "why_not"]
+    ends = ["seeds", "status", "metric", "value", "low", "high", "rank_best", "rank_worst", "why_not", "stale"]
     lines: list[list[Any]] = [[*head, *settings, *ends]]
     for b in given:
         about = [b.title, b.dataset, b.model, b.width, b.batch_size, b.device_class, b.precision]
@@ -171,7 +174,7 @@ def tidy_csv(boards: Iterable[Board]) -> str:
                 ranks = (rank.best, rank.worst) if rank else ("", "")
                 value = cell.value if cell else ""
                 count = cell.n if cell else 0
-                lines.append([*fixed, count, e.status, m.key, value, *span, *ranks, why_not(e, m)])
+                lines.append([*fixed, count, e.status, m.key, value, *span, *ranks, why_not(e, m), e.stale])
     return write_csv(lines)
 
 

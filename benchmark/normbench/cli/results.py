@@ -292,9 +292,11 @@ def known_suites(store: Store, chosen: list[str] | None) -> list[str]:
     """The suites that were named, or all that have results. Raises `BenchError` for one without."""
     there = store.suites()
     if unknown := sorted(set(chosen or ()) - set(there)):
-        raise BenchError(
-            f"no results of suite {', '.join(unknown)} in {store.root}; there are {', '.join(there) or 'none'}"
-        )
+        from normbench.suite import suite_names
+
+        planned = [f"`bench run {name}` makes those of {name}" for name in unknown if name in suite_names()]
+        told = "; ".join([f"there are {', '.join(there) or 'none'}", *planned])
+        raise BenchError(f"no results of suite {', '.join(unknown)} in {store.root}; {told}")
     return chosen or there
 
 

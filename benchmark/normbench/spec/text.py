@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BeforeValidator
@@ -22,6 +24,11 @@ def show(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ";".join(show(v) for v in value)
     return str(value)
+
+
+def parameters(values: Mapping[str, Any]) -> str:
+    """Parameters as they are written in brackets, `eps=2/255, steps=20`; one without a value by its name alone."""
+    return ", ".join(key if value is None else f"{key}={show(value)}" for key, value in values.items())
 
 
 _FRACTION = re.compile(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*/\s*([\d.]+(?:[eE][-+]?\d+)?)\s*")
@@ -61,6 +68,24 @@ def bounded(text: str, limit: int, *, end: bool = False) -> str:
     """
     data = text.encode(errors="replace")
     return (data[-limit:] if end else data[:limit]).decode(errors="ignore") if len(data) > limit else data.decode()
+
+
+def closest(text: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    """Of what is known, that which is most like a text: several where they are equally like it, those that begin like
+    it first. `difflib` alone names the last of the alphabet, so that `gm` would mean `gw` and not `gn`.
+    """
+    known = list(dict.fromkeys(known))
+    best = difflib.get_close_matches(text, known, 1, cutoff)
+    if not best:
+        return []
+    matcher = difflib.SequenceMatcher(b=text)
+
+    def alike(other: str) -> float:
+        matcher.set_seq1(other)
+        return matcher.ratio()
+
+    most = alike(best[0])
+    return sorted((o for o in known if alike(o) == most), key=lambda o: (o[:1] != text[:1], o))[:3]
 
 
 def counted(number: int, noun: str) -> str:
