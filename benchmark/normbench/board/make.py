@@ -43,10 +43,9 @@ def boards(
 ) -> list[Board]:
     """Boards of all rows, ordered by dataset, model, width and batch size.
 
-    `rows` are those of `normbench.store.store.Store.rows`; without the long columns (`curves`, ...) a board has fewer
-    metrics. A trial of several suites counts once, with its latest result. Candidates of tuning are left out. abouts:
-    what suites say of themselves, by name. sweeps: what their tuning tried. together: average over classes of devices
-    and precisions, which have boards of their own else.
+    rows: those of a store; without the long columns (`curves`, ...) a board has fewer metrics. A trial of several suites
+    counts once, with its latest result; candidates of tuning are left out. abouts: what suites say of themselves, by
+    name. sweeps: what their tuning tried. together: average over classes of devices and precisions.
     """
     given = abouts or {}
     reader = _Reader(together=together)
