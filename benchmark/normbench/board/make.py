@@ -43,7 +43,7 @@ def boards(
 ) -> list[Board]:
     """Boards of all rows, ordered by dataset, model, width and batch size.
 
-    rows: those of a store; without the long columns (`curves`, ...) a board has fewer metrics. A trial of several suites
+    rows: those of a store; without the long columns (`curves`, ...) a board has fewer metrics. One of several suites
     counts once, with its latest result; candidates of tuning are left out. abouts: what suites say of themselves, by
     name. sweeps: what their tuning tried. together: average over classes of devices and precisions.
     """

@@ -58,7 +58,7 @@ def verify(results: Results = None, as_json: Json = False) -> None:
 @app.command()
 def check(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Shards or folders of them [default: all results].", metavar="[PATH]...")
+        list[Path] | None, typer.Argument(help="Shards or folders of them [default: all results].", metavar="PATH")
     ] = None,
     since: Annotated[
         str | None,
