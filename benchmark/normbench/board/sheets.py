@@ -123,9 +123,15 @@ def _markdown(text: str) -> str:
     return _MARKUP.sub(r"\\\1", one_line(text))
 
 
+#: A box of LaTeX as wide as what is in it, at most as a line.
+FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
+
+
 def latex(found: Iterable[Sheet]) -> str:
-    """`table` environments with the rules of booktabs, to be read by `\\input`."""
-    parts = ["% \\usepackage{booktabs} in the preamble"]
+    """`table` environments with the rules of booktabs, to be read by `\\input`; what is wider than a line is shrunk to
+    it.
+    """
+    parts = ["% \\usepackage{booktabs,graphicx} in the preamble"]
     for sheet in found:
         head = " & ".join(map(_latex, (*sheet.heads, *sheet.columns)))
         rows = "\n".join(
@@ -134,8 +140,8 @@ def latex(found: Iterable[Sheet]) -> str:
         kinds = "l" * len(sheet.heads) + "r" * len(sheet.columns)
         parts.append(
             f"\\begin{{table}}\n\\centering\n\\caption{{{_latex(f'{sheet.title}. {sheet.note}')}}}\n"
-            f"\\begin{{tabular}}{{{kinds}}}\n\\toprule\n{head} \\\\\n\\midrule\n"
-            f"{rows}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}"
+            f"{FITTED}{{%\n\\begin{{tabular}}{{{kinds}}}\n\\toprule\n{head} \\\\\n\\midrule\n"
+            f"{rows}\n\\bottomrule\n\\end{{tabular}}}}\n\\end{{table}}"
         )
     return "\n\n".join(parts) + "\n"
 
