@@ -82,7 +82,7 @@ def test_a_machine_without_a_browser_is_told_where_the_site_is(
     add(store, 0)
     arguments = ("site", "--results", str(tmp_path / "r"), "--out", str(out), "--open")
     opened: list[str] = []
-    monkeypatch.setattr(webbrowser, "get", lambda: SimpleNamespace(open=opened.append))
+    monkeypatch.setattr(webbrowser, "get", lambda: SimpleNamespace(open_new_tab=opened.append))
     assert shown(*arguments) == f"site: {out / 'index.html'}\n"
     assert opened == [(out / "index.html").as_uri()]
 

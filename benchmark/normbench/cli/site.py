@@ -58,7 +58,7 @@ def show(page: Path) -> None:
     import webbrowser
 
     try:
-        webbrowser.get().open(page.as_uri())
+        webbrowser.get().open_new_tab(page.as_uri())
     except webbrowser.Error:
         say(f"bench: no browser was found here; open {page}", file=sys.stderr)
 
