@@ -12,7 +12,7 @@ from normbench.cli import completion
 from normbench.cli.methods import Json, print_json
 from normbench.cli.results import Results, open_store
 from normbench.errors import BenchError
-from normbench.spec.text import counted
+from normbench.spec.shown import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -16,7 +16,7 @@ from normbench.cli.methods import Json, print_json
 from normbench.cli.say import say
 from normbench.errors import BenchError
 from normbench.paths import data_dir
-from normbench.spec.text import counted
+from normbench.spec.shown import counted
 
 if TYPE_CHECKING:
     from normbench.store.store import Store

@@ -21,7 +21,6 @@ from normbench.cli.planned import new_console, warn
 from normbench.cli.results import Results, known_suites, open_store
 from normbench.cli.say import say
 from normbench.paths import cache_dir, checkout, default_site, shipped
-from normbench.plan.origin import origin
 
 if TYPE_CHECKING:
     from normbench.store.store import Store
@@ -101,6 +100,7 @@ def _record(out: Path) -> dict[str, Any]:
 
 def _key(store: Store, suites: Sequence[str] | None) -> str:
     """Changes with whatever a site is made from: results, code, templates, versions."""
+    from normbench.plan.origin import origin
     from normbench.store import costs
     from normbench.store.releases import FILE
 

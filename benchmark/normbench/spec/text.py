@@ -88,30 +88,6 @@ def closest(text: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
     return sorted((o for o in known if alike(o) == most), key=lambda o: (o[:1] != text[:1], o))[:3]
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 trial`, `1,200 trials`, `2 tries`."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"
-
-
-#: Characters of one text that are shown; of longer ones, the beginning.
-MOST = 20_000
-#: What a terminal obeys in place of showing it: controls but tab and newline, marks that turn the direction of writing,
-#: halves of characters.
-OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def visible(text: str) -> str:
-    """A text in which what a terminal would obey is written out, as `\\x1b`; cut where it is very long."""
-    cut = text if len(text) <= MOST else f"{text[:MOST]}... ({len(text):,} characters)"
-    return OBEYED.sub(_written, cut)
-
-
-def _written(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
 def one_line(text: str) -> str:
     """A text on one line: white space of every kind is a blank, what cannot be printed is U+FFFD."""
     return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
