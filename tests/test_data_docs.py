@@ -68,5 +68,5 @@ def test_the_tutorial_to_its_board(place: Path) -> None:
         done(place, command)
     boards = done(place, COMMANDS[3])
     assert all(name in boards for name in ("bn", "gn", "none"))
-    assert done(place, ["bench", "board", "flowers.yaml", "--results", "mine"])
-    assert (place / "mine-site").is_dir()
+    assert done(place, ["bench", "board", "flowers.yaml", "--results", "flowers-results"])
+    assert (place / "flowers-site").is_dir()

@@ -30,7 +30,7 @@ def test_the_page_works_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.M
         before, run, after = block.partition("ran = nb.run(")
         exec(compile(before, "docs/python.md", "exec"), scope)
         if run:
-            filled(tmp_path / "mine", None, scope["suite"])
+            filled(tmp_path / "tiny-results", None, scope["suite"])
             exec(compile(run + after, "docs/python.md", "exec"), scope)
     assert scope["ran"].cached == 2
     assert len(scope["attacks"]) == 6

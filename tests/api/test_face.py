@@ -35,6 +35,14 @@ def _typing() -> set[str]:
     return set(done.stdout.split())
 
 
+def test_the_command_begins_with_few_libraries() -> None:
+    """Help, and what Tab offers, wait for none of the libraries that a verb needs."""
+    code = "import sys, normbench.cli.main; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"numpy", "pandas", "pyarrow", "pydantic", "ray", "timm", "torch", "yaml"}
+    assert not heavy & set(done.stdout.split())
+
+
 def test_checkers_see_the_names_that_are_there() -> None:
     """The imports for type checkers, the table by which names are loaded and `__all__` are of the same names."""
     seen = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,21 @@ def test_frames_of_pandas_hold_the_same(folder: Path, name: str) -> None:
     frame = getattr(found, name)("pandas")
     assert isinstance(frame, pd.DataFrame)
     assert frame.equals(getattr(found, name)().to_pandas())
+
+
+@pytest.mark.parametrize("name", ["trials", "attacks", "curves"])
+def test_frames_of_polars_hold_the_same(folder: Path, name: str) -> None:
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    found = nb.results(folder)
+    frame = getattr(found, name)("polars")
+    assert isinstance(frame, polars.DataFrame)
+    table = getattr(found, name)()
+    assert frame.to_dicts() == table.to_pylist()
+    grouped = frame.group_by("norm", maintain_order=True).len()
+    assert dict(grouped.iter_rows()) == Counter(table.column("norm").to_pylist())
+    assert nb.rank(found.trials("polars"), value="clean_accuracy", method="norm", board="suite")
+    empty = getattr(nb.results(folder, ()), name)("polars")
+    assert (empty.shape[0], empty.columns, empty.dtypes) == (0, frame.columns, frame.dtypes)
 
 
 def test_suites_are_chosen(folder: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from normbench.board import boards, compare
 from normbench.board.pairing import differing, pairs, versus
 from normbench.errors import BenchError
 from normbench.store.schema import to_row
+from normbench.store.store import Store
+from normbench.suite import expand, load
 
 from tests.cli.conftest import Bench
 from tests.site import synthetic
@@ -75,6 +78,50 @@ def test_methods_that_never_met_are_told_where_they_are() -> None:
     rows = made("bn") + [to_row("demo", t, synthetic.identity(t), synthetic.outcome(t)) for t in other]
     with pytest.raises(BenchError, match=r"no board has both: 'bn' is on .*batch 16.*; 'wn' is on .*×2"):
         versus(boards(rows), "bn", "wn")
+
+
+PLANNED = """
+suite: asked
+data: {dataset: digits, image_size: 8}
+models: resnet18
+norms: [bn, "gn[groups=4]", wn]
+batch_sizes: [32]
+seeds: 3
+train: {epochs: 1, lr: 0.05}
+"""
+
+
+@pytest.mark.parametrize("chosen", [(), ("--suite", "asked"), ("--suite", "asked.yaml")])
+def test_what_is_planned_and_was_not_run_is_told_with_what_runs_it(
+    chosen: tuple[str, ...], shown: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("asked.yaml").write_text(PLANNED, encoding="utf-8")
+    store = Store(tmp_path / "r")
+    for trial in (t for t in expand(load("asked.yaml")) if t.norm_label == "bn"):
+        store.write("asked", trial, synthetic.identity(trial), synthetic.outcome(trial))
+    runs = "`bench run asked.yaml --only 'norm=gn[groups=4]' --results r` runs what is missing"
+    with pytest.raises(BenchError) as error:
+        shown("compare", "bn", "gn", "--results", "r", *chosen)
+    assert str(error.value) == f"'gn' has no results in suite asked, which plans 3 trials of it: {runs}"
+    with pytest.raises(BenchError, match="'gn' and 'wn' have no results in suite asked, which plans 6 trials of them"):
+        shown("compare", "gn", "wn", "--results", "r", *chosen)
+    with pytest.raises(BenchError, match="no board has 'bnn'; did you mean 'bn'"):
+        shown("compare", "bn", "bnn", "--results", "r", *chosen)
+
+
+def test_a_suite_that_was_never_run_is_told_likewise(
+    shown: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(tmp_path / "r").root.mkdir()  # type: ignore[union-attr]
+    monkeypatch.chdir(tmp_path)
+    Path("asked.yaml").write_text(PLANNED, encoding="utf-8")
+    with pytest.raises(
+        BenchError, match=r"'bn' and 'gn' have no results in suite asked, .*`bench run asked.yaml --only"
+    ):
+        shown("compare", "bn", "gn", "--results", "r", "--suite", "asked.yaml")
+    with pytest.raises(BenchError, match=r"no results of suite digits in .*; `bench run digits` makes those of digits"):
+        shown("site", "--results", "r", "--only", "digits")
 
 
 def test_the_terminal_and_json_say_the_same(shown: Bench) -> None:

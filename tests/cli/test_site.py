@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from normbench.cli import site as command
@@ -71,6 +73,25 @@ def test_code_versions_and_suites_count(built: list[Path], tmp_path: Path, monke
     monkeypatch.setattr(command, "version", lambda name: "0.0")
     assert not command.current(store, out, ["demo"])[1]
     assert len(built) == 3
+
+
+def test_a_machine_without_a_browser_is_told_where_the_site_is(
+    built: list[Path], shown: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store, out = Store(tmp_path / "r"), tmp_path / "site"
+    add(store, 0)
+    arguments = ("site", "--results", str(tmp_path / "r"), "--out", str(out), "--open")
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "get", lambda: SimpleNamespace(open_new_tab=opened.append))
+    assert shown(*arguments) == f"site: {out / 'index.html'}\n"
+    assert opened == [(out / "index.html").as_uri()]
+
+    def nothing() -> None:
+        raise webbrowser.Error("could not locate runnable browser")
+
+    monkeypatch.setattr(webbrowser, "get", nothing)
+    command.show(out / "index.html")
+    assert capfd.readouterr() == ("", f"bench: no browser was found here; open {out / 'index.html'}\n")
 
 
 def test_the_command_says_so_and_names_files_that_cannot_be_read(

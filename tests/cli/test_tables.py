@@ -59,7 +59,7 @@ def board() -> Board:
 
 def document(text: str) -> str:
     return (
-        "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n\\begin{document}\n"
+        "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs,graphicx}\n\\begin{document}\n"
         f"{text}\n\\end{{document}}\n"
     )
 
@@ -72,13 +72,13 @@ def check_latex(text: str, folder: Path) -> None:
             done = subprocess.run(compiler, cwd=folder, capture_output=True, text=True, errors="replace")
             assert done.returncode == 0, done.stdout[-3000:]
             assert (folder / "t.pdf").is_file()
+            assert "Overfull" not in done.stdout + done.stderr, "it is wider than its page"
     nodes, _, _ = LatexWalker(text, tolerant_parsing=False).get_latex_nodes()
     tables = [n for n in nodes if isinstance(n, LatexEnvironmentNode)]
     assert tables
     for node in tables:
         assert node.environmentname == "table"
-        (tabular,) = [n for n in node.nodelist if isinstance(n, LatexEnvironmentNode)]
-        inside = tabular.latex_verbatim()
+        inside = re.search(r"\\begin\{tabular\}.*\\end\{tabular\}", node.latex_verbatim(), re.DOTALL)[0]  # type: ignore[index]
         columns = len(re.match(r"\\begin\{tabular\}\{([lr]+)\}", inside)[1])  # type: ignore[index]
         body = inside.split("\\midrule\n")[1].split("\\bottomrule")[0].strip().removesuffix(" \\\\")
         for row in body.split(" \\\\\n"):

@@ -107,6 +107,20 @@ def test_large_binary_is_read_as_binary(tmp_path: Path) -> None:
     assert large.fingerprint == plain.fingerprint
 
 
+def test_what_polars_writes_is_read(tmp_path: Path) -> None:
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    for split in ("train", "test"):
+        write_split(tmp_path / f"{split}.parquet", IMAGES, LABELS)
+    plain = decoded(tmp_path)
+    for split in ("train", "test"):
+        table = pq.read_table(tmp_path / f"{split}.parquet").to_pydict()
+        frame = polars.DataFrame(table | {"img": [row["bytes"] for row in table["img"]]})
+        frame.write_parquet(tmp_path / f"{split}.parquet")
+    written = decoded(tmp_path)
+    assert np.array_equal(written.train.images, plain.train.images)
+    assert written.fingerprint == plain.fingerprint
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

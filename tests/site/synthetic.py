@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from normbench.plan.digests import source_digest
 from normbench.spec.cost import Cost, Costs, Kept, Timing
 from normbench.spec.outcome import AttackResult, Outcome, Reading, Status
-from normbench.spec.trial import Component, DataSpec, ModelSpec, TrainSpec, Trial
+from normbench.spec.trial import PROTOCOL, Component, DataSpec, ModelSpec, TrainSpec, Trial
 
 #: How good an invented method is: clean accuracy, robustness at the first eps, growth of its weights.
 QUALITY = {
@@ -65,8 +66,8 @@ def identity(of: Trial) -> dict[str, Any]:
         "hash": of.trial_id * 2,
         "spec": of.trial_id,
         "data": data,
-        "code": {"normbench.norms.bn": "0" * 16},
-        "protocol": 1,
+        "code": {"normbench.norms.bn": source_digest("normbench.norms.bn")},
+        "protocol": PROTOCOL,
         "versions": {"torch": "2.11.0"},
         "device_class": "cpu",
         "precision": "float32",

@@ -257,6 +257,16 @@ def test_the_chart_library_carries_its_versions_and_licence(site):
     assert re.search(r"Vega \d+\.\d+.*Vega-Lite \d+\.\d+.*Vega-Embed \d+\.\d+.*BSD-3-Clause", head)
 
 
+def test_results_of_other_code_are_marked_on_their_boards(site):
+    """One of three runs of `none` in every board of `none`."""
+    for page in ("accuracy", "robustness", "weight-norm"):
+        heads = re.findall(r'<th scope="row">(?:(?!</th>).)*</th>', (site / f"{page}.html").read_text(), re.DOTALL)
+        marked = [head for head in heads if "stale" in head]
+        assert marked
+        assert all("1 of 3 stale" in head for head in marked)
+        assert all("<bdi>none" in head for head in marked)
+
+
 def test_a_failed_health_check_is_a_flag_on_the_board_with_its_evidence_on_the_trial(site):
     board = re.sub(r"\s+", " ", (site / "robustness.html").read_text())
     flagged = re.findall(r'<th scope="row">(?:(?!</th>).)*⚑(?:(?!</th>).)*</th>', board)

@@ -94,7 +94,7 @@ def test_the_commands_of_the_page_work() -> None:
         ("trian.epochs=2", "trian: unknown key; .*did you mean 'train'"),
         ("epochs=2", "epochs: unknown key; .*did you mean 'train.epochs'"),
         ("train.epochs=x", "train.epochs: expected a whole number from 1 to 100000, found 'x'"),
-        ("norms=bn,gm", r"norms\[1\]: no norm is called 'gm'; did you mean 'gw'"),
+        ("norms=bn,gm", r"norms\[1\]: no norm is called 'gm'; did you mean 'gn' or 'gw'"),
         ("norms=bn,", r"norms\[1\]: "),
         ("attacks.0.bim.stepz=1", r"attacks\[0\]\.bim.*stepz.*'steps'"),
         ("train=3", "train: expected a mapping of keys"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from normbench.spec.plugins import Plugin
-from normbench.spec.text import show
+from normbench.spec.text import parameters
 
 if TYPE_CHECKING:
     from normbench.attacks.base import Attack
@@ -63,6 +63,5 @@ def _listing(registry: Registry[P]) -> Listing[P]:
 
 def _parameters(cls: type[Plugin]) -> str:
     """Parameters with their defaults, as they are written in brackets."""
-    defaults: dict[str, Any] = {k: f.get_default(call_default_factory=True) for k, f in cls.model_fields.items()}
-    told = [key if value is None else f"{key}={show(value)}" for key, value in defaults.items()]
-    return f"  [{', '.join(told)}]" if told else ""
+    told = parameters({k: f.get_default(call_default_factory=True) for k, f in cls.model_fields.items()})
+    return f"  [{told}]" if told else ""

@@ -37,13 +37,26 @@ from normbench.board.stats import (
 )
 from normbench.board.titles import slugify
 from normbench.board.tuning import EDGE
-from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe, untested, why_not, why_not_compared
+from normbench.board.types import (
+    STALE,
+    Board,
+    Cell,
+    Entry,
+    Metric,
+    Point,
+    Run,
+    describe,
+    untested,
+    why_not,
+    why_not_compared,
+)
 from normbench.spec.rooms import callable_room
 
 __all__ = [
     "CLEAN",
     "EDGE",
     "MIN_SEEDS",
+    "STALE",
     "UNDECIDED",
     "Badge",
     "Board",
@@ -126,7 +139,14 @@ def _entry_json(board: Board, entry: Entry) -> dict[str, Any]:
         "status": entry.status,
         "level": entry.level.value,
         "trials": [
-            {"trial": r.trial_id, "seed": r.seed, "status": r.status, "reason": r.reason, "level": r.level.value}
+            {
+                "trial": r.trial_id,
+                "seed": r.seed,
+                "status": r.status,
+                "reason": r.reason,
+                "level": r.level.value,
+                "stale": r.stale,
+            }
             for r in entry.runs
         ],
         "metrics": {

@@ -43,10 +43,9 @@ def boards(
 ) -> list[Board]:
     """Boards of all rows, ordered by dataset, model, width and batch size.
 
-    `rows` are as `normbench.store.store.Store.rows` gives them; without the long columns (`curves`, ...) a board has
-    fewer metrics. A trial that stands in several suites counts once, with its latest result. Candidates of tuning are
-    left out. abouts: what suites say of themselves, by name. sweeps: what their tuning tried. together: average over
-    classes of devices and precisions, which have boards of their own else.
+    rows: those of a store; without the long columns (`curves`, ...) a board has fewer metrics. One of several suites
+    counts once, with its latest result; candidates of tuning are left out. abouts: what suites say of themselves, by
+    name. sweeps: what their tuning tried. together: average over classes of devices and precisions.
     """
     given = abouts or {}
     reader = _Reader(together=together)
@@ -150,6 +149,7 @@ class _Reader:
             parameters=network["parameters"],
             flags=tuple(h["check"] for h in row.get("health") or () if not h["passed"]),
             level=Level(row.get("level") or Level.SELF_REPORTED),
+            stale=bool(row.get("stale")),
             absent=row.get("absent") or absent(row.get("provenance")),
         )
         if row["entry"] not in self._specs:

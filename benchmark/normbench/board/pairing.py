@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 from normbench.board.comparison import Comparison, compare
 from normbench.board.types import Board, Entry, Metric
 from normbench.errors import BenchError
+from normbench.spec.text import closest
 
 
 class PairingError(BenchError):
@@ -115,7 +115,6 @@ def versus_json(found: Sequence[tuple[Board, Entry, Entry, list[Comparison]]]) -
 def near(text: str, known: Sequence[str]) -> str:
     """`; did you mean 'x'?`, or what there is."""
     unique = sorted(set(known))
-    close = difflib.get_close_matches(text, unique, 3, cutoff=0.5)
-    if close:
+    if close := closest(text, unique, 0.5):
         return f"; did you mean {' or '.join(map(repr, close))}?"
     return f"; there are {', '.join(unique[:30]) or 'none'}{', ...' if len(unique) > 30 else ''}"

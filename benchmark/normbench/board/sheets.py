@@ -76,7 +76,10 @@ def _sheet(board: Board, title: str, note: str, metrics: Sequence[Metric]) -> Sh
         words = (*([rank.text if rank else "–"] if tested else []), entry.label, *dict(entry.settings).values())
         seeds = str(len(entry.runs) - len(entry.failed))
         rows.append(
-            ((*words, seeds, entry.status or why_not(entry, by)), tuple(_number(board, entry, m) for m in metrics))
+            (
+                (*words, seeds, "; ".join(filter(None, (entry.status or why_not(entry, by), entry.stale)))),
+                tuple(_number(board, entry, m) for m in metrics),
+            )
         )
     ordered = f"Ranked by {by.label}. " if tested and len(metrics) > 1 else ""
     heads = (*(["Rank"] if tested else []), "Method", *settings, "Seeds", "Note")
@@ -120,9 +123,15 @@ def _markdown(text: str) -> str:
     return _MARKUP.sub(r"\\\1", one_line(text))
 
 
+#: A box of LaTeX as wide as what is in it, at most as a line.
+FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
+
+
 def latex(found: Iterable[Sheet]) -> str:
-    """`table` environments with the rules of booktabs, to be read by `\\input`."""
-    parts = ["% \\usepackage{booktabs} in the preamble"]
+    """`table` environments with the rules of booktabs, to be read by `\\input`; what is wider than a line is shrunk to
+    it.
+    """
+    parts = ["% \\usepackage{booktabs,graphicx} in the preamble"]
     for sheet in found:
         head = " & ".join(map(_latex, (*sheet.heads, *sheet.columns)))
         rows = "\n".join(
@@ -131,8 +140,8 @@ def latex(found: Iterable[Sheet]) -> str:
         kinds = "l" * len(sheet.heads) + "r" * len(sheet.columns)
         parts.append(
             f"\\begin{{table}}\n\\centering\n\\caption{{{_latex(f'{sheet.title}. {sheet.note}')}}}\n"
-            f"\\begin{{tabular}}{{{kinds}}}\n\\toprule\n{head} \\\\\n\\midrule\n"
-            f"{rows}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}"
+            f"{FITTED}{{%\n\\begin{{tabular}}{{{kinds}}}\n\\toprule\n{head} \\\\\n\\midrule\n"
+            f"{rows}\n\\bottomrule\n\\end{{tabular}}}}\n\\end{{table}}"
         )
     return "\n\n".join(parts) + "\n"
 
@@ -158,7 +167,7 @@ def tidy_csv(boards: Iterable[Board]) -> str:
     given = list(boards)
     settings = list(dict.fromkeys(name for b in given for e in b.entries for name, _ in e.settings))
     head = ["board", "dataset", "model", "width", "batch_size", "device", "precision", "method", "entry", "norm"]
-    ends = ["seeds", "status", "metric", "value", "low", "high", "rank_best", "rank_worst", "why_not"]
+    ends = ["seeds", "status", "metric", "value", "low", "high", "rank_best", "rank_worst", "why_not", "stale"]
     lines: list[list[Any]] = [[*head, *settings, *ends]]
     for b in given:
         about = [b.title, b.dataset, b.model, b.width, b.batch_size, b.device_class, b.precision]
@@ -171,7 +180,7 @@ def tidy_csv(boards: Iterable[Board]) -> str:
                 ranks = (rank.best, rank.worst) if rank else ("", "")
                 value = cell.value if cell else ""
                 count = cell.n if cell else 0
-                lines.append([*fixed, count, e.status, m.key, value, *span, *ranks, why_not(e, m)])
+                lines.append([*fixed, count, e.status, m.key, value, *span, *ranks, why_not(e, m), e.stale])
     return write_csv(lines)
 
 

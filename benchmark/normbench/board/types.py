@@ -148,6 +148,8 @@ class Run:
     """How far the result was checked by others."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """By which statistics it has no numbers, and why."""
+    stale: bool = False
+    """Whether the code that it was made by has changed since."""
 
     @property
     def ok(self) -> bool:
@@ -198,6 +200,12 @@ class Entry:
         return ", ".join(
             f"{check} in {sum(check in r.flags for r in self.runs)} of {len(self.runs)}" for check in checks
         )
+
+    @cached_property
+    def stale(self) -> str:
+        """Empty where the code that made its trials is the code here, else `stale` or such as `1 of 3 stale`."""
+        count = sum(run.stale for run in self.runs)
+        return "" if not count else "stale" if count == len(self.runs) else f"{count} of {len(self.runs)} stale"
 
     @cached_property
     def level(self) -> Level:
@@ -350,6 +358,10 @@ class Board:
     def tested(self, metric: Metric) -> bool:
         """Whether any entry has a rank."""
         return any(self.rank(e, metric) for e in self.entries)
+
+
+#: What `Entry.stale` means.
+STALE = "stale: the code that made a result has changed since"
 
 
 def untested(seeds: int, what: str = "seed") -> str:

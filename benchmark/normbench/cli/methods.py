@@ -148,7 +148,7 @@ def _show_audit(done: Audit) -> None:
 
 
 def _list(registry: Any, as_json: bool, extra: Any, columns: tuple[str, ...]) -> None:
-    from normbench.spec.text import show
+    from normbench.spec.text import parameters
 
     problems = registry.problems()
     rows = []
@@ -171,7 +171,7 @@ def _list(registry: Any, as_json: bool, extra: Any, columns: tuple[str, ...]) ->
         [Column("name", key=True), *(Column(c, words=c in {"summary", "parameters", "source"}) for c in columns)]
     )
     for row in rows:
-        shown = row | {"parameters": ", ".join(f"{k}={show(v)}" for k, v in row["parameters"].items() if v is not None)}
+        shown = row | {"parameters": parameters(row["parameters"])}
         table.add_row(*(str(shown[c]) for c in ("name", *columns)))
     screen().print(table)
     for problem in problems.values():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def rm(
     trials: Annotated[
-        list[str] | None, typer.Argument(help="Ids of trials, or their first digits.", metavar="[TRIAL]...")
+        list[str] | None, typer.Argument(help="Ids of trials, or their first digits.", metavar="TRIAL")
     ] = None,
     suite: Annotated[str | None, typer.Option("--suite", help="Just results of this suite.", metavar="SUITE")] = None,
     only: Annotated[

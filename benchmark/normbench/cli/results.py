@@ -16,7 +16,7 @@ from normbench.cli.methods import Json, print_json
 from normbench.cli.say import say
 from normbench.errors import BenchError
 from normbench.paths import data_dir
-from normbench.spec.text import counted
+from normbench.spec.shown import counted
 
 if TYPE_CHECKING:
     from normbench.store.store import Store
@@ -58,7 +58,7 @@ def verify(results: Results = None, as_json: Json = False) -> None:
 @app.command()
 def check(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Shards or folders of them [default: all results].", metavar="[PATH]...")
+        list[Path] | None, typer.Argument(help="Shards or folders of them [default: all results].", metavar="PATH")
     ] = None,
     since: Annotated[
         str | None,
@@ -292,9 +292,11 @@ def known_suites(store: Store, chosen: list[str] | None) -> list[str]:
     """The suites that were named, or all that have results. Raises `BenchError` for one without."""
     there = store.suites()
     if unknown := sorted(set(chosen or ()) - set(there)):
-        raise BenchError(
-            f"no results of suite {', '.join(unknown)} in {store.root}; there are {', '.join(there) or 'none'}"
-        )
+        from normbench.suite import suite_names
+
+        planned = [f"`bench run {name}` makes those of {name}" for name in unknown if name in suite_names()]
+        told = "; ".join([f"there are {', '.join(there) or 'none'}", *planned])
+        raise BenchError(f"no results of suite {', '.join(unknown)} in {store.root}; {told}")
     return chosen or there
 
 

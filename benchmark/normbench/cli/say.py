@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.text import Text
 
-from normbench.spec.text import MOST, OBEYED, visible
+from normbench.spec.shown import MOST, OBEYED, visible
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -18,8 +19,8 @@ import normbench
 from normbench.cli import completion
 from normbench.cli.planned import new_console, warn
 from normbench.cli.results import Results, known_suites, open_store
+from normbench.cli.say import say
 from normbench.paths import cache_dir, checkout, default_site, shipped
-from normbench.plan.origin import origin
 
 if TYPE_CHECKING:
     from normbench.store.store import Store
@@ -39,7 +40,7 @@ def site(
             "--only", help="Just this suite; may be repeated.", metavar="SUITE", autocompletion=completion.suites
         ),
     ] = None,
-    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    opens: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Build the static site from the results, unless nothing has changed since it was built."""
     store = open_store(results, reads=True)
@@ -47,8 +48,18 @@ def site(
     told = " (nothing has changed since it was built)" if fresh else ""
     new_console().print(f"site: {index}{told}", highlight=False, soft_wrap=True)
     warn(store)
-    if show:
-        typer.launch(Path(os.path.realpath(index)).as_uri())
+    if opens:
+        show(Path(os.path.realpath(index)))
+
+
+def show(page: Path) -> None:
+    """Open a page in the browser. Where there is none, its path is what helps."""
+    import webbrowser
+
+    try:
+        webbrowser.get().open_new_tab(page.as_uri())
+    except webbrowser.Error:
+        say(f"bench: no browser was found here; open {page}", file=sys.stderr)
 
 
 def current(store: Store, out: Path, suites: Sequence[str] | None = None) -> tuple[Path, bool]:
@@ -89,6 +100,7 @@ def _record(out: Path) -> dict[str, Any]:
 
 def _key(store: Store, suites: Sequence[str] | None) -> str:
     """Changes with whatever a site is made from: results, code, templates, versions."""
+    from normbench.plan.origin import origin
     from normbench.store import costs
     from normbench.store.releases import FILE
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from normbench.board import EDGE, MIN_SEEDS, Board, Entry, Metric, badges, why_not
+from normbench.board import EDGE, MIN_SEEDS, STALE, Board, Entry, Metric, badges, why_not
 from normbench.board.tuning import Sweep, Tried
 from normbench.cli.say import shown
 from normbench.plan.plan import Plan
@@ -27,6 +27,10 @@ NOTE = (
     "given; of boards on which no methods differ, at most 1 in 20 tells any pair apart. Rank a–b: at best a, at worst "
     f"b. Under {MIN_SEEDS} seeds there is neither: not tested."
 )
+
+
+#: What says more of a stale result, and what replaces it.
+WHY = "`bench status SUITE --why` says what, `bench run SUITE` runs it again"
 
 
 def render_all(boards: Iterable[Board], sweeps: Sequence[Sweep]) -> Group:
@@ -53,14 +57,15 @@ def render(boards: Iterable[Board]) -> Group:
     """Accuracy, robustness and weight-norm tables of each board."""
     parts: list[Fitted | Text] = []
     levels: set[Level] = set()
-    starred = False
+    starred = stale = False
     for board in boards:
+        stale |= any(e.stale for e in board.entries)
         starred |= any(any(e.tuned.values()) for e in board.entries)
         parts += _tables(board)
         levels |= {e.level for e in board.entries}
     if not parts:
         return Group(shown("No results yet."))
-    told = [NOTE, f"{EDGE}." if starred else "", _trust(levels)]
+    told = [NOTE, f"{EDGE}." if starred else "", f"{STALE}: {WHY}." if stale else "", _trust(levels)]
     return Group(*parts, shown(" ".join(filter(None, told)), style="dim"))
 
 
@@ -133,7 +138,8 @@ def _table(title: str, board: Board, metrics: Sequence[Metric], ranked: Metric |
         rank = board.rank(entry, ranked) if ranked else None
         level = "" if entry.level is Level.SELF_REPORTED else f" {entry.level.symbol}"
         cells: list[str | Text] = [rank.text if rank else "–"] if tested else []
-        cells.append(shown(f"{entry.label}{' ⚑' if entry.flags else ''}{level}"))
+        stale = f" ({entry.stale})" if entry.stale else ""
+        cells.append(shown(f"{entry.label}{stale}{' ⚑' if entry.flags else ''}{level}"))
         cells += [shown(_setting(entry, name)) for name in _columns(board)]
         # the interval stands where the ranks are from; elsewhere it would not fit
         cells += [

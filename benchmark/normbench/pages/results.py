@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from normbench.board import Board, Entry, boards
 from normbench.board.reading import rows_of
 from normbench.board.tuning import SWEPT, Sweep, sweeps
+from normbench.plan.stale import with_staleness
 from normbench.store.about import read_all
 from normbench.store.marks import Mark, level_of, valid
 from normbench.store.releases import Releases, data_version, read, split
@@ -97,7 +98,7 @@ def load(store: Store, suites: Sequence[str] | None) -> Results:
     final = parts[0].combine_chunks() if len(candidates) else table
     made = tuple(sweeps(table.select(SWEPT).to_pylist())) if len(candidates) else ()
     rows = ({**row, "level": level_of(marks.get((row["suite"], row["trial_id"]), ()))} for row in rows_of(final))
-    made_of = tuple(boards(rows, abouts=abouts, sweeps=made))
+    made_of = tuple(boards(with_staleness(rows), abouts=abouts, sweeps=made))
     return Results(final, made_of, problems, candidates, made, marks, releases, partial=suites is not None)
 
 

@@ -10,7 +10,7 @@ import normbench.attacks as attacks
 import normbench.measures as measures
 from normbench.spec.loggers import LOGGERS
 from normbench.spec.plugins import PluginError
-from normbench.spec.text import counted
+from normbench.spec.shown import counted
 from normbench.spec.trial import Trial
 
 

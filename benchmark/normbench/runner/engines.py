@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from normbench.spec.text import counted
+from normbench.spec.shown import counted
 
 #: What is computed by an engine: key in the provenance of a row, key of the reason, in words.
 _PARTS = (

@@ -27,7 +27,7 @@ from normbench.runner.retry import GOES_ON
 from normbench.runner.sharing import shares
 from normbench.runner.tune import Events, Options, execute
 from normbench.spec.outcome import Outcome, Status
-from normbench.spec.text import counted
+from normbench.spec.shown import counted
 from normbench.spec.trial import Limits, digest
 from normbench.store import weights
 from normbench.store.store import Store, StoreError

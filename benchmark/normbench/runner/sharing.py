@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Generator, Sequence
 
 from normbench.plan.plan import UNFINISHED, Item
-from normbench.spec.text import counted
+from normbench.spec.shown import counted
 from normbench.store.files import Entry
 from normbench.store.leases import Leases
 from normbench.store.schema import SCHEMA_VERSION

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from normbench.errors import BenchError
-from normbench.spec.text import show
+from normbench.spec.text import closest, show
 from normbench.spec.trial import Component
 
 
@@ -276,7 +276,8 @@ class Registry(Generic[P]):
         return found
 
     def _nearest(self, name: str) -> str:
-        near = difflib.get_close_matches(spelling(name), self._spellings, 1, cutoff=0.5)
+        near = closest(spelling(name), self._spellings, 0.5)
         if not near:
             return f"; there are {', '.join(self.names())}"
-        return f"; did you mean {' or '.join(map(repr, self._spellings[near[0]]))}?"
+        names = dict.fromkeys(n for text in near for n in self._spellings[text])
+        return f"; did you mean {' or '.join(map(repr, names))}?"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BeforeValidator
@@ -22,6 +24,11 @@ def show(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ";".join(show(v) for v in value)
     return str(value)
+
+
+def parameters(values: Mapping[str, Any]) -> str:
+    """Parameters as they are written in brackets, `eps=2/255, steps=20`; one without a value by its name alone."""
+    return ", ".join(key if value is None else f"{key}={show(value)}" for key, value in values.items())
 
 
 _FRACTION = re.compile(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*/\s*([\d.]+(?:[eE][-+]?\d+)?)\s*")
@@ -63,28 +70,22 @@ def bounded(text: str, limit: int, *, end: bool = False) -> str:
     return (data[-limit:] if end else data[:limit]).decode(errors="ignore") if len(data) > limit else data.decode()
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 trial`, `1,200 trials`, `2 tries`."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"
+def closest(text: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    """Of what is known, that which is most like a text: several where they are equally like it, those that begin like
+    it first. `difflib` alone names the last of the alphabet, so that `gm` would mean `gw` and not `gn`.
+    """
+    known = list(dict.fromkeys(known))
+    best = difflib.get_close_matches(text, known, 1, cutoff)
+    if not best:
+        return []
+    matcher = difflib.SequenceMatcher(b=text)
 
+    def alike(other: str) -> float:
+        matcher.set_seq1(other)
+        return matcher.ratio()
 
-#: Characters of one text that are shown; of longer ones, the beginning.
-MOST = 20_000
-#: What a terminal obeys in place of showing it: controls but tab and newline, marks that turn the direction of writing,
-#: halves of characters.
-OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def visible(text: str) -> str:
-    """A text in which what a terminal would obey is written out, as `\\x1b`; cut where it is very long."""
-    cut = text if len(text) <= MOST else f"{text[:MOST]}... ({len(text):,} characters)"
-    return OBEYED.sub(_written, cut)
-
-
-def _written(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    most = alike(best[0])
+    return sorted((o for o in known if alike(o) == most), key=lambda o: (o[:1] != text[:1], o))[:3]
 
 
 def one_line(text: str) -> str:

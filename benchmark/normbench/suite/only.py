@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import normbench.norms as norms
 from normbench.errors import BenchError
-from normbench.spec.text import number, show
+from normbench.spec.text import closest, number, show
 from normbench.spec.trial import TrainSpec, Trial
 from normbench.spec.tuning import TuningSearch
 from normbench.suite import Suite, expand, searches
@@ -49,7 +49,7 @@ def select(trials: Sequence[Trial], filters: Sequence[str]) -> list[Trial]:
             have = _values(trials, key)
             known = norms.registry.known_as(value) if key == "norm" else []
             near = [v for v in have if v.partition("[")[0] in known]
-            near = near or difflib.get_close_matches(value, have, 1, cutoff=0.5)
+            near = near or closest(value, have, 0.5)
             hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
             raise SelectionError(f"--only {text!r}: no trial of the suite has it; {hint}{key} is {', '.join(have)}")
         wanted.setdefault(key, []).append(value)
