@@ -27,10 +27,14 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import typer.main
+from normbench.cli.main import app
 from normbench.paths import shipped
+from PIL import Image
 
 from tests.command import IMPORTED
 from tests.fuzz.cases import MAKERS
@@ -173,6 +177,10 @@ def loaded() -> None:
             "normbench.lab.trial_run",
         }:  # these load torch
             importlib.import_module(name)
+    importlib.import_module("normbench.runner.session")
+    Image.init()
+    typer.main.get_command = cache(typer.main.get_command)  # it takes longer than most cases
+    typer.main.get_command(app)
     from normbench.plan.identity import identity
     from normbench.suite import expand, load
 
