@@ -129,7 +129,7 @@ def _become(command: list[str], place: Path, data: Path, out: Path) -> None:
         os.chdir(place)
         os.environ |= {"BENCH_DATA": str(data), "BENCH_RESULTS": str(place / "r")}
         sys.stdout, sys.stderr = (io.TextIOWrapper(open(n, "wb", 0, closefd=False), encoding="utf-8") for n in (1, 2))  # noqa: SIM115
-        if command[0] == "decode":
+        if command[:1] == ["decode"]:
             _decode(command[1])
             code = 0
         else:
