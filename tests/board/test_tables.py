@@ -106,6 +106,15 @@ def test_what_is_wrong_with_a_table_is_said(change: dict[str, Any], said: str) -
     assert said in str(error.value)
 
 
+def test_a_name_that_two_columns_have_is_said(tmp_path: Path) -> None:
+    twice = pa.table([["a", "b"], [1, 1], [0.1, 0.2], [0.1, 0.3]], names=["method", "seed", "accuracy", "accuracy"])
+    pa.parquet.write_table(twice, tmp_path / "twice.parquet")
+    (tmp_path / "twice.csv").write_text("method,method,seed,accuracy\na,a,1,0.1\n")
+    for name, column in (("twice.parquet", "accuracy"), ("twice.csv", "method")):
+        code, _, error = run(tmp_path / name)
+        assert (code, error) == (2, f"2 columns are called '{column}'")
+
+
 def test_a_run_told_twice_is_no_second_seed() -> None:
     with pytest.raises(TableError, match="method a has seed 1 more than once"):
         normbench.rank({"method": ["a", "a"], "seed": [1, 1], "accuracy": [0.1, 0.2]})

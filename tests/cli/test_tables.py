@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -159,6 +161,28 @@ def test_a_file_says_its_format(shown: Bench, tmp_path: Path) -> None:
         assert part in out.read_text()
     assert json.loads((tmp_path / "board.json").read_text())[0]["entries"]
     assert shown("board", "digits", "--only", "norm=none", "--format", "md") == (tmp_path / "board.md").read_text()
+
+
+def test_pipes_devices_and_links_stay(shown: Bench, tmp_path: Path) -> None:
+    """As root, a file put in its place would take /dev/null from everyone."""
+    asked = ("board", "digits", "--only", "norm=none", "--format", "md", "-o")
+    wanted = shown(*asked[:-1])
+    pipe, link, target = (tmp_path / name for name in ("pipe", "link.md", "target.md"))
+    os.mkfifo(pipe)
+    link.symlink_to(target)
+    for _ in range(2):  # before and after there is a target
+        shown(*asked, str(link))
+        assert (link.readlink(), target.read_text()) == (target, wanted)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_text)
+        shown(*asked, str(pipe))
+        assert read.result(60) == wanted
+    assert pipe.is_fifo()
+    link.unlink()
+    link.symlink_to(link)
+    shown(*asked, str(link))
+    shown(*asked, os.devnull)
+    assert Path(os.devnull).is_char_device()
 
 
 def test_the_layout_in_every_format(shown: Bench, tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ def _shards(good: tuple[Row, ...], draw: random.Random, place: Path) -> list[lis
     commands = [
         *(["plan", "s.yaml", *named], ["status", "s.yaml", "--why", *named], ["board", "s.yaml", *named]),
         *(["board", "s.yaml", "--json", *named], ["results", "verify", *named], ["results", "export", "e", *named]),
+        *(["table", "s.yaml", *named], ["compare", "bn", "gn", *named], ["claims", *named], ["published", *named]),
+        *(["results", "rm", "--suite", "s", *named], ["results", "release", "1", *named]),
         *(["results", "merge", "r", "m"], ["results", "migrate", "m"], ["results", "gc", "--broken", *named]),
         *(["results", "check", *named], ["site", "--out", "site", *named], ["results", "compact", *named]),
         *(["results", "verify", *named], ["board", "s.yaml", *named]),
@@ -143,7 +145,10 @@ def _datasets(good: tuple[Row, ...], draw: random.Random, place: Path) -> list[l
         )
         (folder / name).write_bytes(content[: draw.randrange(len(content))] if draw.random() < 0.05 else content)
     (place / "s.yaml").write_text(SUITE.replace("stripes, image_size: 16", "./images"), encoding="utf-8")
-    return [["plan", "s.yaml", "--results", "r"], ["decode", "./images"]]
+    return [
+        *(["plan", "s.yaml", "--results", "r"], ["decode", "./images"], ["data", "show", "./images"]),
+        ["data", "import", "./images", "whole"],
+    ]
 
 
 def _image(draw: random.Random, side: int, mode: str, form: str) -> bytes:
@@ -207,7 +212,8 @@ _COMMANDS = (
     *(["plan"], ["plan"], ["status"], ["board"], ["board"], ["site"], ["schema"], ["norms"], ["attacks"]),
     *(["measures"], ["rank"], ["results", "verify"], ["results", "export"], ["results", "merge"]),
     *(["results", "compact"], ["results", "migrate"], ["results", "gc"], ["results", "check"], ["new", "norm"]),
-    *(["results"], [], ["nosuch"], ["check", "attack"], ["audit", "nosuch"]),
+    *(["results"], [], ["nosuch"], ["check", "attack"], ["audit", "nosuch"], ["table"], ["compare"], ["claims"]),
+    *(["published"], ["results", "rm"], ["results", "release"], ["data", "show"], ["data", "import"]),
 )
 _OPTIONS = (
     *("--results", "--data", "--only", "--json", "--retry", "--accept-versions", "--out", "--together"),

@@ -1,6 +1,6 @@
 """Broken input over all commands that take it: suites, results, datasets, argument lists.
 
-    python -m tests.fuzz.harness --log FILE        # the full size, about an hour; goes on where it was broken off
+    python -m tests.fuzz.harness --log FOLDER      # the full size; goes on where it was broken off with the same code
     python -m tests.fuzz.harness --share 0.01      # a hundredth of it
 
 A case is made from its number alone. Each command runs in a fork of this process, which has all modules loaded. A case
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import hashlib
 import importlib
 import io
 import json
@@ -27,10 +28,15 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import normbench
+import typer.main
+from normbench.cli.main import app
 from normbench.paths import shipped
+from PIL import Image
 
 from tests.command import IMPORTED
 from tests.fuzz.cases import MAKERS
@@ -123,7 +129,7 @@ def _become(command: list[str], place: Path, data: Path, out: Path) -> None:
         os.chdir(place)
         os.environ |= {"BENCH_DATA": str(data), "BENCH_RESULTS": str(place / "r")}
         sys.stdout, sys.stderr = (io.TextIOWrapper(open(n, "wb", 0, closefd=False), encoding="utf-8") for n in (1, 2))  # noqa: SIM115
-        if command[0] == "decode":
+        if command[:1] == ["decode"]:
             _decode(command[1])
             code = 0
         else:
@@ -173,6 +179,10 @@ def loaded() -> None:
             "normbench.lab.trial_run",
         }:  # these load torch
             importlib.import_module(name)
+    importlib.import_module("normbench.runner.session")
+    Image.init()
+    typer.main.get_command = cache(typer.main.get_command)  # it takes longer than most cases
+    typer.main.get_command(app)
     from normbench.plan.identity import identity
     from normbench.suite import expand, load
 
@@ -183,6 +193,12 @@ def loaded() -> None:
     gc.freeze()
 
 
+def code() -> str:
+    """A digest of the package and of what makes the cases."""
+    files = sorted([*Path(normbench.__file__).parent.rglob("*.py"), *Path(__file__).parent.glob("*.py")])
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
 def main() -> None:
     """Run a share of all cases, and say what was found."""
     from normbench.runner import spawn
@@ -191,14 +207,13 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--log", type=Path, help="file of what was found, a line a command; cases in it are not run again"
+        "--log", type=Path, help="folder for what this code does, a line a command; cases there are not run again"
     )
     parser.add_argument("--share", type=float, default=1.0, help="of the full size")
     parser.add_argument("--kind", choices=SIZES, help="of these cases alone")
     chosen = parser.parse_args()
-    known = (
-        [json.loads(line) for line in chosen.log.open(encoding="utf-8")] if chosen.log and chosen.log.exists() else []
-    )
+    log = chosen.log / f"{code()}.jsonl" if chosen.log else None
+    known = [json.loads(line) for line in log.open(encoding="utf-8")] if log and log.exists() else []
     done = {(k["kind"], k["number"]) for k in known if k["command"] == ""}
     found = [Found(**k) for k in known if k["command"]]
     waiting = [c for c in every(chosen.share) if c not in done and chosen.kind in (None, c[0])]
@@ -210,10 +225,11 @@ def main() -> None:
         for count, (kind, number) in enumerate(waiting, 1):
             new = list(bench.cases(kind, number))
             found += new
-            if chosen.log:
-                with chosen.log.open("a", encoding="utf-8") as log:
+            if log:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                with log.open("a", encoding="utf-8") as file:
                     for each in (*new, Found(kind, number, "", 0, 0.0, 0)):
-                        log.write(json.dumps(asdict(each)) + "\n")
+                        file.write(json.dumps(asdict(each)) + "\n")
             if count % 25 == 0 or any(f.bad for f in new):
                 rate = (time.monotonic() - began) / count
                 bad = sum(bool(f.bad) for f in found)

@@ -93,6 +93,31 @@ def test_grey_training_images_and_coloured_test_images_are_refused_when_they_are
         decoded(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("pp", "image column p: 2 columns have this name"),  # images and labels
+        ("iff", "label column f: 2 columns have this name"),  # labels, and what none can be
+        ("ill", "label column l: 2 columns have this name"),
+        ("jjl", "image column j: 2 columns have this name"),
+    ],
+)
+def test_a_name_that_two_columns_have_is_said(
+    columns: str, message: str, tmp_path: Path, make_trial: MakeTrial
+) -> None:
+    """No number and no option tells them apart."""
+    write_split(tmp_path / "plain.parquet", IMAGES, LABELS)
+    image, label = pq.read_table(tmp_path / "plain.parquet").columns
+    (tmp_path / "plain.parquet").unlink()
+    held = {"pp": [image, label], "iff": [image, label, label.cast(pa.float64())]}
+    held |= {"ill": [image, label, label], "jjl": [image, image, label]}
+    for split in ("train", "test"):
+        pq.write_table(pa.Table.from_arrays(held[columns], names=[*columns]), tmp_path / f"{split}.parquet")
+    for look in (lambda: planned(tmp_path, make_trial), lambda: decoded(tmp_path)):
+        with pytest.raises(DataError, match=message):
+            look()
+
+
 def test_large_binary_is_read_as_binary(tmp_path: Path) -> None:
     """As polars writes it."""
     for split in ("train", "test"):

@@ -25,8 +25,8 @@ __all__ = ["place", "started"]
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.faults
 
-#: Trials enough to last until each kind has been struck.
-SEEDS = 40
+#: Of two methods, one of which waits in its second epoch until each kind has been struck.
+SEEDS, EPOCHS = 4, 20
 #: What a run on one machine consists of, as `kind` names it: the command, its processes, those of Ray.
 KINDS = {"driver", "bench-server", "bench-guard", "bench-trial"} | {
     *("raylet", "gcs_server", "ImplicitFunc", "DashboardAgent", "RuntimeEnvAgent"),
@@ -63,7 +63,9 @@ def shards(place: Place) -> dict[str, bytes]:
 def test_sigkill_of_every_kind_of_process_loses_nothing(place: Place, started: Callable[..., Running]) -> None:
     """One kind after the other while a trial runs; where that ends the run, the same command goes on."""
     place.environment["NORMBENCH_CHECKPOINT_SECONDS"] = "0"
-    place.suite(norms="'saboteur[how=none,seconds=1]'", seeds=SEEDS, epochs=4)
+    all_struck = place.root / "all_struck"
+    waiting = f"'saboteur[how=none,until={all_struck}]'"  # from each of its checkpoints it goes on for an epoch
+    place.suite(norms=f"bn, {waiting}", seeds=SEEDS, epochs=EPOCHS, time="1h")
     plain = place.run_arguments()
     struck: dict[str, str] = {}
     stored: dict[str, bytes] = {}
@@ -78,6 +80,8 @@ def test_sigkill_of_every_kind_of_process_loses_nothing(place: Place, started: C
             found = kinds(run) if run.trials() else {}
             family += [p for p in run.family() if p not in family]
             left = sorted((n for n in found if n and n not in struck), key=lambda name: (name not in ENDS, name))
+            if struck.keys() >= KINDS:
+                all_struck.touch()
             if not left:
                 time.sleep(0.1)
                 continue
@@ -102,8 +106,8 @@ def test_sigkill_of_every_kind_of_process_loses_nothing(place: Place, started: C
     print(struck)
     assert struck.keys() >= KINDS
     assert [left for run in runs for left in left_behind(run, [])] == [], "a run removes what dead ones have left"
-    assert len(stored) == len(list(place.store.rows())) == SEEDS
-    assert verify(place.store) == (SEEDS, [])
+    assert len(stored) == len(list(place.store.rows())) == 2 * SEEDS
+    assert verify(place.store) == (2 * SEEDS, [])
 
 
 @pytest.mark.timeout(1200)

@@ -120,6 +120,7 @@ def test_every_fault_costs_only_itself(place: Place) -> None:
     tallies = {name: place.root / name for name in ("once", "always", "later")}
     faults = {
         "saboteur": ("error", 1, "RuntimeError: broken on purpose"),  # how=raise is its default
+        "gn[groups=7]": ("error", 1, "7 groups do not divide 8 channels"),
         "saboteur[how=nan]": ("diverged", 1, "not finite in epoch 1"),
         "saboteur[how=segfault]": ("killed", 1, "SIGSEGV"),
         "saboteur[how=abort]": ("killed", 1, "SIGABRT"),
@@ -143,6 +144,9 @@ def test_every_fault_costs_only_itself(place: Place) -> None:
         assert reason in rows[norm]["reason"], norm
         earlier = [line for line in rows[norm]["log"].splitlines() if line.startswith("try ")]
         assert len(earlier) == attempts - 1, norm
+    said = answer.stdout.partition("[1/")[0]  # before anything is trained
+    assert "impossible: gn[groups=7] on resnet18: " in said
+    assert "such trials end as error before they are trained" in said
     assert "saboteur.py" in rows["saboteur"]["log"]
     assert "in layer" in rows["saboteur[how=hang-in-c]"]["log"]
     later = rows[f"saboteur[how=kill-later,tally={tallies['later']},times=2,after=10]"]

@@ -53,6 +53,8 @@ ODD: list[tuple[str, Callable[[Row], Row]]] = [
         for c in ("entry", "board", "identity", "identity_parts", "source", "spec", "dataset", "model", "width")
     ),
     *((c, _set(**{c: None})) for c in ("norm", "batch_size", "seed", "stage", "epochs", "lr", "status", "started")),
+    *((c, _set(**{c: None})) for c in ("reason", "log", "epoch", "attacks", "robustness", "health", "curves")),
+    *((c, _set(**{c: None})) for c in ("attempts", "audit", "provenance", "measure_seconds", "wall_seconds")),
     *((c, _set(**{c: "[]"})) for c in ("spec", "identity_parts", "audit", "provenance", "measure_seconds")),
     *((c, _set(**{c: DEEP})) for c in ("spec", "identity_parts", "audit", "provenance", "measure_seconds")),
     *((c, _set(**{c: '{"a":' * 30 + "1" + "}" * 30})) for c in ("audit", "provenance")),

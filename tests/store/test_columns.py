@@ -7,7 +7,7 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from normbench.board import boards
 from normbench.board.tuning import sweeps
 from normbench.cli.terminal import render_all
 from normbench.plan.plan import State, make
+from normbench.spec.outcome import Outcome
 from normbench.store.columns import RULES, odd
 from normbench.store.compact import compact
 from normbench.store.merge import merge
@@ -257,6 +258,13 @@ def test_links_loops_and_pipes_are_named_and_left_alone(tmp_path: Path, make_tri
         assert "Traceback" not in answer.stderr, (verb, answer.stderr)
         assert {p.name: p.read_bytes() for p in (outside / "t").iterdir()} == before, verb
     assert [r["seed"] for r in Store(tmp_path / "target").rows()] == [5]
+
+
+def test_what_every_outcome_has_no_row_lacks() -> None:
+    """Code behind the store's door may take it for granted."""
+    kinds = get_type_hints(Outcome)
+    lacking = {name for name, kind in kinds.items() if type(None) in get_args(kind)} | {"clean_accuracy"}
+    assert {n for n in SCHEMA.names if RULES[n].null} == lacking | {"content", "device_class", "precision"}
 
 
 def test_packed_bits_are_as_many_as_images() -> None:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from normbench.errors import BenchError
+from normbench.store import weights
 from normbench.store.compact import compact
 from normbench.store.files import each
 from normbench.store.merge import merge
@@ -169,8 +170,10 @@ def _until_done(step):  # type: ignore[no-untyped-def]
 
 
 def test_a_run_ends_with_all_of_its_rows(network: Faulty, s3: dict[str, str], data_dir: Path, tmp_path: Path) -> None:
-    """One that the network stops says so in one message, and the same command goes on; what it had stored stays."""
-    (tmp_path / "s.yaml").write_text(SUITE)
+    """One that the network stops says so in one message, and the same command goes on; what it had stored stays.
+    Weights lie beside the row that names them, or it says why they do not.
+    """
+    (tmp_path / "s.yaml").write_text(SUITE + "keep: weights\n")
     address = f"s3://bucket/{tmp_path.name}/results"
     command = ["run", "s.yaml", "--results", address, "--site", "site"]
     near = {"BENCH_DATA": str(data_dir)} | s3
@@ -189,6 +192,10 @@ def test_a_run_ends_with_all_of_its_rows(network: Faulty, s3: dict[str, str], da
         assert [line for line in answer.stderr.splitlines() if address in line], answer.stderr
     assert answer.returncode == 0, answer.stderr
     assert len(stored) == 2
-    assert verify(Store(address)) == (2, [])
+    there = Store(address)
+    assert verify(there) == (2, [])
+    told = [json.loads(r["provenance"]) for r in there.rows()]
+    assert sum(weights.KEY in facts for facts in told) == len(weights.kept(there, "s"))
+    assert [facts for facts in told if not {weights.KEY, weights.PROBLEM} & {*facts}] == []
     plan = json.loads(bench("plan", "s.yaml", "--results", address, "--json", cwd=tmp_path, **near).stdout)
     assert (plan["cached"], plan["missing"]) == (2, 0)

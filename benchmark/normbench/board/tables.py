@@ -23,7 +23,7 @@ class TableError(BenchError):
 
 def read(path: Path) -> pa.Table:
     """A table from a Parquet file, or from a CSV file with a header. Raises `TableError`."""
-    kinds = {".parquet": pq.read_table, ".csv": pa.csv.read_csv}
+    kinds = {".parquet": lambda path: pq.ParquetFile(path).read(), ".csv": pa.csv.read_csv}
     if path.suffix.lower() not in kinds:
         raise TableError(f"{path}: a table is a file called *.parquet or *.csv")
     try:
@@ -91,7 +91,9 @@ def _arrow(table: Any) -> pa.Table:
 
 
 def _column(table: pa.Table, name: str) -> list[Any]:
-    if table.column_names.count(name) != 1:
+    if (count := table.column_names.count(name)) > 1:
+        raise TableError(f"{count} columns are called {name!r}")
+    if not count:
         near = difflib.get_close_matches(name, table.column_names, 1)
         raise TableError(
             f"there is no column {name!r}{f' (meant: {near[0]!r}?)' if near else ''}; there are: "

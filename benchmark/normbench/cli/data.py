@@ -75,10 +75,10 @@ def show(
     found, images = look(spec, source)
     if sheet is not None:
         from normbench.lab.data.sheet import sheet as draw
-        from normbench.store.files import write_atomically
+        from normbench.store.files import write_named
 
         try:
-            write_atomically(sheet.absolute(), draw(images, [visible(name) for name in images.classes]))
+            write_named(sheet, draw(images, [visible(name) for name in images.classes]))
         except OSError as error:
             raise BenchError(f"--sheet {sheet}: cannot write it: {error.strerror}") from error
     if as_json:

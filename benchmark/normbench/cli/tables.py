@@ -199,7 +199,7 @@ def _format(chosen: Format | None, out: Path | None, *, as_json: bool) -> Format
 def _write(text: str, out: Path | None) -> None:
     """To a file in one step, or to standard output."""
     from normbench.cli.say import say
-    from normbench.store.files import write_atomically
+    from normbench.store.files import write_named
 
     if out is None:
         print(text, end="" if text.endswith("\n") else "\n")
@@ -207,7 +207,7 @@ def _write(text: str, out: Path | None) -> None:
     if not out.parent.is_dir():
         raise BenchError(f"-o {out}: there is no folder {out.parent}")
     try:
-        write_atomically(out, text.encode(errors="replace"))
+        write_named(out, text.encode(errors="replace"))
     except OSError as error:
         raise BenchError(f"-o {out}: cannot be written: {error.strerror or error}") from error
     say(f"wrote {out}")

@@ -140,9 +140,10 @@ def connected(folder: Path, address: str | None, variables: Mapping[str, str], n
     if address:
         _reach(address)
     lost, quiet = False, {"logging_level": logging.ERROR, "log_to_driver": False}
-    with scratch("code-") as code:
+    with scratch("code-") as code, contextlib.ExitStack() as after:
         import ray
 
+        after.callback(read_again, required=False)  # the token of this run is no later one's
         logging.getLogger("ray").setLevel(logging.ERROR)
         try:
             with _own_sigterm():

@@ -271,8 +271,6 @@ _FINITE = Number(-np.finfo(float).max, np.finfo(float).max, whole=False)
 _SECONDS = Number(0, 1e12, whole=False)
 _MAYBE_SHARE = Number(0, 1, whole=False, null=True)
 _MAYBE_FINITE = Number(_FINITE.low, _FINITE.high, whole=False, null=True)
-_MAYBE_SECONDS = Number(0, 1e12, whole=False, null=True)
-_MAYBE_COUNT = Number(null=True)
 _IMAGES = Number(0, IMAGES, null=True)
 
 _ATTACK = {
@@ -319,9 +317,9 @@ RULES: dict[str, Rule] = {
     "lr": Number(0, 1000, whole=False),
     "weight_decay": Number(0, 10, whole=False),
     "status": Text(choices=tuple(s.value for s in Status)),
-    "reason": Text(most=LINE, null=True),
-    "log": Text(most=LONG, null=True),
-    "epoch": _MAYBE_COUNT,
+    "reason": Text(most=LINE),
+    "log": Text(most=LONG),
+    "epoch": Number(),
     "clean_correct": _IMAGES,
     "test_total": _IMAGES,
     "clean_accuracy": _MAYBE_SHARE,
@@ -329,17 +327,17 @@ RULES: dict[str, Rule] = {
     "test_loss": _MAYBE_FINITE,
     "train_loss": _MAYBE_FINITE,
     "validation_accuracy": _MAYBE_SHARE,
-    "attacks": Records(null=True, fields=_ATTACK, packed=True),
-    "robustness": Records(null=True, fields=_ROBUSTNESS),
-    "health": Records(null=True, fields=_HEALTH),
-    "curves": Records(null=True, fields=_READING),
-    "measure_seconds": Json(shape=SECONDS, null=True),
-    "attempts": _MAYBE_COUNT,
-    "audit": Json(shape=AUDIT, null=True),
-    "provenance": Json(shape=FACTS, null=True),
+    "attacks": Records(fields=_ATTACK, packed=True),
+    "robustness": Records(fields=_ROBUSTNESS),
+    "health": Records(fields=_HEALTH),
+    "curves": Records(fields=_READING),
+    "measure_seconds": Json(shape=SECONDS),
+    "attempts": Number(),
+    "audit": Json(shape=AUDIT),
+    "provenance": Json(shape=FACTS),
     "started": Date(),
-    "wall_seconds": _MAYBE_SECONDS,
-    "train_seconds": _MAYBE_SECONDS,
+    "wall_seconds": _SECONDS,
+    "train_seconds": _SECONDS,
     "images_per_second": Number(0, 1e15, whole=False, null=True),
     "peak_memory": Number(0, 2**62, null=True),
 }

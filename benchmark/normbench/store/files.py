@@ -352,6 +352,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def write_named(path: Path, content: bytes) -> None:
+    """Write to what somebody has named, in one step where it is a file. A pipe or a device, as /dev/stdout and
+    /dev/null may be, is written to and stays; so does a link.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+    else:
+        write_atomically(Path(os.path.realpath(path)), content)  # `Path.resolve` raises where links go round
+
+
 def _write(folder: int, name: str, content: bytes) -> None:
     """Write a file of an open folder in one step. A link of that name is replaced, not followed."""
     temporary = f".{name}.{uuid.uuid4().hex}.tmp"

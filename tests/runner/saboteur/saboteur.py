@@ -92,9 +92,11 @@ class Saboteur(ActivationNorm):
     """A file in which every process that starts leaves a line; processes beyond the first `times` behave."""
     times: int = 1
     after: int = 6
-    """Training batches before `kill-later` strikes."""
+    """Training batches before `kill-later` strikes, and before a trial waits for `until`."""
     seconds: float = 0.0
     """Pause a training batch, so that tests can strike meanwhile; of `work`, seconds of a processor."""
+    until: str = ""
+    """A file without which no trial gets any further than `after` batches."""
     forks: str = ""
     """A file in which every process that `fork` leaves writes its number."""
 
@@ -102,7 +104,7 @@ class Saboteur(ActivationNorm):
         import torch
         from torch import nn
 
-        how, after, seconds = self.how, self.after, self.seconds
+        how, after, seconds, until = self.how, self.after, self.seconds, self.until
         if self.tally and _starts(Path(self.tally)) > self.times:
             how = "none"
 
@@ -115,6 +117,8 @@ class Saboteur(ActivationNorm):
                     os.kill(os.getpid(), signal.SIGKILL)
                 if self.training:
                     time.sleep(seconds)
+                while until and self.seen > after and not Path(until).exists():
+                    time.sleep(0.05)
                 return super().forward(x)
 
         if how in {"kill-later", "none"}:

@@ -85,9 +85,9 @@ class ParquetFile(Shard):
             fitting = [[f.name for f in schema if fits(f.type)] for fits in kinds]
             named = next((names for names in fitting if chosen in names), [])
             candidates = named or next(filter(None, fitting), [])
-            if chosen is None and len(candidates) == 1:
+            if chosen is None and len({*candidates}) == 1:
                 chosen = candidates[0]
-            if chosen is None or candidates.count(chosen) != 1:  # a name may be there twice
+            if chosen is None or chosen not in candidates or schema.names.count(chosen) != 1:
                 raise DataError(f"{self.path}: {_no_column(role, chosen, candidates, schema, expected)}")
             found.append(chosen)
         return found[0], found[1]
@@ -141,7 +141,9 @@ def _no_column(role: str, chosen: str | None, candidates: list[str], schema: pa.
         return f"{role} column {chosen}: expected {expected}, found {held}; columns that could be it are " + ", ".join(
             candidates
         )
+    if chosen is not None:
+        return f"{role} column {chosen}: {schema.names.count(chosen)} columns have this name"
     return (
-        f"{role} column {chosen or 'not named'}: columns that could be it are {', '.join(candidates)} "
+        f"{role} column not named: columns that could be it are {', '.join(candidates)} "
         f"(of {', '.join(schema.names)}); set data.{role}_column"
     )
