@@ -37,7 +37,8 @@ from normbench.board.stats import (
 )
 from normbench.board.titles import slugify
 from normbench.board.tuning import EDGE
-from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe, untested, why_not, why_not_compared
+from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, untested, why_not, why_not_compared
+from normbench.board.words import describe
 from normbench.spec.rooms import callable_room
 
 __all__ = [
