@@ -33,6 +33,8 @@ from normbench.paths import shipped
 from normbench.store.store import Store
 
 ROOT = Path(__file__).parents[2]
+#: What decides how long a network trains, and on which images.
+BUDGET = ("train_split", "train_examples", "validation")
 COLUMNS = ["suite", "stage", "status", "board", "content", "device_class", "precision", "spec", "norm", "seed"]
 BITS = ["clean_outcomes", "test_total", "attacks"]
 #: Quantities of the curves that claims are read off.
@@ -154,7 +156,11 @@ def trials() -> list[Trial]:
             spec = {k: v for k, v in json.loads(row["spec"]).items() if k != "seed"}
             found.append(
                 Trial(
-                    tuple(str(row[k]) for k in ("board", "content", "device_class", "precision")),
+                    (
+                        *(str(row[k]) for k in ("board", "content", "device_class", "precision")),
+                        *(str(spec["data"][k]) for k in BUDGET),
+                        str(spec["train"]["epochs"]),
+                    ),
                     row["suite"],
                     spec,
                     row["seed"],
@@ -418,7 +424,8 @@ def losses(board: Sequence[Sequence[Trial]]) -> Iterator[tuple[str, list[Found]]
         families = [[t.clean - t.attacks[key] for t in e if key in t.attacks] for e in board]
         for entry, d in zip(board, differences(families), strict=True):
             if d.interval:
-                label = f"{entry[0].spec['norm_label']} | {key[0]} {round(255 * key[1])}/255"
+                steps = re.sub(r"bim\[steps=(\d+)\]", r"\1 steps", key[0]).removeprefix("bim")
+                label = f"{entry[0].spec['norm_label']} | BIM {steps} {round(255 * key[1])}/255".replace("  ", " ")
                 yield (
                     "vulnerable-everywhere",
                     [(label, 100 * d.mean, 100 * d.interval.low, 100 * d.interval.high)],
@@ -543,7 +550,7 @@ def test_numbers_of_claims_that_are_read_off_results_are_found_in_the_stored_bit
                 o
                 for o in own
                 if all(same(a, b) or math.isnan(b) for a, b in zip(values, o[1:], strict=True))
-                and (set(re.split(r"[ |·:]+", o[0])) <= set(re.split(r"[ |·:,]+", what)))
+                and (set(re.split(r"[ |·:]+", o[0])) <= set(re.split(r"[ |·:,()]+", what)))
             ]
             seen += 1
             if not fitting:

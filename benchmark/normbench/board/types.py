@@ -237,7 +237,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Board:
-    """Entries that may be compared: same dataset, model, width, batch size and evaluation."""
+    """Entries that may be compared: see `normbench.board`."""
 
     id: str
     slug: str
