@@ -425,7 +425,7 @@ def losses(board: Sequence[Sequence[Trial]]) -> Iterator[tuple[str, list[Found]]
         for entry, d in zip(board, differences(families), strict=True):
             if d.interval:
                 steps = re.sub(r"bim\[steps=(\d+)\]", r"\1 steps", key[0]).removeprefix("bim")
-                label = f"{entry[0].spec['norm_label']} | BIM {steps} {round(255 * key[1])}/255".replace("  ", " ")
+                label = f"{entry[0].spec['norm_label']} | BIM {steps} {round(255 * key[1])}/255"
                 yield (
                     "vulnerable-everywhere",
                     [(label, 100 * d.mean, 100 * d.interval.low, 100 * d.interval.high)],
@@ -536,6 +536,10 @@ def read_off(trials: list[Trial]) -> dict[str, list[Found]]:
     return found
 
 
+def words(label: str) -> set[str]:
+    return set(re.findall(r"[^ |·:,()=\[\]]+", label))
+
+
 def test_numbers_of_claims_that_are_read_off_results_are_found_in_the_stored_bits(folder, read_off) -> None:
     record = json.loads(RECORD.read_text())
     unknown, seen = [], 0
@@ -550,7 +554,7 @@ def test_numbers_of_claims_that_are_read_off_results_are_found_in_the_stored_bit
                 o
                 for o in own
                 if all(same(a, b) or math.isnan(b) for a, b in zip(values, o[1:], strict=True))
-                and (set(re.split(r"[ |·:]+", o[0])) <= set(re.split(r"[ |·:,()]+", what)))
+                and words(o[0]) <= words(what)
             ]
             seen += 1
             if not fitting:
