@@ -127,7 +127,7 @@ def test_nothing_is_the_whole_test_set_unless_it_was() -> None:
         "seeds": "3 seeds",
         "device": "cpu, float32",
     }
-    assert narrow.title == "cifar10-jpeg 16×16 · resnet18, layers 1-1-1-1 · width ×0.25 · batch 128"
+    assert narrow.title == "cifar10-jpeg 16×16 · resnet18, layers 1+1+1+1 · width ×0.25 · batch 128"
     assert "308,826 to 309,546 with the method in place" in next(
         b.note for b in badges(narrow) if b.kind == "parameters"
     )
@@ -141,7 +141,7 @@ def test_nothing_is_the_whole_test_set_unless_it_was() -> None:
         ({"data": {"image_size": 16}}, "digits 16×16 · resnet18 · batch 64"),
         ({"model": {"width": 0.25}}, "digits · resnet18 · width ×0.25 · batch 64"),
         ({"model": {"stem": "native"}}, "digits · resnet18, native stem · batch 64"),
-        ({"model": {"kwargs": {"layers": [1, 2]}}}, "digits · resnet18, layers 1-2 · batch 64"),
+        ({"model": {"kwargs": {"layers": [1, 2]}}}, "digits · resnet18, layers 1+2 · batch 64"),
     ],
 )
 def test_titles_say_what_tells_networks_and_images_apart(parts: dict[str, dict[str, Any]], title: str) -> None:
@@ -206,7 +206,7 @@ def test_boards_on_one_page_differ_in_what_it_filters_by_and_in_nothing_else(tmp
     }
     headings = [html.unescape(re.search("<h1>(.*)</h1>", page)[1]) for page in pages.values()]  # type: ignore[index]
     assert len(set(headings)) == len(pages)
-    assert "Accuracy: digits · resnet18, layers 1-1" in headings
+    assert "Accuracy: digits · resnet18, layers 1+1" in headings
     assert any(h.startswith("Accuracy: digits · resnet18 · 2 epochs") for h in headings)
 
 

@@ -71,17 +71,17 @@ def label(
 
 
 def set_up(spec: Mapping[str, Any]) -> str:
-    """Images and architecture as specified, without the width: `cifar10 16×16 · resnet18, layers 1-1-1-1`."""
+    """Images and architecture as specified, without the width: `cifar10 16×16 · resnet18, layers 1+1+1+1`."""
     data, model = spec["data"], spec["model"]
     side = data["image_size"]
     images = f"{data['dataset']} {side}×{side}" if side else data["dataset"]
-    arguments = [f"{k.replace('_', ' ')} {_text(v).replace(';', '-')}" for k, v in model["kwargs"].items()]
+    arguments = [f"{k.replace('_', ' ')} {_text(v).replace(';', '+')}" for k, v in model["kwargs"].items()]
     stem = [] if model["stem"] == "cifar" else [f"{model['stem']} stem"]
     return f"{images} · {', '.join([model['name'], *arguments, *stem])}"
 
 
 def title(spec: Mapping[str, Any]) -> str:
-    """Set-up, width and batch size: `cifar10 16×16 · resnet18, layers 1-1-1-1 · width ×0.25 · batch 128`."""
+    """Set-up, width and batch size: `cifar10 16×16 · resnet18, layers 1+1+1+1 · width ×0.25 · batch 128`."""
     width = spec["model"]["width"]
     return f"{set_up(spec)}{'' if width == 1 else f' · width ×{width:g}'} · batch {spec['batch_size']}"
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from normbench.board import MIN_SEEDS, Board, Comparison, Entry, Metric, badges, compare, why_not
-from normbench.board.words import capital
 from normbench.claims._listed import Listed
 from normbench.pages import claims_page, figures
 from normbench.pages.claims_page import Group
@@ -258,5 +257,5 @@ def _scatter(context: Context, board: Board) -> list[Chart]:
     clean, robust = board.headline("clean"), board.headline("robust")
     if clean is None or robust is None:
         return []
-    chart = figures.overview(context, board, clean, robust, title=capital(attack_words(robust)))
+    chart = figures.overview(context, board, clean, robust, title=robust.title)
     return [chart] if chart else []
