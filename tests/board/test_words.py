@@ -49,7 +49,7 @@ def test_no_two_keys_share_their_words() -> None:
         ("conditioning.gradient@0.5", "condition number of the gradients, at 0.5 of the directions"),
         ("rank.fan-in", "inputs of a unit"),
         ("rescaling.clean@10", "clean accuracy, weights times 10"),
-        ("growth:weight-norm.raw-invariant", "growth of the norm of the weights, scale-invariant ones"),
+        ("growth:weight-norm.raw-invariant", "growth of the weights, scale-invariant ones"),
         ("hessian.trace.error", "trace of the Hessian, standard error"),
         ("my-measure.some_thing@2,-1", "my measure: some thing, at 2, −1"),
     ],

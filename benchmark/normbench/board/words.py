@@ -211,7 +211,7 @@ def evidence(text: str) -> str:
 
 def _base(key: str) -> str:
     if key.startswith("growth:"):
-        return f"growth of the {_base(key.removeprefix('growth:'))}"
+        return f"growth of the {_base(key.removeprefix('growth:')).removeprefix('norm of the ')}"
     if key in NAMES:
         return NAMES[key]
     if match := re.fullmatch(r"hessian\.eigenvalue\.(\d+)", key):

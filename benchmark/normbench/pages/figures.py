@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from normbench.board import Board, Comparison, Entry, Metric, against, why_not_compared
-from normbench.board.words import attacked
+from normbench.board.words import attacked, capital
 from normbench.pages.axes import Axis, fit
 from normbench.pages.callouts import callouts
 from normbench.pages.charts import FAMILY, GHOST, Line, Mark, dumbbells, forest, front_of, place, scatter
@@ -133,12 +133,12 @@ def differences(
     verdict = f"these can be told apart from it: {', '.join(apart)}" if apart else "none can be told apart from it"
     tested = f"By the rule of the board, for all its pairs at once, {verdict}."
     caption = (
-        f"{board.title}. Difference of the means over seeds to {reference.label}; bars are intervals for all pairs of "
-        "the board at once, missing under three seeds."
+        f"{board.title}. {capital(metric.words)}: difference of the means over seeds to {reference.label}; bars are "
+        "intervals for all pairs of the board at once, missing under three seeds."
         + (f" {tested}" if len(idle) < len(made) else "")
         + (f" Not tested: {', '.join(idle)}." if idle else "")
     )
-    axis = fit(ends, f"Difference in {metric.words} to {reference.label} (percentage points)")
+    axis = fit(ends, f"Difference to {reference.label} (percentage points)")
     return draw(context, chart_id, title, caption, forest(marks, axis), [m.family for m in marks])
 
 
