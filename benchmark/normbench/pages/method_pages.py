@@ -58,7 +58,7 @@ def _lead(context: Context, board: Board) -> dict[str, str]:
     return {
         "title": board.title,
         "href": context.topic_href("accuracy", board),
-        "robust": robust.words if robust else "",
+        "robust": robust.title if robust else "",
     }
 
 
