@@ -3,6 +3,9 @@ synthetic trials.
 
     python perf/site_scale.py [--smoke] [--json]
 
+`processor` is the build's own time on the processor, which other work on the machine changes little; `unchanged` is
+what a second build takes that finds nothing to do.
+
 The peer of each figure is the limit that the project set itself; a ratio above 1 is within it. `growth` compares
 seconds a trial at the largest and the smallest size: above 1 is better than linear. Builds run in a process of their
 own, so that peak memory is theirs alone.
@@ -28,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import pyarrow as pa
-from normbench.pages import build
+from normbench.cli.site import current
 from normbench.spec.trial import Trial
 from normbench.store.schema import SCHEMA, of_trial, to_json, to_row
 from normbench.store.store import Store, compact_name, to_bytes
@@ -40,7 +43,9 @@ SMOKE = (40, 80)
 #: Case -> limit and unit, at the largest size.
 LIMITS = {
     "build": (60.0, "s"),
+    "processor": (60.0, "s"),
     "memory": (2000.0, "MB"),
+    "unchanged": (3.0, "s"),
     "first page, gzipped": (150.0, "kB"),
     "runs.html interactive": (1500.0, "ms"),
     "runs.html sort": (150.0, "ms"),
@@ -90,10 +95,22 @@ def fill(root: Path, count: int) -> None:
 
 
 def built(results: str, out: str, pipe: Any) -> None:
-    """In a process of its own: seconds and peak megabytes of one build."""
+    """In a process of its own: one build, then a second call of the command that finds nothing to do."""
+    start, busy = time.perf_counter(), processor()
+    _, fresh = current(Store(Path(results)), Path(out))
+    assert not fresh
+    made, used = time.perf_counter() - start, processor() - busy
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     start = time.perf_counter()
-    build(Store(Path(results)), Path(out))
-    pipe.send((time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    _, fresh = current(Store(Path(results)), Path(out))
+    assert fresh, "an unchanged folder was built again"
+    pipe.send({"build": made, "processor": used, "memory": peak, "unchanged": time.perf_counter() - start})
+
+
+def processor() -> float:
+    """Seconds of the processor that this process and those it waited for have used."""
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(s.ru_utime + s.ru_stime for s in spent)
 
 
 def interactive(site: Path) -> dict[str, float]:
@@ -135,7 +152,7 @@ def measure(count: int) -> dict[str, float]:
         process = multiprocessing.get_context("spawn").Process(target=built, args=(str(results), str(site), theirs))
         process.start()
         theirs.close()
-        seconds, memory = ours.recv()
+        figures = ours.recv()
         process.join()
         first = sum(
             len(gzip.compress((site / name).read_bytes(), 6))
@@ -143,8 +160,7 @@ def measure(count: int) -> dict[str, float]:
         )
         pages = sum(1 for _ in site.rglob("*.html"))
         return {
-            "build": seconds,
-            "memory": memory,
+            **figures,
             "first page, gzipped": first / 1000,
             **interactive(site),
             "pages": pages,

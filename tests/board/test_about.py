@@ -75,12 +75,29 @@ def test_badges_come_from_the_specification_the_rows_and_the_dataset() -> None:
 
 
 def test_where_entries_differ_a_badge_spans_them() -> None:
-    short, long = (synthetic.trial("bn", s, epochs=n) for s, n in ((0, 2), (0, 30)))
-    found = texts(board(short, long, synthetic.trial("bn", 1, epochs=30)))
-    assert (found["epochs"], found["seeds"]) == ("2 to 30 epochs", "1 to 2 seeds")
-    few = changed(synthetic.trial("gn"), data={"train_examples": 100})
-    assert texts(board(synthetic.trial(), few, images=TENTH))["train"] == "100 to 50,000 of 50,000 training images"
-    assert "train" not in texts(board(synthetic.trial(), few)), "of one entry it is not known"
+    found = texts(board(synthetic.trial("bn"), *(synthetic.trial("gn", s) for s in range(2))))
+    assert found["seeds"] == "1 to 2 seeds"
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"train": {"epochs": 30}}, {"6 epochs", "30 epochs"}),
+        ({"data": {"train_examples": 100}}, {"100 of 50,000 training images", "all 50,000 training images"}),
+        ({"data": {"validation": 0.2}}, {"40,000 of 50,000 training images", "all 50,000 training images"}),
+        ({"data": {"train_split": "extra"}}, None),
+    ],
+)
+def test_unlike_budgets_are_boards_of_their_own(other: dict[str, dict[str, Any]], told: set[str] | None) -> None:
+    """Also where one suite holds both. What may be chosen for each method keeps none apart."""
+    base = synthetic.trial("bn")
+    chosen = [("bn", {"lr": 0.5}), ("bn", {"weight_decay": 0.01}), ("gn", {"optimizer": "adamw"}), ("ln", {})]
+    trials = [base, changed(base, **other), *(synthetic.trial(norm, **parts) for norm, parts in chosen)]
+    rows = [to_row("demo", t, synthetic.identity(t), synthetic.outcome(t)) for t in trials]
+    made = boards(rows, abouts={"demo": About(datasets={rows[0]["content"]: TENTH})})
+    assert sorted(len(b.entries) for b in made) == [1, 5]
+    assert len({row["board"] for row in rows}) == 1, "the column is of the test, network and batch size alone"
+    assert told is None or {b.title.rpartition(" · ")[2] for b in made} == told
 
 
 def test_a_board_of_failures_says_what_is_known() -> None:
@@ -109,7 +126,7 @@ def test_nothing_is_the_whole_test_set_unless_it_was() -> None:
         "seeds": "3 seeds",
         "device": "cpu, float32",
     }
-    assert narrow.title == "cifar10-jpeg 16×16 · resnet18[layers=1;1;1;1] ×0.25 · batch 128"
+    assert narrow.title == "cifar10-jpeg 16×16 · resnet18, layers 1+1+1+1 · width ×0.25 · batch 128"
     assert "308,826 to 309,546 with the method in place" in next(
         b.note for b in badges(narrow) if b.kind == "parameters"
     )
@@ -121,9 +138,9 @@ def test_nothing_is_the_whole_test_set_unless_it_was() -> None:
     [
         ({}, "digits · resnet18 · batch 64"),
         ({"data": {"image_size": 16}}, "digits 16×16 · resnet18 · batch 64"),
-        ({"model": {"width": 0.25}}, "digits · resnet18 ×0.25 · batch 64"),
+        ({"model": {"width": 0.25}}, "digits · resnet18 · width ×0.25 · batch 64"),
         ({"model": {"stem": "native"}}, "digits · resnet18, native stem · batch 64"),
-        ({"model": {"kwargs": {"layers": [1, 2]}}}, "digits · resnet18[layers=1;2] · batch 64"),
+        ({"model": {"kwargs": {"layers": [1, 2]}}}, "digits · resnet18, layers 1+2 · batch 64"),
     ],
 )
 def test_titles_say_what_tells_networks_and_images_apart(parts: dict[str, dict[str, Any]], title: str) -> None:
@@ -188,7 +205,7 @@ def test_boards_on_one_page_differ_in_what_it_filters_by_and_in_nothing_else(tmp
     }
     headings = [html.unescape(re.search("<h1>(.*)</h1>", page)[1]) for page in pages.values()]  # type: ignore[index]
     assert len(set(headings)) == len(pages)
-    assert "Accuracy: digits · resnet18[layers=1;1]" in headings
+    assert "Accuracy: digits · resnet18, layers 1+1" in headings
     assert any(h.startswith("Accuracy: digits · resnet18 · 2 epochs") for h in headings)
 
 

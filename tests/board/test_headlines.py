@@ -158,10 +158,10 @@ def test_the_front_page_names_no_winner_of_an_example_or_of_too_few_seeds(tmp_pa
 def test_the_page_says_by_what_a_board_is_ranked(tmp_path: Path) -> None:
     store = fill(tmp_path / "results", list(synthetic.grid(["bn", "gn"], 3, [0])))
     by_rule = build(store, tmp_path / "a").with_name("robustness.html").read_text()
-    assert "Ranked by bim[steps=20] 1/255, by rule." in by_rule
+    assert "Ranked by accuracy under BIM (20 steps) at 1/255, by rule." in by_rule
     about.keep(store, "demo", About(headline=Headline(attack="bim[steps=20]", size=4 / 255)))
     named = build(store, tmp_path / "b").with_name("robustness.html").read_text()
-    assert "Ranked by bim[steps=20] 4/255, as the suite names it." in named
+    assert "Ranked by accuracy under BIM (20 steps) at 4/255, as the suite names it." in named
     assert "at the middle one of its sizes. No result has a say in that." in named
 
 

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from normbench.board.words import NAMES, evidence, quantity
+from normbench import attacks
+from normbench.board.words import NAMES, attacked, evidence, quantity, spelled
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -48,7 +49,7 @@ def test_no_two_keys_share_their_words() -> None:
         ("conditioning.gradient@0.5", "condition number of the gradients, at 0.5 of the directions"),
         ("rank.fan-in", "inputs of a unit"),
         ("rescaling.clean@10", "clean accuracy, weights times 10"),
-        ("growth:weight-norm.raw-invariant", "growth of the norm of the weights, scale-invariant ones"),
+        ("growth:weight-norm.raw-invariant", "growth of the weights, scale-invariant ones"),
         ("hessian.trace.error", "trace of the Hessian, standard error"),
         ("my-measure.some_thing@2,-1", "my measure: some thing, at 2, −1"),
     ],
@@ -76,3 +77,33 @@ def test_any_key_reads_as_text(key: str) -> None:
 )
 def test_evidence_of_health_checks_is_a_sentence(stored: str, said: str) -> None:
     assert evidence(stored) == said
+
+
+@pytest.mark.parametrize(
+    ("attack", "threat", "size", "words"),
+    [
+        ("bim[steps=20]", "linf", 4 / 255, "BIM (20 steps) at 4/255"),
+        ("bim_l2[steps=1]", "l2", 0.25, "BIM (1 step) at 0.25 in L2"),
+        ("pgd[steps=10,loss=dlr]", "linf", 2 / 255, "PGD (10 steps, DLR loss) at 2/255"),
+        ("worst case", "linf", 2 / 255, "worst case of all attacks within 2/255 in L∞"),
+        ("worst case", "l2", None, "worst case of all attacks in L2"),
+        ("noise", "noise", 0.1, "Gaussian noise at 0.1"),
+        ("corruptions[kinds=shot_noise]", "corruption", 3.0, "corruptions (shot noise) of severity 3"),
+        ("noise under batch[size=64]", "noise", 0.1, "Gaussian noise at 0.1, by statistics of the batch (size 64)"),
+        ("clean under precise", "clean", 0.0, "clean accuracy, by precise statistics"),
+        ("my_attack[restarts=2,fast=true]", "l1", 1.0, "my attack (2 restarts, fast) at 1 in L1"),
+    ],
+)
+def test_attacks_in_words(attack: str, threat: str, size: float | None, words: str) -> None:
+    assert attacked(attack, threat, size) == words
+
+
+def test_no_two_attacks_share_their_words() -> None:
+    kinds = [attacks.registry.get(name) for name in attacks.registry.names()]
+    said = {attacked(kind.name, kind.threat, 0.5) for kind in kinds}
+    assert len(said) == len(kinds)
+    assert not [text for text in said if re.search(r"_|\[", text)]
+
+
+def test_methods_within_a_text() -> None:
+    assert spelled("SND of bw-pca[group=16] over x[0, 1], bn") == "SND of bw-pca (group 16) over x[0, 1], bn"

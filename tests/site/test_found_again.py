@@ -31,6 +31,8 @@ from normbench.store.store import Store
 from tests.site.conftest import context_of
 
 ROOT = Path(__file__).parents[2]
+#: What decides how long a network trains, and on which images.
+BUDGET = ("train_split", "train_examples", "validation")
 COLUMNS = ["suite", "stage", "status", "board", "content", "device_class", "precision", "spec", "norm", "seed"]
 BITS = ["clean_outcomes", "test_total", "attacks"]
 #: Quantities of the curves that claims are read off.
@@ -139,7 +141,11 @@ def trials() -> list[Trial]:
             spec = {k: v for k, v in json.loads(row["spec"]).items() if k != "seed"}
             found.append(
                 Trial(
-                    tuple(str(row[k]) for k in ("board", "content", "device_class", "precision")),
+                    (
+                        *(str(row[k]) for k in ("board", "content", "device_class", "precision")),
+                        *(str(spec["data"][k]) for k in BUDGET),
+                        str(spec["train"]["epochs"]),
+                    ),
                     row["suite"],
                     spec,
                     row["seed"],
@@ -403,7 +409,8 @@ def losses(board: Sequence[Sequence[Trial]]) -> Iterator[tuple[str, list[Found]]
         families = [[t.clean - t.attacks[key] for t in e if key in t.attacks] for e in board]
         for entry, d in zip(board, differences(families), strict=True):
             if d.interval:
-                label = f"{entry[0].spec['norm_label']} | {key[0]} {round(255 * key[1])}/255"
+                steps = re.sub(r"bim\[steps=(\d+)\]", r"\1 steps", key[0]).removeprefix("bim")
+                label = f"{entry[0].spec['norm_label']} | BIM {steps} {round(255 * key[1])}/255"
                 yield (
                     "vulnerable-everywhere",
                     [(label, 100 * d.mean, 100 * d.interval.low, 100 * d.interval.high)],
@@ -514,6 +521,10 @@ def read_off(trials: list[Trial]) -> dict[str, list[Found]]:
     return found
 
 
+def words(label: str) -> set[str]:
+    return set(re.findall(r"[^ |·:,()=\[\]]+", label))
+
+
 def test_numbers_of_claims_that_are_read_off_results_are_found_in_the_stored_bits(folder, read_off) -> None:
     record = json.loads(RECORD.read_text())
     unknown, seen = [], 0
@@ -528,7 +539,7 @@ def test_numbers_of_claims_that_are_read_off_results_are_found_in_the_stored_bit
                 o
                 for o in own
                 if all(same(a, b) or math.isnan(b) for a, b in zip(values, o[1:], strict=True))
-                and (set(re.split(r"[ |·:]+", o[0])) <= set(re.split(r"[ |·:,]+", what)))
+                and words(o[0]) <= words(what)
             ]
             seen += 1
             if not fitting:

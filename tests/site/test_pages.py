@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import html
 import io
 import json
 import re
@@ -235,6 +236,18 @@ def test_inlined_charts_share_no_ids_and_follow_the_theme(site):
     for path in downloads:
         assert "var(--" not in path.read_text()
     assert {p.suffix for p in (site / "charts").glob("robustness-*")} == {".svg", ".pdf", ".png", ".js"}
+
+
+def test_points_of_a_chart_say_on_hover_what_they_are(site):
+    page = (site / "index.html").read_text()
+    titles = [html.unescape(t) for t in re.findall(r"<path[^>]*><title>([^<]*)</title></path>", page)]
+    rows = re.findall(
+        r'<tr[^>]*><th scope="row"><a[^>]*>(?:<bdi>)?([^<]+)', page.partition("<table")[2].partition("</table")[0]
+    )
+    assert titles
+    for title in titles:
+        assert re.fullmatch(r".+; Clean accuracy \(%\): [\d.]+; .* \(%\): [\d.]+", title), title
+    assert {t.partition(";")[0] for t in titles} <= {html.unescape(r) for r in rows}
 
 
 def test_vendored_parts_are_what_they_say():

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import html5lib
+import normbench.attacks as attacks
 import normbench.measures as measures
 import pytest
 from normbench.pages import build
@@ -190,7 +191,11 @@ def test_without_javascript_everything_is_there(browser, studied):
         assert troubles == []
 
 
-RAW = re.compile(rf"\b(?:{'|'.join(measures.registry.names())}|train|validation)\.[a-z][\w-]*|growth:")
+#: Keys of quantities, attacks with their parameters as results name them, and balls.
+RAW = re.compile(
+    rf"\b(?:{'|'.join(measures.registry.names())}|train|validation)\.[a-z][\w-]*|growth:"
+    rf"|\b(?:{'|'.join(attacks.registry.names())})\[|\bworst case l|\[layers="
+)
 
 
 def shown(page: Path) -> str:
@@ -205,7 +210,7 @@ def shown(page: Path) -> str:
     return " ".join(" ".join(tree.itertext()).split())
 
 
-def test_no_page_shows_the_key_of_a_quantity(studied: Path, site: Path) -> None:
+def test_no_page_shows_the_key_of_a_quantity_or_an_attack(studied: Path, site: Path) -> None:
     pages = [p for folder in (studied, site) for p in test_pages.pages(folder) if p.name != "contribute.html"]
     assert len(pages) > 50
     assert {p.name: found[:3] for p in pages if (found := RAW.findall(shown(p)))} == {}

@@ -2,8 +2,10 @@
 torch.
 
 An entry is all trials that share everything but the seed. A board is all entries that may be compared: same dataset,
-model, width, batch size and evaluation, computed on one class of device in one precision. Ranks are intervals: best =
-1 + how many entries lie wholly above, worst = how many do not lie wholly below.
+model, width, batch size and evaluation, the same budget (epochs and training images), computed on one class of device
+in one precision. What may be chosen for each method (optimizer, rate, decay, ...) keeps no entries apart; where it
+differs, it is a column. Ranks are intervals: best = 1 + how many entries lie wholly above, worst = how many do not lie
+wholly below.
 """
 
 from __future__ import annotations
@@ -37,19 +39,8 @@ from normbench.board.stats import (
 )
 from normbench.board.titles import slugify
 from normbench.board.tuning import EDGE
-from normbench.board.types import (
-    STALE,
-    Board,
-    Cell,
-    Entry,
-    Metric,
-    Point,
-    Run,
-    describe,
-    untested,
-    why_not,
-    why_not_compared,
-)
+from normbench.board.types import STALE, Board, Cell, Entry, Metric, Point, Run, untested, why_not, why_not_compared
+from normbench.board.words import describe
 from normbench.spec.rooms import callable_room
 
 __all__ = [

@@ -14,11 +14,12 @@ import numpy as np
 
 from normbench.board.badges import badge
 from normbench.board.ranking import Ranking, Standing, rank
-from normbench.board.reading import absent, audited
+from normbench.board.reading import absent, audited, budget
 from normbench.board.stats import t_interval
 from normbench.board.titles import DECAY, RATE, apart, label, set_up, settings_of, short, slugify, title
 from normbench.board.tuning import Choices, Sweep
-from normbench.board.types import Board, Cell, Entry, Metric, Point, Run, describe
+from normbench.board.types import Board, Cell, Entry, Metric, Point, Run
+from normbench.board.words import describe
 from normbench.spec import robustness
 from normbench.spec.about import About
 from normbench.spec.outcome import BALLS, Status
@@ -95,6 +96,7 @@ class _Reduced:
     run: Run
     entry: str
     board: str
+    """A digest of what is tested, and of the budget."""
     spec: dict[str, Any]
     """Of the entry: without the seed."""
     place: _Place
@@ -121,7 +123,7 @@ class _Reader:
     """Reads rows. Trials that differ only in their seed share one parsed specification, which is most of the work."""
 
     def __init__(self, *, together: bool) -> None:
-        self._specs: dict[str, dict[str, Any]] = {}
+        self._specs: dict[str, tuple[str, dict[str, Any]]] = {}
         self._together = together
 
     def reduce(self, row: Mapping[str, Any]) -> _Reduced:
@@ -153,13 +155,13 @@ class _Reader:
             absent=row.get("absent") or absent(row.get("provenance")),
         )
         if row["entry"] not in self._specs:
-            self._specs[row["entry"]] = {k: v for k, v in json.loads(row["spec"]).items() if k != "seed"}
+            spec = {k: v for k, v in json.loads(row["spec"]).items() if k != "seed"}
+            self._specs[row["entry"]] = digest([row["board"], budget(spec)]), spec
         placed = ("", "") if self._together else (row["device_class"], row["precision"])
         return _Reduced(
             run,
             row["entry"],
-            row["board"],
-            self._specs[row["entry"]],
+            *self._specs[row["entry"]],
             _Place(row["content"], *placed),
             tuple(metrics),
             (row["started"], row["suite"]),
@@ -344,15 +346,12 @@ def _ranked(
     rankings = {}
     for metric in metrics:
         points = {e.id: found for e in entries if (found := _points(metric, e.runs))}
-        made = rank([{p.seed: p.value for p in own} for own in points.values()], _resolution(metric, total))
+        resolution = 1 / total if metric.share and total else 0.0
+        made = rank([{p.seed: p.value for p in own} for own in points.values()], resolution)
         rankings[metric.key] = made
         for (name, own), standing in zip(points.items(), made.standings, strict=True):
             cells[name][metric.key] = _cell(metric, own, standing)
     return tuple(replace(e, cells=cells[e.id]) for e in entries), rankings
-
-
-def _resolution(metric: Metric, total: int | None) -> float:
-    return 1 / total if metric.share and total else 0.0
 
 
 def _points(metric: Metric, runs: Sequence[Run]) -> tuple[Point, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from normbench.spec.trial import BUDGET_DATA
 
 #: Rows turned into Python values at a time: enough to be quick, few enough to be small.
 BATCH = 2000
@@ -31,6 +33,13 @@ def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
             part = part.append_column(name, values)
         for row, reasons in zip(part.to_pylist(), told, strict=True):
             yield row | {"absent": reasons}
+
+
+def budget(spec: Mapping[str, Any]) -> list[Any]:
+    """How long a network trains, and on which images: more of either may do more than a method does. What a suite may
+    choose for each method (the rate, the decay, the optimizer, ...) is no part of it.
+    """
+    return [spec["train"]["epochs"], *(spec["data"].get(k) for k in BUDGET_DATA)]
 
 
 #: What boards read of an audit, in place of the audit.

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from normbench.board.types import describe
+from normbench.board.words import describe
 from normbench.spec.text import show
 from normbench.spec.trial import EVALUATION_DATA, UNWRITTEN
 
@@ -71,19 +71,19 @@ def label(
 
 
 def set_up(spec: Mapping[str, Any]) -> str:
-    """Images and architecture as specified, without the width: `cifar10 16×16 · resnet18[layers=1;1;1;1]`."""
+    """Images and architecture as specified, without the width: `cifar10 16×16 · resnet18, layers 1+1+1+1`."""
     data, model = spec["data"], spec["model"]
     side = data["image_size"]
     images = f"{data['dataset']} {side}×{side}" if side else data["dataset"]
-    arguments = ",".join(f"{k}={_text(v)}" for k, v in model["kwargs"].items())
-    stem = "" if model["stem"] == "cifar" else f", {model['stem']} stem"
-    return f"{images} · {model['name']}{f'[{arguments}]' if arguments else ''}{stem}"
+    arguments = [f"{k.replace('_', ' ')} {_text(v).replace(';', '+')}" for k, v in model["kwargs"].items()]
+    stem = [] if model["stem"] == "cifar" else [f"{model['stem']} stem"]
+    return f"{images} · {', '.join([model['name'], *arguments, *stem])}"
 
 
 def title(spec: Mapping[str, Any]) -> str:
-    """Set-up, width and batch size: `cifar10 16×16 · resnet18[layers=1;1;1;1] ×0.25 · batch 128`."""
+    """Set-up, width and batch size: `cifar10 16×16 · resnet18, layers 1+1+1+1 · width ×0.25 · batch 128`."""
     width = spec["model"]["width"]
-    return f"{set_up(spec)}{'' if width == 1 else f' ×{width:g}'} · batch {spec['batch_size']}"
+    return f"{set_up(spec)}{'' if width == 1 else f' · width ×{width:g}'} · batch {spec['batch_size']}"
 
 
 def apart(items: Sequence[T], text: Callable[[T], str], tells: Sequence[Callable[[T], str]]) -> list[str]:

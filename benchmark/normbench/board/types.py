@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from normbench.board.ranking import Ranking, Standing
 from normbench.board.stats import MIN_SEEDS, Interval, Rank
+from normbench.board.words import attacked, capital, quantity
 from normbench.spec.about import Images, Role
 from normbench.spec.outcome import BALLS
 from normbench.spec.robustness import WORST_CASE, apart
-from normbench.spec.text import natural, show
+from normbench.spec.text import natural
 from normbench.store.levels import Level, lowest
 
 #: Of an entry whose board has no variance that an interval could come from.
@@ -46,6 +47,25 @@ class Metric:
     def heading(self) -> str:
         """The label at the start of a line; names of attacks stay as they are written."""
         return self.label if self.attack and self.attack != WORST_CASE else f"{self.label[:1].upper()}{self.label[1:]}"
+
+    @property
+    def words(self) -> str:
+        """What is measured, in plain English within a sentence: `clean accuracy`, `accuracy under BIM at 2/255`. The
+        label is what commands and files call it.
+        """
+        if self.group == "weight-norm":
+            return quantity(self.key)
+        if not self.attack:
+            return self.label
+        said = attacked(self.attack, self.threat, self.size)
+        if self.group == "clean":
+            return said
+        return f"accuracy in the {said}" if self.attack == WORST_CASE else f"accuracy under {said}"
+
+    @property
+    def title(self) -> str:
+        """Likewise at the head of a column or on an axis: `BIM at 2/255`."""
+        return capital(attacked(self.attack, self.threat, self.size) if self.attack else self.words)
 
     @property
     def unit(self) -> str:
@@ -225,7 +245,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Board:
-    """Entries that may be compared: same dataset, model, width, batch size and evaluation."""
+    """Entries that may be compared: see `normbench.board`."""
 
     id: str
     slug: str
@@ -390,9 +410,3 @@ def why_not_compared(a: Entry, b: Entry, metric: Metric) -> str:
     """
     amiss = {why_not(a, metric), why_not(b, metric)} - {""}
     return min(amiss, key=lambda why: (why.startswith("not tested"), why), default="")
-
-
-def describe(component: Mapping[str, Any]) -> str:
-    """A component with all of its parameters: `bim (eps 1/255; 2/255, steps 20)`."""
-    params = ", ".join(f"{k} {show(v)}" for k, v in component["params"].items() if v is not None)
-    return f"{component['name']} ({params})" if params else str(component["name"])

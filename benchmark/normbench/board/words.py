@@ -5,7 +5,13 @@ conditioning of the gradients at half of the directions.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
+
+from normbench.spec.outcome import BALLS
+from normbench.spec.robustness import CLEAN, WORST_CASE, apart
+from normbench.spec.text import show
 
 #: Key without coordinates and without what `_ENDS` adds -> words.
 NAMES = {
@@ -93,6 +99,38 @@ _PLACES = {
 }
 #: How health checks write that an attack leaves fewer images than another.
 _PAIR = re.compile(r"(\d+) and (\d+) of (\d+) stand; the second may be lower by ([\d.]+)")
+#: Attacks and statistics as papers write them; of others the underscores go.
+ATTACKS = {
+    "adapted": "adapted statistics",
+    "alma": "ALMA",
+    "autoattack": "AutoAttack",
+    "batch": "statistics of the batch",
+    "bim": "BIM",
+    "cifar10_c": "CIFAR-10-C",
+    "clean": "clean accuracy",
+    "cw": "Carlini and Wagner",
+    "ddn": "DDN",
+    "ddn_advlib": "DDN of advlib",
+    "deepfool": "DeepFool",
+    "fgsm": "FGSM",
+    "fmn": "FMN",
+    "galloway": "the attack of Galloway et al.",
+    "hopskipjump": "HopSkipJump",
+    "mim": "MIM",
+    "noise": "Gaussian noise",
+    "pgd": "PGD",
+    "precise": "precise statistics",
+    "salt_and_pepper": "salt-and-pepper noise",
+    "square": "the Square attack",
+    "uniform_noise": "uniform noise",
+}
+#: Balls that attacks stay within.
+NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
+#: Parameters that stand behind their value: `steps=10` is `10 steps`.
+_COUNTED = {"steps", "restarts"}
+_WRITTEN = {"linf": "L∞", "l2": "L2", "l1": "L1", "dlr": "DLR", "ce": "cross-entropy"}
+#: A plug-in with parameters within a text, as results name it.
+_LABEL = re.compile(r"[a-z][\w+-]*\[[\w=,;.+-]+\]")
 _FACTORS = {"1": "as trained", "rows": "rows rescaled", "reference": "by the reference network"}
 
 
@@ -109,6 +147,62 @@ def quantity(key: str) -> str:
     return f"{text}, {_place(whole.partition('.')[0], place)}" if place else text
 
 
+@cache
+def attacked(attack: str, threat: str, size: float | None) -> str:
+    """An attack at a size, by the statistics that it was evaluated by: `PGD (10 steps, DLR loss) at 2/255`, `worst case
+    of all attacks within 2/255 in L∞`. attack: as results name it, `pgd[steps=10,loss=dlr]`.
+    """
+    images, statistics = apart(attack)
+    if images == WORST_CASE:
+        within = "" if size is None else f" within {show(size)}"
+        said = f"{WORST_CASE} of all attacks{within} in {NORMS.get(threat, threat)}"
+    elif threat == CLEAN:
+        said = component(images)
+    else:
+        name, bracket, rest = images.partition("[")
+        said = component(f"{name.removesuffix(f'_{threat}')}{bracket}{rest}")
+        if size is not None:
+            said += f" {'of severity' if threat == 'corruption' else 'at'} {show(size)}"
+        if threat in BALLS and threat != "linf":  # L∞ is the usual ball
+            said += f" in {NORMS[threat]}"
+    return f"{said}, by {component(statistics)}" if statistics else said
+
+
+@cache
+def component(label: str) -> str:
+    """A plug-in with its parameters, as results name it, in words: `pgd[steps=10,loss=dlr]` is `PGD (10 steps, DLR
+    loss)`.
+    """
+    name, _, rest = label.partition("[")
+    words = ATTACKS.get(name, name.replace("_", " "))
+    parameters = ", ".join(map(_parameter, rest.removesuffix("]").split(","))) if rest else ""
+    return f"{words} ({parameters})" if parameters else words
+
+
+def describe(component: Mapping[str, Any]) -> str:
+    """A component with all of its parameters: `bim (eps 1/255; 2/255, steps 20)`."""
+    params = ", ".join(f"{k.replace('_', ' ')} {show(v)}" for k, v in component["params"].items() if v is not None)
+    return f"{component['name']} ({params})" if params else str(component["name"])
+
+
+def _parameter(text: str) -> str:
+    key, _, value = text.partition("=")
+    value = ", ".join(_WRITTEN.get(v, v.replace("_", " ")) for v in value.split(";"))
+    key = key.replace("_", " ")
+    if not value or value == "true":
+        return key
+    if key == "kinds":
+        return value
+    if key in _COUNTED:
+        return f"{value} {key.removesuffix('s') if value == '1' else key}"
+    return f"{value} {key}" if key == "loss" else f"{key} {value}"
+
+
+def spelled(text: str) -> str:
+    """A text in which plug-ins with parameters are in words: `bn less gn[groups=4]` is `bn less gn (groups 4)`."""
+    return _LABEL.sub(lambda match: component(match[0]), text)
+
+
 def evidence(text: str) -> str:
     """What a health check saw, as stored, in a sentence that needs no explanation."""
     text = _PAIR.sub(r"\1 of \3 images withstand the first, \2 the second; more than \4 fewer would be a fault", text)
@@ -117,7 +211,7 @@ def evidence(text: str) -> str:
 
 def _base(key: str) -> str:
     if key.startswith("growth:"):
-        return f"growth of the {_base(key.removeprefix('growth:'))}"
+        return f"growth of the {_base(key.removeprefix('growth:')).removeprefix('norm of the ')}"
     if key in NAMES:
         return NAMES[key]
     if match := re.fullmatch(r"hessian\.eigenvalue\.(\d+)", key):

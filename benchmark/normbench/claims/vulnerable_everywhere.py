@@ -30,4 +30,4 @@ class VulnerableEverywhere(Trained):
                 for e in board.entries
             ]
             for entry, made in zip(board.entries, together(DIFFERENCE, families), strict=True):
-                yield board.title, compared(f"{entry.label}: clean less {bims[-1].label}, points", made, 100.0)
+                yield board.title, compared(f"{entry.label}: clean less {bims[-1].words}, points", made, 100.0)

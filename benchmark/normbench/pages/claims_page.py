@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import normbench.norms as norms
-from normbench.board.words import capital
+from normbench.board.words import capital, spelled
 from normbench.claims._listed import Listed, chosen, listed
 from normbench.claims.base import DECIDED, OTHER, SOURCES, THEMES, Finding, Part, Theme
 from normbench.pages.context import Context
@@ -133,9 +133,10 @@ def _part(part: Part) -> dict[str, Any]:
     bounds = [v for v in part.claimed if abs(v) < float("inf")]
     axis = span([(part.value, part.low, part.high), *((v, None, None) for v in bounds)]) if part.n else None
     what, unit = _unit(part.what)
+    said = spelled(_start(what))
     return {
-        "what": typeset(what),
-        "said": typeset(_start(what)),
+        "what": typeset(spelled(what)),
+        "said": typeset(said),
         "number": f"{number(part)}{f' {unit}' if unit else ''}",
         "claimed": claimed(part),
         "mark": mark(part.verdict),

@@ -83,7 +83,7 @@ def _data(context: Context, board: Board, kept: int) -> dict[str, Any]:
             pairs[f"{a.id}.{b.id}"].append(_comparison(made, beyond, images, words))
     return {
         "entries": [_entry(e, metrics) for e in entries],
-        "metrics": [{"key": m.key, "label": m.label, "share": m.share, "unit": m.unit} for m in metrics],
+        "metrics": [{"key": m.key, "label": m.words, "share": m.share, "unit": m.unit} for m in metrics],
         "pairs": pairs,
         "words": list(words),
     }
@@ -168,7 +168,7 @@ def _against_reference(context: Context, board: Board) -> dict[str, Any] | None:
         "slug": board.slug,
         "title": board.title,
         "href": context.topic_href("accuracy", board),
-        "metric": metric.label,
+        "metric": metric.words,
         "reference": reference.label,
         "rows": [
             {

@@ -83,4 +83,4 @@ def _card(context: Context, board: Board | None) -> dict[str, Any]:
         }
         for e, c in cells
     ]
-    return told | {"title": board.title, "metric": metric.heading, "rows": rows}
+    return told | {"title": board.title, "metric": metric.title, "rows": rows}

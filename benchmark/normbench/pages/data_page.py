@@ -27,7 +27,7 @@ COLUMNS = {
     "suite": "suite file that the trial was run for",
     "trial_id": "first 16 digits of the SHA-256 of the specification",
     "entry": "the same for trials that differ in nothing but the seed",
-    "board": "the same for trials that may be compared",
+    "board": "the same for trials of one test, network and batch size; boards also keep budgets and devices apart",
     "identity": "hash of all that decides the result: specification, data, code, protocol, versions",
     "identity_parts": "the parts of the identity, JSON",
     "content": "fingerprint of the images and labels",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from normbench.board import Board, Comparison, Entry, Metric, against, why_not_compared
+from normbench.board.words import attacked, capital
 from normbench.pages.axes import Axis, fit
 from normbench.pages.callouts import callouts
 from normbench.pages.charts import FAMILY, GHOST, Line, Mark, dumbbells, forest, front_of, place, scatter
@@ -48,7 +49,7 @@ def _axis(marks: Sequence[Mark], which: str, metric: Metric) -> Axis:
         for v in (getattr(m, which), getattr(m, f"{which}_low"), getattr(m, f"{which}_high"))
         if v is not None
     ]
-    title = f"{metric.heading} ({metric.unit if metric.share else 'end / start'})"
+    title = f"{metric.title} ({metric.unit if metric.share else 'end / start'})"
     return fit(
         ends,
         title,
@@ -132,12 +133,12 @@ def differences(
     verdict = f"these can be told apart from it: {', '.join(apart)}" if apart else "none can be told apart from it"
     tested = f"By the rule of the board, for all its pairs at once, {verdict}."
     caption = (
-        f"{board.title}. Difference of the means over seeds to {reference.label}; bars are intervals for all pairs of "
-        "the board at once, missing under three seeds."
+        f"{board.title}. {capital(metric.words)}: difference of the means over seeds to {reference.label}; bars are "
+        "intervals for all pairs of the board at once, missing under three seeds."
         + (f" {tested}" if len(idle) < len(made) else "")
         + (f" Not tested: {', '.join(idle)}." if idle else "")
     )
-    axis = fit(ends, f"Difference in {metric.label} to {reference.label} (percentage points)")
+    axis = fit(ends, f"Difference to {reference.label} (percentage points)")
     return draw(context, chart_id, title, caption, forest(marks, axis), [m.family for m in marks])
 
 
@@ -150,7 +151,7 @@ def accuracies(context: Context, board: Board, entries: Sequence[Entry]) -> Char
     marks = [_mark(context, e, clean, robust) for e in both]
     ends = [v for m in marks for v in (m.x, m.x_low, m.x_high, m.y, m.y_low, m.y_high) if v is not None]
     caption = (
-        f"{board.title}. Filled: clean accuracy; hollow: {robust.label}. Of each method the settings with the highest "
+        f"{board.title}. Filled: clean accuracy; hollow: {robust.words}. Of each method the settings with the highest "
         "clean accuracy; bars are intervals for comparison, missing under three seeds."
     )
     spec = dumbbells(marks, fit(ends, "Accuracy (%)", floor=0.0, ceiling=100.0))
@@ -170,7 +171,7 @@ def robustness_curves(context: Context, board: Board, chart_id: str) -> Chart | 
     metrics, clean = sizes(board), board.headline("clean")
     if not metrics or clean is None:
         return None
-    attack, threat = metrics[0].attack, metrics[0].threat
+    attack = attacked(metrics[0].attack, metrics[0].threat, None)
     lines = []
     for entry in board.entries:
         cells = [(0.0, entry.cells.get(clean.key)), *((255 * (m.size or 0.0), entry.cells.get(m.key)) for m in metrics)]
@@ -198,7 +199,7 @@ def robustness_curves(context: Context, board: Board, chart_id: str) -> Chart | 
         mark=255 * (named.size or 0.0) if named in metrics else None,
     )
     caption = (
-        f"{board.title}. Mean over seeds under {attack} ({threat}) against its size, 0 being clean; bands are "
+        f"{board.title}. Mean over seeds against the size of the attack, 0 being clean: {attack}; bands are "
         "intervals for comparison. Grey: all other families."
         f"{' Dotted upright: the size that ranks are of.' if named in metrics else ''}{_dash_note(lines)}"
     )

@@ -40,8 +40,8 @@ TERMS: dict[str, tuple[Term, ...]] = {
         Term("Entry", "All trials of one method that share every setting but the seed. A row of a board."),
         Term(
             "Board",
-            "Entries that may be compared: same dataset, network, width, batch size and evaluation, on one class of "
-            "device in one precision.",
+            "Entries that may be compared: same dataset, network, width, batch size and evaluation, as many epochs on "
+            "the same training images, on one class of device in one precision. Other settings are columns.",
         ),
         Term("Suite", "A file that says which trials to run. Its role says whether its boards may name a winner."),
         Term(

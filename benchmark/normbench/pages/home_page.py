@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from normbench.board import MIN_SEEDS, Board, Comparison, Entry, Metric, badges, compare, why_not
-from normbench.board.words import capital
 from normbench.claims._listed import Listed
 from normbench.pages import claims_page, figures
 from normbench.pages.claims_page import Group
@@ -16,8 +15,6 @@ from normbench.pages.methods import Method, key_of
 from normbench.pages.svg import Chart
 from normbench.pages.verdicts import Span, Strip, shares, span
 from normbench.spec.about import Role
-from normbench.spec.robustness import WORST_CASE
-from normbench.spec.text import show
 
 #: Boards beside the first that the page lists, and rows of the first one that it shows.
 BOARDS, ROWS = 12, 24
@@ -32,7 +29,6 @@ DATASETS = {
     "fashion-mnist": "Fashion-MNIST",
     "svhn": "SVHN",
 }
-_BALLS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 
 
 @dataclass(frozen=True)
@@ -110,13 +106,8 @@ def _interval(made: Comparison | None) -> str:
 
 
 def attack_words(metric: Metric) -> str:
-    """`the worst case of all attacks within 2/255 in L∞`; empty for clean accuracy."""
-    if metric.group != "robust":
-        return ""
-    ball = _BALLS.get(metric.threat, metric.threat)
-    if metric.attack == WORST_CASE:
-        return f"the worst case of all attacks within {show(metric.size)} in {ball}"
-    return metric.label
+    """`in the worst case of all attacks within 2/255 in L∞`; empty for clean accuracy."""
+    return metric.words.removeprefix("accuracy ") if metric.group == "robust" else ""
 
 
 def scope(board: Board) -> str:
@@ -266,5 +257,5 @@ def _scatter(context: Context, board: Board) -> list[Chart]:
     clean, robust = board.headline("clean"), board.headline("robust")
     if clean is None or robust is None:
         return []
-    chart = figures.overview(context, board, clean, robust, title=capital(attack_words(robust)))
+    chart = figures.overview(context, board, clean, robust, title=robust.title)
     return [chart] if chart else []

@@ -58,7 +58,7 @@ def _lead(context: Context, board: Board) -> dict[str, str]:
     return {
         "title": board.title,
         "href": context.topic_href("accuracy", board),
-        "robust": robust.label if robust else "",
+        "robust": robust.title if robust else "",
     }
 
 
@@ -136,7 +136,7 @@ def _notes(board: Board, entry: Entry, metric: Metric) -> tuple[str, str]:
     """Which number it is, where there are several; and its rank, or why there is none."""
     rank = board.rank(entry, metric)
     placed = f"rank {rank.text} of {rank.of}" if rank else why_not(entry, metric)
-    return metric.label if metric.group == "robust" else "", placed
+    return metric.title if metric.group == "robust" else "", placed
 
 
 def _speed(own: Iterable[tuple[Board, Entry]], reference: Iterable[tuple[Board, Entry]]) -> str:

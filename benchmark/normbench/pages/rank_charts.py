@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from normbench.board import Board, Entry, Metric
+from normbench.board.words import attacked
 from normbench.pages.charts import INK, PAPER, base, families, short
 from normbench.pages.context import Context
 from normbench.pages.methods import key_of
@@ -88,7 +89,7 @@ def rank_chart(context: Context, board: Board, chart_id: str) -> Chart | None:
     entries = [e for e in board.entries if e.id in found]
     kinds = {e.id: context.methods[key_of(e)].family for e in entries}
     caption = (
-        f"{board.title}. From top to bottom: the order of the means, clean and under {_attack(metrics[-1])}. Lines "
+        f"{board.title}. From top to bottom: the order of the means, clean, then {_attack(metrics[-1])}. Lines "
         "that cross change places. Filled: may be the best at this size; among filled points the order is not certain. "
         "The table above has the ranks as spans."
     )
@@ -101,12 +102,12 @@ def _from_clean(board: Board) -> list[Metric]:
     return [*([clean] if clean else []), *sized] if sized else []
 
 
+def _attack(metric: Metric) -> str:
+    return attacked(metric.attack, metric.threat, None)
+
+
 def _head(metric: Metric) -> str:
     return "clean" if metric.size is None else show(metric.size)
-
-
-def _attack(metric: Metric) -> str:
-    return f"{metric.attack} ({metric.threat})"
 
 
 def bump(

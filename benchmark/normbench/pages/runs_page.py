@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from normbench.board import Board, Entry, Metric, Run
 from normbench.board.badges import images_trained
+from normbench.board.words import capital, quantity
 from normbench.pages.context import Context, trial_slug
 from normbench.pages.methods import key_of
 from normbench.pages.writer import call
@@ -112,7 +113,7 @@ def _metric_columns(runs: Runs) -> Iterator[dict[str, Any]]:
     first += robust[: SHOWN_METRICS - len(first)]
     for metric in metrics:
         values = [r.values.get(metric.key) for _, _, r in runs]
-        label = f"{metric.heading}, {metric.unit}"
+        label = f"{metric.title}, {metric.unit}"
         scale, shown = 100.0 if metric.share else 1.0, metric.key in first
         yield _number(metric.key, label, values, scale=scale, digits=2, group=GROUPS[metric.group], shown=shown)
 
@@ -188,8 +189,8 @@ def _quantities(context: Context, runs: Runs) -> Iterator[dict[str, Any]]:
             last.setdefault(reading["measure"], {})[row] = reading["value"]
     for key in sorted(last, key=natural):
         values = [last[key].get(position[r.trial_id]) for _, _, r in runs]
-        label = key.replace("_", " ").replace(".", ", ")
-        yield _number(f"measure.{key}", label, values, scale=1, digits=4, group="Measured inside, last reading")
+        named = capital(quantity(key))
+        yield _number(f"measure.{key}", named, values, scale=1, digits=4, group="Measured inside, last reading")
 
 
 def whole_network(curves: pa.ChunkedArray, names: Sequence[str]) -> Iterator[list[dict[str, Any]]]:

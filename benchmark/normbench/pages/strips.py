@@ -96,5 +96,5 @@ def _drawn(cell: Cell) -> list[float]:
 def scale_of(values: Sequence[float], metric: Metric) -> Scale:
     """An axis that holds all `values`; accuracies within [0, 1]."""
     low, high = (0.0, 1.0) if metric.share else (-math.inf, math.inf)
-    axis = fit(values, metric.label, floor=low, ceiling=high)
+    axis = fit(values, metric.title, floor=low, ceiling=high)
     return Scale(axis.low, axis.high, metric)

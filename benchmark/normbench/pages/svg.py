@@ -47,7 +47,7 @@ def draw(
 ) -> Chart:
     """Draw `spec` and write its downloads under `charts/`. A PNG takes three times as long as all the rest."""
     spec = printable(spec)  # one control character would abort the process inside vl-convert
-    svg = _renumbered(drawings.svg(spec))
+    svg = _renumbered(drawings.svg(hovered(spec)))
     base = f"charts/{chart_id}"
     context.writer.text(f"{base}.svg", svg)
     context.writer.bytes(f"{base}.pdf", drawings.pdf(flattened(svg)))
@@ -67,6 +67,26 @@ def draw(
             for f in _ordered(families)
         ),
     )
+
+
+def hovered(spec: dict[str, Any]) -> dict[str, Any]:
+    """With what the tooltip of each point says as its description: in a page it becomes a title, which browsers show
+    without a script. Other marks get none.
+    """
+    if "mark" not in spec:
+        parts = {k: [hovered(s) for s in spec[k]] for k in ("layer", "hconcat", "vconcat") if k in spec}
+        return spec | parts | ({"config": spec["config"] | {"aria": True}} if "config" in spec else {})
+    mark, encoding, values = spec["mark"], spec.get("encoding", {}), spec.get("data", {}).get("values")
+    if "tooltip" not in encoding or mark["type"] != "point" or values is None:
+        return spec | {"mark": mark | {"aria": False}}
+    told = [v | {"told": "; ".join(_said(v[f["field"]], f) for f in encoding["tooltip"])} for v in values]
+    return spec | {"data": {"values": told}, "encoding": encoding | {"description": {"field": "told"}}}
+
+
+def _said(value: Any, field: dict[str, str]) -> str:
+    """A field of a tooltip. The method needs no title."""
+    text = format(value, field.get("format", "")) if isinstance(value, float) else str(value)
+    return text if field["title"] == "Method" else f"{field['title']}: {text}"
 
 
 def _renumbered(svg: str) -> str:
@@ -103,12 +123,13 @@ def mixed(colour: str, share: float) -> str:
 
 def inline(svg: str, chart_id: str) -> str:
     """An SVG to stand in a page: colours follow the page's theme, ids are its own, and it is one image to a screen
-    reader.
+    reader. Descriptions of marks become their titles.
     """
     for literal, variable in VARIABLES.items():
         svg = svg.replace(f'"{literal}"', f'"var({variable})"')
     svg = svg.replace('fill="white"', 'fill="var(--paper)"')
     svg = re.sub(r'(id="|url\(#|href="#)([\w-]+)', rf"\1{chart_id}-\2", svg)
+    svg = re.sub(r'<path aria-label="([^"]*)"([^>]*?)/?>(?:</path>)?', r"<path\2><title>\1</title></path>", svg)
     svg = re.sub(r' (?:role|aria-[a-z]+)="[^"]*"', "", svg)
     width = _width(svg)
     return re.sub(

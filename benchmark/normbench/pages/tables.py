@@ -13,11 +13,11 @@ from typing import Any
 
 from normbench.board import EDGE, MIN_SEEDS, Board, Entry, Interval, Metric, Rank, Run, why_not
 from normbench.board.titles import DECAY, settings_of, short
+from normbench.board.words import attacked, capital
 from normbench.pages.compare_page import comparable
 from normbench.pages.context import Context
 from normbench.pages.methods import Method, key_of
 from normbench.pages.strips import Scale, Strip, scale_for, strip
-from normbench.spec.robustness import WORST_CASE
 from normbench.spec.text import show
 from normbench.store.levels import Level
 
@@ -140,7 +140,7 @@ class BoardTable:
         grouped = itertools.groupby(sized, key=lambda m: (m.attack, m.threat, m.unit))
         return [
             Head(
-                tuple(self.pieces(f"{attack}{f' {threat}' if attack == WORST_CASE else ''}, {unit}")),
+                tuple(self.pieces(f"{capital(attacked(attack, threat, None))}, {unit}")),
                 tuple(show(m.size) for m in metrics),
             )
             for (attack, threat, unit), metrics in grouped
@@ -180,7 +180,7 @@ def board_table(
     ranked = metric is not None and board.tested(metric)
     notes = []
     if metric is not None and metric.group == "robust":
-        notes.append(f"Ranked by {metric.label}, {'as the suite names it' if board.named else 'by rule'}.")
+        notes.append(f"Ranked by {metric.words}, {'as the suite names it' if board.named else 'by rule'}.")
     if any(e.mixed for e in board.entries):
         notes.append(
             "Run with more than one version of code, libraries or data: "
@@ -287,7 +287,7 @@ def sentence(board: Board, metric: Metric | None) -> str:
     if not metric.share:
         last = f"{found[-1].label}, {metric.display(found[-1].cells[metric.key].value)} {metric.unit}"
         return f"Weights grow most with {best}" + (f"; least with {last}." if len(found) > 1 else ".")
-    said = f"Highest {metric.label if metric.group == 'clean' else f'accuracy under {metric.label}'}: {best}."
+    said = f"Highest {metric.words}: {best}."
     tested = [e for e in found if board.rank(e, metric)]
     if len(tested) < 2:
         return f"{said} No two methods have the {MIN_SEEDS} seeds that a comparison needs."

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from normbench.board import CLEAN, Board, Entry, wilson
+from normbench.board.words import NORMS, attacked, capital
 from normbench.pages.context import Context, trial_slug
 from normbench.pages.figures import trial_curves
 from normbench.pages.measured import measured
@@ -97,8 +98,8 @@ def _headline(row: Mapping[str, Any]) -> dict[str, str] | None:
 def _attack(attack: Mapping[str, Any]) -> dict[str, str]:
     interval = wilson(attack["correct"], attack["total"])
     return {
-        "attack": attack["attack"],
-        "threat": attack["threat"],
+        "attack": capital(attacked(attack["attack"], attack["threat"], None)),
+        "threat": NORMS.get(attack["threat"], attack["threat"]),
         "size": show(attack["size"]),
         "accuracy": CLEAN.display(attack["accuracy"]),
         "interval": f"{CLEAN.display(interval.low)} to {CLEAN.display(interval.high)}",

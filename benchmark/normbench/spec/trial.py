@@ -62,6 +62,8 @@ class DataSpec(Value):
 
 #: Parts of `data` that decide what a network is tested on; the others say how it was trained.
 EVALUATION_DATA = ("dataset", "image_column", "label_column", "test_split", "test_examples", "image_size")
+#: Parts of `data` that decide which images, and how many, a network sees in an epoch.
+BUDGET_DATA = ("train_split", "train_examples", "validation")
 
 
 class ModelSpec(Value):
@@ -176,7 +178,9 @@ class Trial(Value):
 
     @cached_property
     def board(self) -> str:
-        """12 hexadecimal digits that trials share which may stand on one board: same test, network and batch size."""
+        """12 hexadecimal digits that trials share of the same test, network and batch size. They stand on one board if
+        they had the same budget and place too: see `normbench.board`.
+        """
         spec = self.model_dump(mode="json")
         return digest(
             [{k: spec["data"][k] for k in EVALUATION_DATA}, spec["model"], spec["batch_size"], spec["attacks"]]

@@ -71,7 +71,7 @@ def judged_row(finding: str, made: Contrast) -> Judged:
 def text(made: Contrast) -> str:
     """The accuracy that a difference is of, within a sentence."""
     metric = made.comparison.metric
-    return f"accuracy under {metric.label}" if metric.attack else metric.label
+    return metric.words
 
 
 def verdict(contrasts: Sequence[Contrast]) -> Verdict:

@@ -78,7 +78,7 @@ def effects_table(effects: Sequence[Effect], robust: Metric) -> Table | None:
         growing = _estimate(effect.grown)
         what = f"wd {_decay(a):g} less {_decay(b):g}"
         rows.append((Cell(a.entry.norm, "", trials), what, *shown, growing.text(sign=True) if growing else "–"))
-    head = ("Method", "Difference", "Clean, points", f"{robust.heading}, points", "Vulnerability, points", "Growth, ×")
+    head = ("Method", "Difference", "Clean, points", f"{robust.title}, points", "Vulnerability, points", "Growth, ×")
     caption = "Mean over seeds of the difference with the same seed; intervals are for all methods of a column at once."
     return (
         Table("What weight decay does to each method", caption, head, tuple(rows), frozenset({2, 3, 4, 5}))

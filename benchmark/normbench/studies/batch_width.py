@@ -265,7 +265,7 @@ def _best_batches(decided: Sequence[tuple[Grid, Readings, Verdict]]) -> list[Tab
 def _others(found: Evidence, made: Sequence[Grid], robust: Metric | None) -> Table | None:
     outcomes: list[tuple[str, Callable[[Record], float | None], float]] = []
     if robust:
-        outcomes.append((f"{robust.label}, points", lambda r: r.run.values.get(robust.key), 100.0))
+        outcomes.append((f"{robust.title}, points", lambda r: r.run.values.get(robust.key), 100.0))
     outcomes += [(quantity(q), lambda r, q=q: r.whole(q), 1.0) for q in found.quantities(*BESIDE)]  # type: ignore[misc]
     rows: list[Row] = []
     for title, outcome, factor in outcomes:

@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from normbench.board import MIN_SEEDS, Board, Entry, Metric, why_not
-from normbench.board.words import capital, quantity
+from normbench.board.words import capital, component, quantity
 from normbench.pages.charts import Mark, fit, scatter
 from normbench.spec.robustness import WORST_CASE
 from normbench.studies._judged import Judged
@@ -129,7 +129,7 @@ def _section(found: Evidence, board: Board, entries: Sequence[Entry], bim: Metri
     resampled = resample(_values(entries, (bim, worst)))
     tau = resampled.estimate(lambda m: kendall(m[..., 0], m[..., 1])) if len(entries) <= ENTRIES else None
     counted = pairs(entries, bim, worst)
-    said = f"From {bim.label} to {worst.label}: "
+    said = f"From {bim.words} to {worst.words}: "
     if counted.verdict == "not tested":
         said += f"{resampled.why or 'not tested: the values do not vary'}. "
     else:
@@ -180,7 +180,7 @@ def _ranking(entries: Sequence[Entry], bim: Metric, worst: Metric) -> Table:
         "Both rankings",
         "Accuracies in % with 95 % intervals over seeds; ranks are intervals of the board. BIM less worst case: "
         "what other attacks find that BIM misses.",
-        ("Method", bim.heading, "Rank", worst.heading, "Rank", "BIM less worst case"),
+        ("Method", bim.title, "Rank", worst.title, "Rank", "BIM less worst case"),
         tuple(rows),
         frozenset(range(1, 6)),
     )
@@ -221,13 +221,13 @@ def _figure(found: Evidence, entries: Sequence[Entry], bim: Metric, worst: Metri
         marks.append(Mark(e.label, families.get(e.runs[0].trial_id, "unknown"), 100 * a.value, 100 * b.value, *low))
     x = fit(
         [v for m in marks for v in (m.x, m.x_low, m.x_high) if v is not None],
-        f"{bim.heading} (%)",
+        f"{bim.title} (%)",
         floor=0.0,
         ceiling=100.0,
     )
     y = fit(
         [v for m in marks for v in (m.y, m.y_low, m.y_high) if v is not None],
-        f"{worst.heading} (%)",
+        f"{worst.title} (%)",
         floor=0.0,
         ceiling=100.0,
     )
@@ -243,6 +243,6 @@ def _notes(board: Board, worst: Metric) -> Iterable[str]:
         for m in board.of("robust")
         if m.threat == worst.threat and (m.size or 0) <= (worst.size or 0) and m.attack != worst.attack
     )
-    yield f"The worst case is over {', '.join(attacks)}; a stronger attack may still find more."
+    yield f"The worst case is over {', '.join(map(component, attacks))}; a stronger attack may still find more."
     if idle := [e.label for e in board.entries if why_not(e, worst)]:
         yield f"Without a rank, as {MIN_SEEDS} seeds are needed: {', '.join(idle)}."

@@ -85,7 +85,7 @@ def contrasts(grid: dict[str, dict[str, Entry]], metrics: Sequence[Metric]) -> l
     return judged(
         [
             Asked(
-                (norm, metric.heading, f"{a} less {b}"),
+                (norm, metric.title, f"{a} less {b}"),
                 metric,
                 ((grid[norm][a], grid[first][a]), (grid[norm][b], grid[first][b])),
             )
@@ -138,4 +138,4 @@ def _maps(grid: dict[str, dict[str, Entry]], metrics: Sequence[Metric]) -> Itera
         ]
         chart = heat("", tiles, ("Optimizer", optimizers), ("Method", list(grid)))
         caption = "Mean over seeds, in %. Grey: no value."
-        yield Figure(metric.group, f"{metric.heading} by method and optimizer", caption, chart)
+        yield Figure(metric.group, f"{metric.title} by method and optimizer", caption, chart)

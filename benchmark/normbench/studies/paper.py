@@ -263,7 +263,7 @@ def _sizes(board: Board, dataset: str, columns: Mapping[Column, Ours]) -> Table 
         (Cell(_name(key)), percent(TABLES[dataset][key].bim), *(_text(ours.seeds(m)) for m in metrics))
         for key, ours in columns.items()
     ]
-    head = ("Method", "Printed", *(m.heading for m in metrics))
+    head = ("Method", "Printed", *(m.title for m in metrics))
     return Table(
         "BIM at every size",
         "Accuracy in %. The paper names no size.",

@@ -214,7 +214,7 @@ def _answer(across: Correlation | None, within: Correlation | None, robust: Metr
         for where, c in named
     ]
     return (
-        f"Growth of all weights, and vulnerability under {robust.label}. {'. '.join(said)}. A correlation says nothing "
+        f"Growth of all weights, and vulnerability by {robust.words}. {'. '.join(said)}. A correlation says nothing "
         "of causes."
     )
 
@@ -276,7 +276,7 @@ def _figures(units: Sequence[Unit], robust: Metric) -> Iterable[Figure]:
             continue
         marks = [Mark(u.entry.label, u.records[0].family, 2 ** u.sizes[name], 100 * u.vulnerability) for u in there]
         x = fit([m.x for m in marks], f"{name[:1].upper()}{name[1:]} (end / start)", log=True)
-        y = fit([m.y for m in marks], f"Turned by {robust.label} (% of the right ones)", floor=0.0, ceiling=100.0)
+        y = fit([m.y for m in marks], f"Turned, {robust.title} (% of the right ones)", floor=0.0, ceiling=100.0)
         caption = "One point is one method at one weight decay, mean over seeds."
         families = tuple(m.family for m in marks)
         yield Figure(

@@ -85,7 +85,7 @@ def contrasts(board: Board, given: Sequence[Entry]) -> list[Contrast]:
     """Of each method that was run with fixed norms: every kind against every other."""
     return judged(
         [
-            Asked((norm, metric.heading, f"{a} less {b}"), metric, ((own[a], own[b]),))
+            Asked((norm, metric.title, f"{a} less {b}"), metric, ((own[a], own[b]),))
             for metric in accuracy(board)
             for norm, own in kinds(given).items()
             if "fixed" in own
