@@ -187,9 +187,10 @@ class Engine:
         can.
         """
         try:
-            from normbench.lab.engine.compiling import compiler
+            from normbench.lab.engine.compiling import alike, compiler
 
-            with compiler() as compiled:
+            name = alike(self.model, images, "step", self.precision)
+            with compiler(name, images.device.type) as compiled:
                 forward = compiled(self._eager)
                 if problem := self._differs(forward, images, labels):
                     return problem
