@@ -13,7 +13,7 @@ from normbench import measures, norms
 from normbench.lab import data
 from normbench.lab.engine.stack import Stack, Together
 from normbench.lab.engine.steps import Engine
-from normbench.lab.together import likeness, run_together
+from normbench.lab.together import run_together
 from normbench.lab.train import make_optimizer
 from normbench.lab.trial_run import Context, run
 from normbench.spec.outcome import Outcome, Status
@@ -269,15 +269,6 @@ def test_networks_that_differ_are_no_stack() -> None:
         Stack([nn.Linear(2, 3), nn.Linear(3, 3)])
     with pytest.raises(ValueError, match="argument 2 is shorter"):
         Stack([nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), nn.Linear(2, 2)])
-
-
-@pytest.mark.parametrize(
-    ("settings", "same"),
-    [({"seed": 4}, True), ({"lr": 0.5}, True), ({"batch_size": 8}, False), ({"norm": "gn"}, False),
-     ({"epochs": 3}, False), ({"label_smoothing": 0.1}, False), ({"data": {"train_examples": 32}}, False)],
-)  # fmt: skip
-def test_which_can_run_together(settings: dict[str, Any], same: bool, make_trial: MakeTrial) -> None:
-    assert (likeness(make_trial(**settings)) == likeness(make_trial())) is same
 
 
 @pytest.mark.engine

@@ -21,27 +21,24 @@ from normbench.lab.engine.steps import Kind, chosen, line
 from normbench.lab.train import Progress
 from normbench.lab.trial_run import Context, running
 from normbench.spec.outcome import Outcome
-from normbench.spec.trial import Trial, digest
+from normbench.spec.trial import Trial
 from normbench.tensors.seeding import Streams
 
 
-def likeness(trial: Trial) -> str:
-    """What trials have in common that can run together, as a hash: all but the seed, and what only moves weights."""
-    shape = trial.model_dump(mode="json", include={"data", "model", "norm", "batch_size", "stage"})
-    spec = trial.train.model_dump(mode="json", include={"precision", "label_smoothing", "drop_last", "epochs"})
-    return digest([shape, spec])
-
-
 def run_together(
-    jobs: Sequence[tuple[Trial, Context]], report: Callable[[int, Progress], None] = lambda *_: None
+    jobs: Sequence[tuple[Trial, Context]],
+    report: Callable[[int, Progress], None] = lambda *_: None,
+    ended: Callable[[int, Outcome], None] = lambda *_: None,
 ) -> list[Outcome]:
-    """Run trials with the same `likeness`, on the same device, to their ends. report: as of
-    `normbench.lab.trial_run.run`, with the number of the trial. What ends one, such as a loss that is not finite, ends
-    no other. Only a Ctrl-C passes through.
+    """Run trials that are alike (`normbench.runner.bundles`), on the same device, to their ends. What ends one, such as
+    a loss that is not finite, ends no other. Only a Ctrl-C passes through.
+
+    report: as of `normbench.lab.trial_run.run`, with the number of the trial. ended: called when one has ended.
     """
     begin = Streams()
     members = [
-        _Member(running(trial, context, partial(report, number)), begin) for number, (trial, context) in enumerate(jobs)
+        _Member(running(trial, context, partial(report, number)), begin, partial(ended, number))
+        for number, (trial, context) in enumerate(jobs)
     ]
     wanted = chosen(jobs[0][1].engine, jobs[0][1].device)
     while len(left := [m for m in members if m.outcome is None]) > 1:
@@ -109,8 +106,8 @@ class _Member:
     own.
     """
 
-    def __init__(self, asking: Asking[Outcome], begin: Streams) -> None:
-        self._asking = asking
+    def __init__(self, asking: Asking[Outcome], begin: Streams, tell: Callable[[Outcome], None]) -> None:
+        self._asking, self._tell = asking, tell
         self._streams, self._kernels = begin, torch.backends.cudnn.benchmark
         self.wanted: Wanted | None = None
         self.outcome: Outcome | None = None
@@ -148,4 +145,5 @@ class _Member:
             self.wanted = go_on()
         except StopIteration as end:
             self.wanted, self.outcome = None, end.value
+            self._tell(self.ended)
         self._streams, self._kernels = Streams(), torch.backends.cudnn.benchmark
