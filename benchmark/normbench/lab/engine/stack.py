@@ -71,7 +71,7 @@ class Stack(nn.Module):
                 # One that was written to is here already, and what the backward pass needs of it must not change.
                 if torch.compiler.is_compiling() or now.data_ptr() != buffer.data_ptr():
                     buffer.copy_(now)
-        return logits  # type: ignore[no-any-return]
+        return logits
 
     def gradients_of(self, member: int) -> list[torch.Tensor | None]:
         """Of each of its parameters."""
