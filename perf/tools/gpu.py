@@ -50,11 +50,11 @@ class Part:
 #: Where tests that need a GPU are. Collecting all others would need Ray, a browser and more.
 TESTS = ("tests/lab/test_cuda_graph.py", "tests/lab/test_swap.py", "tests/tensors", "tests/api/test_networks.py")
 PARTS = (
-    Part("tests", ("-m", "pytest", "-m", "cuda", "-q", "-n", "0", "-p", "no:cacheprovider", *TESTS), 150),
-    Part("questions", ("perf/tools/gpu_questions.py", "--seconds", "70"), 120),
+    Part("tests", ("-m", "pytest", "-m", "cuda", "-q", "-n", "0", "-p", "no:cacheprovider", *TESTS), 140),
+    Part("questions", ("perf/tools/gpu_questions.py", "--seconds", "60"), 110),
     Part("train", ("perf/train.py", "--json", "--norms", "bn,gn", "--engines", "eager,graph", "--rounds", "1"), 90),
     Part("attack", ("perf/attack.py", "--json", "--rounds", "1"), 60),
-    Part("packing", ("perf/packing.py", "--json", "--smoke", "--device", "cuda"), 60),
+    Part("packing", ("perf/packing.py", "--json", "--smoke", "--device", "cuda"), 80),
 )
 
 

@@ -33,7 +33,12 @@ CLOSE = 1e-3
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "lamb", "lion")
 #: Methods whose step cannot be captured, with what the host waits for.
 DECLARED = {"bw-pca": "_linalg_eigh", "bw-zca": "_linalg_eigh", "gw": "_linalg_eigh"}
-ALL = [n for n in norms.registry.names() if n != "noise"] + ["ws+gn", "wn+bn", "bn+noise", "sn+bn+noise"]
+#: Every method; a modifier with one that it modifies.
+ALL = [f"bn+{n}" if issubclass(norms.registry.get(n), norms.NormModifier) else n for n in norms.registry.names()] + [
+    "ws+gn",
+    "wn+bn",
+    "sn+bn+noise",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from torch import nn
 
 from normbench.lab import batches
 from normbench.lab.adversarial import Adversary
+from normbench.lab.asking import Asking, Wanted, alone
 from normbench.lab.average import Average
 from normbench.lab.engine.steps import Engine, Kind
 from normbench.lab.mixing import Mixer, mixer
@@ -189,7 +190,12 @@ class _Epoch:
         )
 
 
-def train(
+def train(model: nn.Module, trial: Trial, data: Tensors, **settings: Any) -> None:
+    """`training` of one model by itself. settings: as there. Raises `Diverged`."""
+    alone(training(model, trial, data, **settings))
+
+
+def training(
     model: nn.Module,
     trial: Trial,
     data: Tensors,
@@ -204,8 +210,9 @@ def train(
     engine: Kind = "eager",
     classes: int = 0,
     average: Average | None = None,
-) -> None:
-    """Train in place, filling `record` as it goes, so that what was measured before a failure is kept.
+) -> Asking[None]:
+    """Train in place, filling `record` as it goes, so that what was measured before a failure is kept. Each computation
+    is asked for.
 
     `optimizer`: see `make_optimizer`. `observer` looks before the first step and after every epoch, and is shown the
     steps that it asks for. `stop`: leave off after so many steps, in the middle of an epoch, with nothing but the
@@ -223,7 +230,7 @@ def train(
     if not record.epoch:
         record.curves += observer.look(0, 0)
     steps = Engine(model, optimizer, spec, precision=precision, wanted=engine)
-    _prepare(steps, adversary, mixing, model, trial, data, record)
+    yield from _prepare(steps, adversary, mixing, model, trial, data, record)
     step = record.epoch * steps_an_epoch
     for number in range(record.epoch + 1, spec.epochs + 1):
         model.train()
@@ -248,11 +255,12 @@ def train(
                 images, labels = mixing(images, labels, batch.mix)
             steps.rate(learning_rate(step, total, spec))
             if observer.follows(step, number, steps_an_epoch):
-                logits, loss = steps.gradients(images, labels)
+                logits, loss = yield Wanted("gradients", steps, images, labels)
                 watched = observer.before(step, number, steps_an_epoch)
                 steps.update()
             else:
-                (logits, loss), watched = steps.step(images, labels), None
+                logits, loss = yield Wanted("step", steps, images, labels)
+                watched = None
             step += 1
             if average:
                 average.update(model, step)
@@ -316,12 +324,12 @@ def _prepare(
     trial: Trial,
     data: Tensors,
     record: Record,
-) -> None:
+) -> Asking[None]:
     """Compile what is to be compiled, for batches like the first one. Nothing is trained here."""
     images, labels = data.images[: trial.batch_size].float() / 255, data.labels[: trial.batch_size]
     if mixing:
         images, labels = mixing(images, labels, 0)
-    steps.prepare(images, labels)
+    yield Wanted("prepare", steps, images, labels)
     record.compile_seconds += steps.compile_seconds
     _note_engines(record, steps, adversary)
     if adversary and steps.wanted != "eager":

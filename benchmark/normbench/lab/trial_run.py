@@ -17,6 +17,7 @@ import torch
 import normbench.measures as measures
 from normbench.lab import data as datasets
 from normbench.lab import evaluate, weights
+from normbench.lab.asking import Asking, alone
 from normbench.lab.average import average_of
 from normbench.lab.checkpoint import Checkpointer, Training
 from normbench.lab.engine.steps import chosen
@@ -25,7 +26,8 @@ from normbench.lab.network.build import build, move
 from normbench.lab.network.swap import Audit
 from normbench.lab.observer import Observer, constraints, invariant_layers, norm_layers
 from normbench.lab.tested import EVALUATION_BATCH, tested
-from normbench.lab.train import Diverged, Progress, Record, Tensors, make_optimizer, train, validated
+from normbench.lab.train import Diverged, Progress, Record, Tensors, make_optimizer, validated
+from normbench.lab.train import training as training_of
 from normbench.measures import Probe
 from normbench.paths import checkpoint_path
 from normbench.spec.outcome import LOG_BYTES, LOG_LINES, Outcome, Reading, Status
@@ -96,7 +98,20 @@ def run(
     *,
     debug: bool = False,
 ) -> Outcome:
-    """Run one trial to its end. Any error becomes the outcome's status and reason; only a Ctrl-C passes through.
+    """`running` of one trial by itself."""
+    return alone(running(trial, context, report, kept, debug=debug))
+
+
+def running(
+    trial: Trial,
+    context: Context,
+    report: Callable[[Progress], None],
+    kept: Checkpointer | None = None,
+    *,
+    debug: bool = False,
+) -> Asking[Outcome]:
+    """Run one trial to its end; its training steps are asked for. Any error becomes the outcome's status and reason;
+    only a Ctrl-C passes through.
 
     kept: see `checkpointer`. With it, training resumes from a checkpoint, and leaves checkpoints. debug: errors pass
     through, but for divergence.
@@ -107,7 +122,7 @@ def run(
     status, reason, log = Status.OK, "", ""
     facts: dict[str, Any] = {}
     try:
-        _run(trial, context, report, record, found, kept)
+        yield from _run(trial, context, report, record, found, kept)
     except Diverged as error:
         status, reason = Status.DIVERGED, str(error)
     except BaseException as error:  # any failure of a trial is a result with its reason
@@ -152,7 +167,7 @@ def _run(
     record: Record,
     found: dict[str, Any],
     kept: Checkpointer | None,
-) -> None:
+) -> Asking[None]:
     device = torch.device(context.device)
     precision = precision_of(trial.train.precision, context.device)
     found["provenance"] = {**context.provenance, "precision": precision, **machine(device, context.threads)}
@@ -182,7 +197,7 @@ def _run(
             if reading.measure == VALIDATION:
                 found["validation_accuracy"] = reading.value  # the last one stays
     with kernels_tried(device):
-        train(
+        yield from training_of(
             model,
             trial,
             training,

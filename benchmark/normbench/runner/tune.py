@@ -25,11 +25,12 @@ from normbench.paths import checkpoint_path
 from normbench.plan.identity import library_versions
 from normbench.plan.plan import Item
 from normbench.runner.alive import watched
+from normbench.runner.bundles import bundles
 from normbench.runner.cluster import FOLDER, Cluster, Connection, disagreement, needed, prepare, slots, unpack
 from normbench.runner.folder import RAY, RUN, clear, run_folder, scratch
 from normbench.runner.halving import Halving
 from normbench.runner.retry import GOES_ON, LOST, Need, closed, next_need
-from normbench.runner.worker import Job, last_lines, supervise
+from normbench.runner.worker import Job, last_lines, supervise_all
 from normbench.spec.outcome import Outcome, Status
 from normbench.spec.trial import Limits, Trial
 
@@ -111,14 +112,17 @@ def _placement(limits: Limits, need: Need, count: int) -> str:
 def _round(works: Sequence[Work], limits: Limits, options: Options, events: Events, cluster: Cluster) -> list[Work]:
     """Give every trial one try. Returns those that are to be tried again."""
     driver = Driver(works, events, cluster.nodes)
+    packed = [{"index": i, "job": json.dumps(asdict(_job(w, limits, options)))} for i, w in enumerate(works)]
     jobs = [
         {
-            "index": i,
-            "need": dict(w.need),
-            "job": json.dumps(asdict(_job(w, limits, options))),
-            "asha_group": _asha_group(w.item),
+            **packed[first],
+            "beside": [packed[i] for i in others],
+            "need": dict(works[first].need),
+            "asha_group": _asha_group(works[first].item),
         }
-        for i, w in enumerate(works)
+        for first, *others in bundles(
+            ((i, w.item.trial, bool(w.past or _asha_group(w.item))) for i, w in enumerate(works)), limits.together
+        )
     ]
     run = _fit_inside if cluster.client else _fit_here
     try:
@@ -197,7 +201,9 @@ class _Inside:
 
 
 def fit(jobs: list[dict[str, Any]], at_once: int | None, packs: dict[str, list[Any]], report: Report) -> None:
-    """Run jobs (`index`, `need`, `asha_group`, JSON of a `Job`) under Tune. `report` is called for every event."""
+    """Run jobs (`index`, `need`, `asha_group`, JSON of a `Job`, index and `Job` of each that runs `beside` it) under
+    Tune. `report` is called for every event.
+    """
     from ray import tune
 
     logging.getLogger("ray.tune.tune").setLevel(
@@ -233,26 +239,32 @@ def _trainable(config: dict[str, Any], packs: dict[str, list[Any]]) -> None:
     """Runs in a Ray worker, which serves many trials one after the other."""
     from ray import tune
 
-    job = Job(**json.loads(config["work"]["job"]))
+    jobs = [Job(**json.loads(each["job"])) for each in (config["work"], *config["work"]["beside"])]
     if folder := os.environ.get(FOLDER):
         os.chdir(folder)
     tune.report({"event": "started"})
     for name, reference in packs.items():
         unpack(name, reference)
-    if differing := disagreement(
-        library_versions(), job.context["provenance"].get("versions", {})
-    ):  # on a node that joined after the first look
-        outcome = Outcome(
-            status=Status.ERROR,
-            reason=f"its node has other versions: {differing}",
-            provenance=job.context["provenance"],
+
+    def ended(which: int, outcome: Outcome) -> None:
+        tune.report({"event": "outcome", "outcome": outcome.model_dump_json(), "which": which})
+        path = checkpoint_path(
+            jobs[which].context["checkpoints"], Trial.model_validate_json(jobs[which].trial).trial_id
         )
+        if path and outcome.status not in GOES_ON:
+            path.unlink(missing_ok=True)
+
+    facts = jobs[0].context["provenance"]
+    if differing := disagreement(library_versions(), facts.get("versions", {})):  # on a node that joined later
+        reason = f"its node has other versions: {differing}"
+        for which in range(len(jobs)):
+            ended(which, Outcome(status=Status.ERROR, reason=reason, provenance=facts))
     else:
-        outcome = supervise(job, lambda progress: tune.report({"event": "progress", "progress": progress}))
-    tune.report({"event": "outcome", "outcome": outcome.model_dump_json()})
-    path = checkpoint_path(job.context["checkpoints"], Trial.model_validate_json(job.trial).trial_id)
-    if path and outcome.status not in GOES_ON:
-        path.unlink(missing_ok=True)
+        supervise_all(
+            jobs,
+            lambda which, progress: tune.report({"event": "progress", "progress": progress, "which": which}),
+            ended,
+        )
 
 
 def _callback(report: Report, halving: Halving) -> Any:
@@ -262,11 +274,9 @@ def _callback(report: Report, halving: Halving) -> Any:
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
-            if "event" in result:
-                report(
-                    trial.config["work"]["index"],
-                    {k: result[k] for k in ("event", "progress", "outcome") if k in result},
-                )
+            members = _indexes(trial)
+            for index in [members[result["which"]]] if "which" in result else members if "event" in result else ():
+                report(index, {k: result[k] for k in ("event", "progress", "outcome") if k in result})
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             index = trial.config["work"]["index"]
@@ -276,12 +286,19 @@ def _callback(report: Report, halving: Halving) -> Any:
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             file = trial.error_file
             text = Path(file).read_text(encoding="utf-8", errors="replace") if file and Path(file).is_file() else ""
-            report(trial.config["work"]["index"], {"event": "lost", "text": text, "wrote": _last_written(text)})
+            for index in _indexes(trial):
+                report(index, {"event": "lost", "text": text, "wrote": _last_written(text)})
 
         def __reduce__(self) -> tuple[Any, ...]:
             return Callback, ()  # Tune pickles callbacks for its own resume, which is not used
 
     return Forward()
+
+
+def _indexes(trial: Any) -> list[int]:
+    """Of a job and of all that run beside it."""
+    work = trial.config["work"]
+    return [work["index"], *(other["index"] for other in work["beside"])]
 
 
 def _last_written(text: str) -> str:

@@ -11,8 +11,8 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -78,6 +78,36 @@ def _served(job: Job, watch: _Watch, kernel_kills: int) -> Outcome:
         return watch.failed((Status.KILLED, str(error), {"ended_by": LOST}), error.log)
 
 
+def supervise_all(
+    jobs: Sequence[Job], report: Callable[[int, dict[str, Any]], None], ended: Callable[[int, Outcome], None]
+) -> None:
+    """As `supervise`, of jobs that run together in one process: see `normbench.lab.together`. Both functions are called
+    with the number of the job. All have the time of all, and what ends the process ends those that run in it.
+    """
+    if len(jobs) == 1:
+        ended(0, supervise(jobs[0], partial(report, 0)))
+        return
+    kernel_kills, whole = _kernel_kills(), sum(job.time_limit for job in jobs)
+    watches = [_Watch(replace(job, time_limit=whole), partial(report, which)) for which, job in enumerate(jobs)]
+    left = dict(enumerate(watches))
+    with tempfile.TemporaryFile() as log:
+        try:
+            with spawn.start(f"{__name__}:run_together_here", [asdict(job) for job in jobs], log) as process:
+                while left and not process.ended:
+                    for kind, (which, message) in process.receive(_LOOK):
+                        watches[which].take(kind, message, process.guard)
+                        if watches[which].outcome is not None:
+                            ended(which, left.pop(which).ended(None, kernel_kills, log))
+                    for watch in left.values():
+                        watch.look(process)
+        except spawn.SpawnError as error:
+            for which, watch in left.items():
+                ended(which, watch.failed((Status.KILLED, str(error), {"ended_by": LOST}), error.log))
+            return
+        for which, watch in left.items():
+            ended(which, watch.ended(process.exit_code, kernel_kills, log))
+
+
 class _Watch:
     """A running trial: what it has reported, and how long it may run."""
 
@@ -94,14 +124,18 @@ class _Watch:
         """Read what the trial reports until it has an outcome or is ended."""
         while self.outcome is None and not process.ended:
             for kind, message in process.receive(_LOOK):
-                self._take(kind, message, process.guard)
-            if self._clock is not None and not self.over:
-                self._clock.look()
-                self.over = self._clock.over
-                if self.over:
-                    process.stop()
+                self.take(kind, message, process.guard)
+            self.look(process)
 
-    def _take(self, kind: str, message: Any, guard: int) -> None:
+    def look(self, process: spawn.Process) -> None:
+        """End the process where the time is over."""
+        if self._clock is not None and not self.over:
+            self._clock.look()
+            self.over = self._clock.over
+            if self.over:
+                process.stop()
+
+    def take(self, kind: str, message: Any, guard: int) -> None:
         match kind:
             case "started":
                 self._started, context = time.time(), self._job.context
@@ -174,9 +208,7 @@ def _kernel_kills() -> int:
 
 def run_here(job: dict[str, Any], report: Callable[[Any], None]) -> None:
     """Run a job in this process, which is the trial's alone, and report its start, its progress and its outcome."""
-    faulthandler.enable()
-    # When the time is over: write the stack of every thread, even inside a call that lets no Python code run, then end.
-    faulthandler.register(signal.SIGXCPU, chain=True)
+    _show_stacks()
     from normbench.lab.trial_run import Context, checkpointer, run
 
     trial, context = Trial.model_validate_json(job["trial"]), Context(**job["context"])
@@ -184,6 +216,29 @@ def run_here(job: dict[str, Any], report: Callable[[Any], None]) -> None:
     report(("started", {"spent": kept.spent if kept else 0.0, "worked": kept.worked if kept else 0.0}))
     outcome = run(trial, context, lambda progress: report(("progress", asdict(progress))), kept)
     report(("outcome", outcome.model_dump_json()))
+
+
+def run_together_here(jobs: Sequence[dict[str, Any]], report: Callable[[Any], None]) -> None:
+    """As `run_here`, of jobs that run together. Each report has the number of its job."""
+    _show_stacks()
+    from normbench.lab.together import run_together
+    from normbench.lab.trial_run import Context
+
+    for which in range(len(jobs)):
+        report(("started", [which, {"spent": 0.0, "worked": 0.0}]))
+    run_together(
+        [(Trial.model_validate_json(job["trial"]), Context(**job["context"])) for job in jobs],
+        lambda which, progress: report(("progress", [which, asdict(progress)])),
+        lambda which, outcome: report(("outcome", [which, outcome.model_dump_json()])),
+    )
+
+
+def _show_stacks() -> None:
+    """When the time is over: write the stack of every thread, even inside a call that lets no Python code run, then
+    end.
+    """
+    faulthandler.enable()
+    faulthandler.register(signal.SIGXCPU, chain=True)
 
 
 def serve_here(job: dict[str, Any], report: Callable[[Any], None], orders: Iterator[str]) -> None:

@@ -221,3 +221,7 @@ class Limits(Value):
     network, norms, batch size and precision, and is replaced after any end that is not ok. `auto`: `shape` on a GPU,
     `trial` on a CPU.
     """
+    together: Annotated[int, Field(ge=1, le=64)] = 1
+    """So many trials at most that differ in their seeds, or in how weights are moved, share a process and compute their
+    training steps as one. Each has the rows that it would have alone, up to rounding; `engine` says `together`.
+    """

@@ -25,19 +25,31 @@ def seeded(seed: int = 0) -> Iterator[None]:
         torch.set_rng_state(before)
 
 
+class Streams:
+    """The states of torch's streams: of the CPU, and of all GPUs where this process uses any. They are read from the
+    host, so that no GPU gets a context by it.
+    """
+
+    def __init__(self) -> None:
+        used: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        streams = [torch.default_generator, *(torch.cuda.default_generators if used else ())]
+        self._states = [(stream, stream.get_state()) for stream in streams]
+
+    def restore(self) -> None:
+        for stream, state in self._states:
+            stream.set_state(state)
+
+
 @contextmanager
 def streams_kept() -> Iterator[None]:
-    """Afterwards the stream of the CPU, and those of all GPUs where this process uses any, go on as if nothing had
-    been, though `torch.manual_seed` reaches them all. States are read from the host: no GPU gets a context by it.
+    """Afterwards all streams of this process go on as if nothing had been, though `torch.manual_seed` reaches them
+    all.
     """
-    used: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    streams = [torch.default_generator, *(torch.cuda.default_generators if used else ())]
-    before = [(stream, stream.get_state()) for stream in streams]
+    before = Streams()
     try:
         yield
     finally:
-        for stream, state in before:
-            stream.set_state(state)
+        before.restore()
 
 
 def seed_gpu(seed: int, device: torch.device) -> None:

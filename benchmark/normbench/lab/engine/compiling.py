@@ -1,27 +1,34 @@
 """torch.compile as this package uses it, and the private parts of the compiler that it needs. Import this only where
 something is compiled: the compiler takes seconds to load.
 
-Two parts are private, since nothing public does the same: the folder where compiled code is kept by default (a folder
-that a user has chosen must stay), and a pass over inductor's graphs, `KeepReads`. `tests/lab/test_engine.py` fails
-where one of these changes.
+Three parts are private, since nothing public does the same: the folder where compiled code is kept by default (a folder
+that a user has chosen must stay), the end of the compiler's own processes, and a pass over inductor's graphs,
+`KeepReads`. `tests/lab/test_engine.py` and `test_compiling.py` fail where one of these changes.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import fx
+from filelock import FileLock
+from torch import fx, nn
+from torch._inductor.async_compile import shutdown_compile_workers
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 from torch.utils.checkpoint import CheckpointPolicy
 
 from normbench.paths import cache_dir
+from normbench.spec.trial import digest
 
 F = TypeVar("F", bound=Callable[..., Any])
+#: Most processes that compile the kernels of one trial on a GPU, where there are dozens of them.
+WORKERS = 8
 
 
 class CompileAgainError(RuntimeError):
@@ -29,12 +36,14 @@ class CompileAgainError(RuntimeError):
 
 
 @contextmanager
-def compiler(*, beside: bool = False) -> Iterator[Callable[[F], F]]:
+def compiler(likeness: str, device: str, *, beside: bool = False) -> Iterator[Callable[[F], F]]:
     """Yield a function that compiles a function, for one shape. The first call compiles, and must happen inside; the
     compiler may then raise anything.
 
-    beside: keep what was compiled before. Else it is forgotten: code of earlier models counts towards torch's limit for
-    this one.
+    likeness: a name for what is compiled, see `alike`. Of the processes on this machine that compile what has the same
+    name, one does; the others wait, and find its code on disk. device: `cpu` or `cuda`, for which it compiles. beside:
+    keep what was compiled before. Else it is forgotten: code of earlier models counts towards torch's limit for this
+    one.
     """
     _keep_code()
     if not beside:
@@ -43,8 +52,8 @@ def compiler(*, beside: bool = False) -> Iterator[Callable[[F], F]]:
         # Random numbers are drawn as the eager step draws them.
         "fallback_random": True,
         "joint_custom_post_pass": KeepReads(),
-        # No pool of compiling processes: a trial is one of many, and must leave no process behind.
-        "compile_threads": 1,
+        # On a GPU others may wait for this code, so that their cores are free. On a CPU there are few files to compile.
+        "compile_threads": min(WORKERS, os.cpu_count() or 1) if device == "cuda" else 1,
     }
 
     def compiled(function: F) -> F:
@@ -52,7 +61,33 @@ def compiler(*, beside: bool = False) -> Iterator[Callable[[F], F]]:
         made: Any = torch.compile(function, dynamic=False, fullgraph=True, options=options)
         return cast("F", made)
 
-    yield compiled
+    with _alone(likeness):
+        try:
+            yield compiled
+        finally:
+            shutdown_compile_workers()  # a trial leaves no process behind
+
+
+def alike(model: nn.Module, images: torch.Tensor, *others: str) -> str:
+    """A name that models have in common whose code is the same for batches like `images`: they differ in their values
+    alone. Where it is the same for others too, these wait for each other, which costs time and nothing else.
+    """
+    tensors = chain(model.named_parameters(), model.named_buffers(), [("", images)])
+    told = [(name, list(t.shape), str(t.dtype), t.device.type) for name, t in tensors]
+    return digest([[type(m).__qualname__ for m in model.modules()], told, others])
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Inside, no other process of this machine is where the same name was given. The system ends the wait for a process
+    that has died. Where there are no locks, nobody waits.
+    """
+    with ExitStack() as held:
+        with suppress(OSError, NotImplementedError):
+            folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"], "normbench-locks")
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(folder / f"{name}.lock"))
+        yield
 
 
 @contextmanager

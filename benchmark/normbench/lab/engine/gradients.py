@@ -65,9 +65,10 @@ class CompiledGradients:
             self._note("compiled code cannot be held against gradients that are zero")
             return
         try:
-            from normbench.lab.engine.compiling import compiler
+            from normbench.lab.engine.compiling import alike, compiler
 
-            with compiler(beside=beside) as compiled:
+            name = alike(self.model, images, "gradients", self.precision)
+            with compiler(name, images.device.type, beside=beside) as compiled:
                 forward = compiled(self._eager)
                 apart = _apart(_gradient(lambda x: self._run(forward, x), images, labels), exact)
                 if plain:

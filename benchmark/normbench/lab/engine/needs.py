@@ -34,7 +34,7 @@ def tried(device: str) -> str:
     try:
         from normbench.lab.engine.compiling import compiler
 
-        with compiler() as compiled:
+        with compiler("doctor", device) as compiled:
             found = float(compiled(lambda x: (x + 1).sum())(torch.ones(8, device=device)))
     except Exception as error:  # the compiler may raise anything
         return f"{type(error).__name__}: {line(error)}"[:300]

@@ -34,6 +34,7 @@ from normbench.tensors.operations import waiting
 from normbench.tensors.snapshot import undisturbed
 
 Kind = Literal["graph", "compile", "eager"]
+Used = Kind | Literal["together", "together, compiled"]
 Forward = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """Images `(N, C, H, W)` and labels, int64 `(N,)` or shares of the classes `(N, classes)`, to logits `(N, classes)` and
 the mean loss.
@@ -71,7 +72,8 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 class Engine:
     """Training steps of one model.
 
-    used: what computes them; until `prepare`, and for batches of other shapes, that is `eager`.
+    used: what computes them; until `prepare`, and for batches of other shapes, that is `eager`. `together`: the first
+        half of each step as one with those of other trials, see `normbench.lab.engine.stack`.
     reason: why it is not the engine that was wanted, in a line; empty where it is.
     compile_seconds: what preparing cost: loading the compiler, compiling, warming up, capturing.
     """
@@ -90,7 +92,7 @@ class Engine:
         self.spec = spec
         self.precision = precision
         self.wanted = wanted
-        self.used: Kind = "eager"
+        self.used: Used = "eager"
         self.reason = ""
         self.compile_seconds = 0.0
         self._clip = clipping(model, spec)
@@ -147,7 +149,7 @@ class Engine:
             logits, loss = self._loss(images, labels)
             self.optimizer.zero_grad(set_to_none=True)
             # As `loss.backward()`, for which torch would leave `Decomposed`.
-            torch.autograd.backward(get_gradient_edge(loss))
+            torch.autograd.backward(get_gradient_edge(loss), torch.ones_like(loss))
         return logits.detach(), loss.detach()
 
     def update(self) -> None:
@@ -187,9 +189,10 @@ class Engine:
         can.
         """
         try:
-            from normbench.lab.engine.compiling import compiler
+            from normbench.lab.engine.compiling import alike, compiler
 
-            with compiler() as compiled:
+            name = alike(self.model, images, "step", self.precision)
+            with compiler(name, images.device.type) as compiled:
                 forward = compiled(self._eager)
                 if problem := self._differs(forward, images, labels):
                     return problem
@@ -223,7 +226,7 @@ class Engine:
             self.model.train()
             age(self.model, shake)
             _, loss = self._run(forward, images, labels)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward(torch.ones_like(loss))  # type: ignore[no-untyped-call]
             return torch.cat([p.grad.float().flatten() for p in self.model.parameters() if p.grad is not None])
 
     def _capture(self, images: torch.Tensor, labels: torch.Tensor) -> str:
@@ -264,8 +267,13 @@ class Engine:
         with Decomposed(unchecked=True):
             return self._eager(images, labels)
 
+    def note(self, reason: str) -> None:
+        """Add to `reason`."""
+        self.reason = "; ".join(filter(None, [self.reason, reason]))[:REASON_LENGTH]
+
     def _fall(self, reason: str) -> None:
-        self._compiled, self.reason = None, "; ".join(filter(None, [self.reason, reason]))[:REASON_LENGTH]
+        self._compiled = None
+        self.note(reason)
         if self.used == "compile":
             self.used = "eager"
 
