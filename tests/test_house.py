@@ -138,7 +138,9 @@ PRIVATE = {
         "Ray has no public way to read its settings anew, or to ask whether it goes by a token",
         "tests/runner/test_start.py",
     ),
-    "suite._load": Private(frozenset({"_source"}), "where a suite was read, set by what has read it"),
+    "suite._load": Private(
+        frozenset({"_changes", "_source"}), "where a suite was read and by which flags, set by what read it"
+    ),
 }
 #: Documented in spite of its underscore.
 PUBLIC = {"os._exit"}

@@ -110,6 +110,15 @@ def test_what_is_planned_and_was_not_run_is_told_with_what_runs_it(
         shown("compare", "bn", "bnn", "--results", "r", *chosen)
 
 
+def test_a_side_whose_code_has_changed_is_told(shown: Bench, tmp_path: Path) -> None:
+    store = Store(tmp_path / "r")
+    for trial in synthetic.grid(["bn", "gn"], seeds=3, weight_decays=[0]):
+        changed = {"protocol": 0} if trial.norm_label == "gn" and trial.seed == 1 else {}
+        store.write("demo", trial, synthetic.identity(trial) | changed, synthetic.outcome(trial))
+    told = "gn is 1 of 3 stale: the code that made a result has changed since\n"
+    assert told in shown("compare", "bn", "gn", "--results", str(tmp_path / "r"))
+
+
 def test_a_suite_that_was_never_run_is_told_likewise(
     shown: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

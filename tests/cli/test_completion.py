@@ -23,6 +23,9 @@ def offers(shown: Bench, line: str) -> list[str]:
         ("bench plan digits --only nor", ["norm="]),
         ("bench plan digits --only norm=l", ["norm=ln"]),
         ("bench check norm gh", ["ghost-bn"]),
+        ("bench results export out --norm gh", ["ghost-bn"]),
+        ("bench results rm --suite digits-m", ["digits-measures"]),
+        ("bench rerun 08464b --suite digits-m", ["digits-measures"]),
         ("bench check attack fgsm-", ["fgsm-l1", "fgsm-l2"]),
         ("bench compare bn evonorm-s", ["evonorm-s0"]),
         ("bench audit resnetv2_50x3_bit.goog", []),
@@ -37,6 +40,7 @@ def test_trials_are_offered_by_the_beginning_of_their_id(shown: Bench) -> None:
     found = offers(shown, "bench compare bn 1")
     assert len(found) > 10
     assert all(len(i) == 16 and i.startswith("1") for i in found)
+    assert offers(shown, "bench rerun 08464b") == offers(shown, "bench results rm 08464b") == ["08464b8967d06e39"]
 
 
 def test_version_and_help(shown: Bench) -> None:

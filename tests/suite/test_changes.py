@@ -12,6 +12,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from normbench.paths import checkout
+from normbench.plan.fingerprints import Fingerprints
+from normbench.plan.located import located
 from normbench.suite import Suite, SuiteError, expand, load
 from normbench.suite._load import read
 
@@ -148,3 +150,18 @@ VALUES = st.text("[]{},:'\"a1 &*!", max_size=12) | st.text(max_size=30)
 def test_any_text_is_a_suite_or_messages(key: str, value: str) -> None:
     with contextlib.suppress(SuiteError):
         assert isinstance(changed(f"{key}={value}"), Suite)
+
+
+@pytest.mark.parametrize("change", ["data.dataset=cifr10", "data={dataset: cifr10}"])
+def test_a_dataset_that_is_not_there_is_blamed_on_the_change_that_names_it(change: str) -> None:
+    with pytest.raises(SuiteError) as error, located(suite := changed(change, "train.epochs=2")):
+        Fingerprints(None, download=False).of(expand(suite)[0])
+    assert str(error.value).startswith(f"--set {change}: there is no dataset 'cifr10'")
+    assert "did you mean 'cifar10'? Others" in str(error.value)
+
+
+def test_a_dataset_of_the_file_is_named_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(TEXT.replace("digits", "digts"), encoding="utf-8")
+    with pytest.raises(SuiteError) as error, located(suite := load(tmp_path / "small.yaml", ["train.epochs=2"])):
+        Fingerprints(None, download=False).of(expand(suite)[0])
+    assert str(error.value).startswith(f"{tmp_path / 'small.yaml'}:3: there is no dataset 'digts'")

@@ -381,7 +381,7 @@ class Board:
 
 
 #: What `Entry.stale` means.
-STALE = "stale: the code that made a result has changed since"
+STALE = "the code that made a result has changed since"
 
 
 def untested(seeds: int, what: str = "seed") -> str:

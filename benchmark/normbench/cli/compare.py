@@ -139,7 +139,7 @@ def _show(a: Entry, b: Entry, made: list[Comparison], console: Console) -> None:
     apart = ", ".join(f"{k} {x} against {y}" for k, (x, y) in differing(a, b).items())
     console.print(shown(f"{a.label} minus {b.label}{f' (they differ in {apart} as well)' if apart else ''}", "italic"))
     if stale:
-        console.print(shown(f"{', '.join(stale)}; {STALE}", "yellow"))
+        console.print(shown(f"{', '.join(stale)}: {STALE}", "yellow"))
     table = Fitted(
         [
             Column("Metric", key=True),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from normbench.cli import completion
 from normbench.cli.results import Results, open_store
 from normbench.cli.say import say
 
@@ -15,12 +16,21 @@ if TYPE_CHECKING:
 
 def rm(
     trials: Annotated[
-        list[str] | None, typer.Argument(help="Ids of trials, or their first digits.", metavar="TRIAL")
+        list[str] | None,
+        typer.Argument(help="Ids of trials, or their first digits.", metavar="TRIAL", autocompletion=completion.trials),
     ] = None,
-    suite: Annotated[str | None, typer.Option("--suite", help="Just results of this suite.", metavar="SUITE")] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option("--suite", help="Just results of this suite.", metavar="SUITE", autocompletion=completion.suites),
+    ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="Just the trials that match, e.g. norm=gn; may be repeated.", metavar="KEY=VALUE"),
+        typer.Option(
+            "--only",
+            help="Just the trials that match, e.g. norm=gn; may be repeated.",
+            metavar="KEY=VALUE",
+            autocompletion=completion.only,
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it they are only named.")] = False,
     results: Results = None,

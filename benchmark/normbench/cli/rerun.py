@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from normbench.cli import completion
 from normbench.cli.methods import Json, print_json
 from normbench.cli.results import Results, open_store
 from normbench.cli.say import screen, shown
@@ -19,12 +20,22 @@ if TYPE_CHECKING:
     from normbench.trust.rerun import Checked
 
 InSuite = Annotated[
-    str | None, typer.Option("--suite", help="Where several suites hold the trial: which.", metavar="SUITE")
+    str | None,
+    typer.Option(
+        "--suite", help="Where several suites hold the trial: which.", metavar="SUITE", autocompletion=completion.suites
+    ),
 ]
 
 
 def rerun(
-    trial: Annotated[str, typer.Argument(help="The id of a stored trial, or the first digits of it.", metavar="TRIAL")],
+    trial: Annotated[
+        str,
+        typer.Argument(
+            help="The id of a stored trial, or the first digits of it.",
+            metavar="TRIAL",
+            autocompletion=completion.trials,
+        ),
+    ],
     suite: InSuite = None,
     results: Results = None,
     data: Annotated[

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from normbench.cli import completion
 from normbench.cli.methods import Json, print_json
 from normbench.cli.say import say
 from normbench.errors import BenchError
@@ -136,10 +137,16 @@ def _as_json(one: Checked) -> dict[str, object]:
 def export(
     out: Annotated[str, typer.Argument(help="Folder to copy to.", metavar="DIR")],
     norm: Annotated[
-        list[str] | None, typer.Option("--norm", help="Just this method; may be repeated.", metavar="NORM")
+        list[str] | None,
+        typer.Option(
+            "--norm", help="Just this method; may be repeated.", metavar="NORM", autocompletion=completion.norms
+        ),
     ] = None,
     suite: Annotated[
-        list[str] | None, typer.Option("--suite", help="Just this suite; may be repeated.", metavar="SUITE")
+        list[str] | None,
+        typer.Option(
+            "--suite", help="Just this suite; may be repeated.", metavar="SUITE", autocompletion=completion.suites
+        ),
     ] = None,
     results: Results = None,
 ) -> None:
@@ -169,7 +176,10 @@ def merge(
 @app.command()
 def compact(
     suite: Annotated[
-        list[str] | None, typer.Option("--suite", help="Just this suite; may be repeated.", metavar="SUITE")
+        list[str] | None,
+        typer.Option(
+            "--suite", help="Just this suite; may be repeated.", metavar="SUITE", autocompletion=completion.suites
+        ),
     ] = None,
     results: Results = None,
 ) -> None:

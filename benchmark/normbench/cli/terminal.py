@@ -65,7 +65,7 @@ def render(boards: Iterable[Board]) -> Group:
         levels |= {e.level for e in board.entries}
     if not parts:
         return Group(shown("No results yet."))
-    told = [NOTE, f"{EDGE}." if starred else "", f"{STALE}: {WHY}." if stale else "", _trust(levels)]
+    told = [NOTE, f"{EDGE}." if starred else "", f"stale: {STALE}; {WHY}." if stale else "", _trust(levels)]
     return Group(*parts, shown(" ".join(filter(None, told)), style="dim"))
 
 

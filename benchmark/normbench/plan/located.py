@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from normbench.plan.fingerprints import UnusableDataError
-from normbench.suite import Problem, Suite, SuiteError, line_of
+from normbench.suite import Problem, Suite, SuiteError, place_of
 
 
 @contextmanager
 def located(suite: Suite) -> Iterator[None]:
-    """Turns an `UnusableDataError` into a `SuiteError` that names file and line."""
+    """Turns an `UnusableDataError` into a `SuiteError` that names file and line, or the change that is to blame."""
     try:
         yield
     except UnusableDataError as error:
         # The message names the key that is wrong, where it is not the dataset's name.
         keys = (k for k in ("train_split", "test_split", "image_column", "label_column") if k in str(error))
-        line = line_of(suite, "data", next(keys, "dataset"), error.dataset)
-        raise SuiteError([Problem(str(suite.source), line, str(error))]) from error
+        where = place_of(suite, "data", next(keys, "dataset"), error.dataset)
+        raise SuiteError([Problem(*where, str(error))]) from error

@@ -8,7 +8,7 @@ editors. `docs/suites.md` explains every key.
 from __future__ import annotations
 
 from normbench.suite._headline import about
-from normbench.suite._load import expand, from_values, line_of, load, searches, suite_names
+from normbench.suite._load import expand, from_values, load, place_of, searches, suite_names
 from normbench.suite._models import Suite
 from normbench.suite._problems import Problem, SuiteError, nearest
 from normbench.suite._schema import json_schema
@@ -24,9 +24,9 @@ __all__ = [
     "expand",
     "from_values",
     "json_schema",
-    "line_of",
     "load",
     "nearest",
+    "place_of",
     "searches",
     "suite_names",
 ]

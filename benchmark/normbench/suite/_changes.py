@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from normbench.suite import _yaml
@@ -12,14 +13,16 @@ FLAG = "--set"
 _CLOSES = {"[": "]", "{": "}", "(": ")"}
 
 
+@dataclass
 class Changes:
-    """The changes that were asked for, and which places of a document they made."""
+    """The changes that were asked for, and which places of a document they made. Suites are equal by what they say, not
+    by what said it.
+    """
 
-    def __init__(self) -> None:
-        self._whole: dict[Location, str] = {}
-        """Places whose value a flag gave, with the flag."""
-        self._made: dict[Location, str] = {}
-        """Sections that the file lacks and a flag needed."""
+    _whole: dict[Location, str] = field(default_factory=dict, compare=False)
+    """Places whose value a flag gave, with the flag."""
+    _made: dict[Location, str] = field(default_factory=dict, compare=False)
+    """Sections that the file lacks and a flag needed."""
 
     @property
     def any(self) -> bool:

@@ -72,18 +72,20 @@ def _find(ref: str | Path) -> Path:
     raise SuiteError([Problem(ref, None, f"there is no suite of this name in {looked}{near}")])
 
 
-def line_of(suite: Suite, section: str, key: str, value: object) -> int | None:
-    """The line of the suite's file that gives a key of a section a value, else that of the key or the section. None
-    where the file is gone or never was one.
+def place_of(suite: Suite, section: str, key: str, value: object) -> tuple[str, int | None]:
+    """The file of a suite and the line that gives a key of a section a value, else that of the key or the section; the
+    change in its place that did. Without a line where the file is gone or never was one.
     """
+    if flag := suite._changes.flag((section, key)):
+        return flag, None
     try:
         document = _yaml.read(suite.source.read_bytes())
     except (OSError, _yaml.UnreadableError):
-        return None
+        return str(suite.source), None
     written = document.value.get(section) if isinstance(document.value, dict) else None
     values = written.get(key) if isinstance(written, dict) else None
     place = next((i for i, v in enumerate(values) if v == value), 0) if isinstance(values, list) else 0
-    return document.line((section, key, place))
+    return str(suite.source), document.line((section, key, place))
 
 
 def read(data: bytes, source: Path, changes: Sequence[str] = ()) -> Suite:
@@ -95,7 +97,7 @@ def read(data: bytes, source: Path, changes: Sequence[str] = ()) -> Suite:
     changed = Changes()
     changed.apply(document, changes)
     suite = _sound(document, str(source), changed)
-    suite._source = source
+    suite._source, suite._changes = source, changed
     return suite
 
 

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from normbench.spec.about import Role
 from normbench.spec.trial import Limits, Value
+from normbench.suite._changes import Changes
 from normbench.suite._methods import AttackItem, MeasureItem, NormItem, StatisticsItem
 from normbench.suite._problems import found
 from normbench.suite._sections import (
@@ -112,6 +113,7 @@ class Suite(Value):
     """Where trials go besides the results: `tensorboard`, `wandb`, `mlflow`. No result depends on it."""
 
     _source: Path = PrivateAttr(default=Path("suite"))
+    _changes: Changes = PrivateAttr(default_factory=Changes)
 
     @property
     def keeps_weights(self) -> bool:

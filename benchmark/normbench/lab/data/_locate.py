@@ -47,10 +47,10 @@ def _locate(spec: DataSpec, data_dir: Path | None, *, download: bool, test: bool
             raise DataError(f"{error}{_unpacked(HUB[name], data_dir)}") from error
     known = sorted({*HUB, *SHIPPED, *(folders(data_dir) if data_dir else ())})
     near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}."
     where = f"no folder {name!r} in {data_dir}" if data_dir else "no data folder is set (--data or BENCH_DATA)"
     raise DataError(
-        f"there is no dataset {name!r}: {where}; {hint}. Others: hub:owner/name, or a path to a folder with "
+        f"there is no dataset {name!r}: {where}; {hint} Others: hub:owner/name, or a path to a folder with "
         f"train.parquet and test.parquet{_beside(name)}"
     )
 
