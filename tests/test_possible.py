@@ -15,6 +15,7 @@ from normbench.plan.identity import identity
 from normbench.plan.plan import Item, Plan, State
 from normbench.runner import possible
 from normbench.spec.trial import Trial
+from torch import nn
 from typer.testing import CliRunner
 
 from tests.conftest import MakeTrial
@@ -89,6 +90,14 @@ def test_a_network_that_cannot_be_built_is_named(make_trial: MakeTrial) -> None:
     trial = make_trial("gn[groups=2]", model={"kwargs": {"layers": "many"}})
     answer([possible._pair(trial, 8)], found.append)
     assert "timm cannot build this" in found[0][1]
+
+
+def test_a_method_of_torchs_own_layers_is_possible(make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take images of four dimensions and no others."""
+    monkeypatch.setattr(EvoNormS0, "layer", lambda self, site: nn.BatchNorm2d(site.channels))
+    found: list[tuple[int, str]] = []
+    answer([possible._pair(make_trial("evonorm-s0[groups=4]"), 8)], found.append)
+    assert found == [(0, "")]
 
 
 def test_what_breaks_otherwise_is_unknown_and_keeps_no_other_from_being_looked_at(

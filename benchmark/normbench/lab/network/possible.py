@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -55,6 +56,14 @@ def _traced(request: Request) -> tuple[nn.Module, Flow] | str:
     return told
 
 
+def _map(positions: int, module: nn.Module) -> tuple[int, ...]:
+    """A map of so many positions, of as many dimensions as the layer that is replaced takes."""
+    if isinstance(module, nn.BatchNorm1d | nn.InstanceNorm1d):
+        return (positions,)
+    side = math.isqrt(positions)
+    return (side, side) if side * side == positions else (positions, 1)
+
+
 def problem(network: nn.Module, flow: Flow, norm: Iterable[Component], batch: int) -> str:
     """Why a method cannot be trained in a network on batches of so many examples; empty where nothing is known to be in
     its way. Each layer is built for its place and takes a batch of zeros in training.
@@ -73,7 +82,7 @@ def problem(network: nn.Module, flow: Flow, norm: Iterable[Component], batch: in
             if shape not in seen:
                 layer = activation.layer(site).train()
                 if site.positions:
-                    layer(torch.zeros(min(batch, 2), site.channels, site.positions))
+                    layer(torch.zeros(min(batch, 2), site.channels, *_map(site.positions, module)))
             seen.add(shape)
         except (NormSiteError, SwapError) as error:
             return str(error)
