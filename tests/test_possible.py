@@ -10,10 +10,12 @@ import pytest
 from normbench.cli.main import app
 from normbench.lab.network.build import build
 from normbench.lab.network.possible import answer
+from normbench.norms.evonorm_s0 import EvoNormS0
 from normbench.plan.identity import identity
 from normbench.plan.plan import Item, Plan, State
 from normbench.runner import possible
 from normbench.spec.trial import Trial
+from torch import nn
 from typer.testing import CliRunner
 
 from tests.conftest import MakeTrial
@@ -88,6 +90,27 @@ def test_a_network_that_cannot_be_built_is_named(make_trial: MakeTrial) -> None:
     trial = make_trial("gn[groups=2]", model={"kwargs": {"layers": "many"}})
     answer([possible._pair(trial, 8)], found.append)
     assert "timm cannot build this" in found[0][1]
+
+
+def test_a_method_of_torchs_own_layers_is_possible(make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take images of four dimensions and no others."""
+    monkeypatch.setattr(EvoNormS0, "layer", lambda self, site: nn.BatchNorm2d(site.channels))
+    found: list[tuple[int, str]] = []
+    answer([possible._pair(make_trial("evonorm-s0[groups=4]"), 8)], found.append)
+    assert found == [(0, "")]
+
+
+def test_what_breaks_otherwise_is_unknown_and_keeps_no_other_from_being_looked_at(
+    make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def layer(self: EvoNormS0, site: object) -> None:
+        raise MemoryError("of this machine, just now")
+
+    monkeypatch.setattr(EvoNormS0, "layer", layer)
+    pairs = [possible._pair(make_trial(norm), 8) for norm in ("evonorm-s0[groups=4]", "gn[groups=7]")]
+    found: list[tuple[int, str]] = []
+    answer(pairs, found.append)
+    assert [number for number, _ in found] == [1]
 
 
 def test_a_plan_says_it_and_keeps_what_was_found(make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,3 +67,17 @@ def test_losses_under_attack_are_read() -> None:
             if attack["attack"] == "galloway[linf]":
                 attack["attack"], attack["threat"], attack["size"] = "bim", "linf", 4 / 255
     assert of("vulnerable-everywhere", evidence(rows)).verdict == "holds"
+
+
+def test_a_run_without_one_of_the_accuracies_stops_no_claim() -> None:
+    """Anybody's row may have attacks and no clean accuracy, or the other way round."""
+    rows = paper_rows(0.0)
+    for row in rows:
+        for attack in row["attacks"]:
+            attack["attack"], attack["threat"] = "bim", "linf"
+    for row in rows[::2]:
+        row |= {"clean_correct": None, "clean_accuracy": None, "clean_outcomes": None}
+    for row in rows[1::4]:
+        row["attacks"] = []
+    for claim in READ.values():
+        claim.read({"planted": evidence(rows)})

@@ -64,6 +64,7 @@ class Nodes:
             "RAY_AUTH_TOKEN": self.token,
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_memory_monitor_refresh_ms": "0",
+            "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "300",  # 30 are few where many share the cores
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
             "RAY_TMPDIR": str(self.scratch),  # so that no other Ray of this machine meets this one

@@ -25,8 +25,9 @@ class VulnerableEverywhere(Trained):
             bims, clean = bims_of(board), board.headline("clean")
             if not bims or clean is None:
                 continue
+            keys = (clean.key, bims[-1].key)
             families = [
-                [Pair(r.seed, r.values[clean.key], r.values[bims[-1].key]) for r in e.runs if bims[-1].key in r.values]
+                [Pair(r.seed, *(r.values[k] for k in keys)) for r in e.runs if r.values.keys() >= {*keys}]
                 for e in board.entries
             ]
             for entry, made in zip(board.entries, together(DIFFERENCE, families), strict=True):

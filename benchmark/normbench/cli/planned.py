@@ -138,7 +138,9 @@ def say_foreseen(plan: Plan, console: Console) -> None:
         console.print("  such trials end as error before they are trained", soft_wrap=True)
     if plan.unseen:
         pairs = f"{plan.unseen} pair{'s' * (plan.unseen != 1)} of a network and a method"
-        console.print(f"  whether {pairs} can be trained is not known: looking took too long", highlight=False)
+        console.print(
+            f"  whether {pairs} can be trained is not known: looking took too long, or broke", highlight=False
+        )
 
 
 def status(

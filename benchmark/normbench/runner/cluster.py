@@ -47,7 +47,6 @@ SETTINGS = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_memory_monitor_refresh_ms": "0",
-    "RAY_gcs_server_port_wait_time_s": "300",
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_register_timeout_seconds": "300",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -57,7 +56,12 @@ SETTINGS = {
 }
 #: The first makes a local Ray listen on loopback only, and refuse further nodes. The second: Ray would start a worker a
 #: core, which Tune does not use, because Tune's workers have their own environment.
-LOCAL_SETTINGS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_prestart_worker_first_driver": "0"}
+LOCAL_SETTINGS = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    # Seconds for the start of Ray's head. Who joins a cluster would try for as long where the token is wrong.
+    "RAY_gcs_server_port_wait_time_s": "300",
+}
 #: Even without usage statistics, Ray asks the metadata services of three clouds by HTTP whether it runs there
 #: (`get_cloud_from_metadata_requests`, 2.60). Ray's processes get a proxy that does not exist, so that no question
 #: leaves this machine.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ Asked = Mapping[str, Any]
 def answer(asked: Sequence[Mapping[str, Any]], report: Callable[[Any], None]) -> None:
     """Report `(number, problem)` of each pair of a network and a method, the problem empty where there is none. Pairs
     of one network stand together in `asked`: `network` are fields of a `Request`, `norm` components, `batch` examples.
+    Nothing is reported of a pair that breaks otherwise: that may be the machine's doing.
     """
     torch.set_num_threads(1)
     network, found = None, None
@@ -31,7 +34,8 @@ def answer(asked: Sequence[Mapping[str, Any]], report: Callable[[Any], None]) ->
         if isinstance(found, str):
             report((number, found))
         elif found is not None:
-            report((number, problem(*found, [Component(**c) for c in pair["norm"]], pair["batch"])))
+            with suppress(Exception):  # what else a method of others raises says nothing of the next one
+                report((number, problem(*found, [Component(**c) for c in pair["norm"]], pair["batch"])))
 
 
 def _traced(request: Request) -> tuple[nn.Module, Flow] | str:
@@ -52,6 +56,14 @@ def _traced(request: Request) -> tuple[nn.Module, Flow] | str:
     return told
 
 
+def _map(positions: int, module: nn.Module) -> tuple[int, ...]:
+    """A map of so many positions, of as many dimensions as the layer that is replaced takes."""
+    if isinstance(module, nn.BatchNorm1d | nn.InstanceNorm1d):
+        return (positions,)
+    side = math.isqrt(positions)
+    return (side, side) if side * side == positions else (positions, 1)
+
+
 def problem(network: nn.Module, flow: Flow, norm: Iterable[Component], batch: int) -> str:
     """Why a method cannot be trained in a network on batches of so many examples; empty where nothing is known to be in
     its way. Each layer is built for its place and takes a batch of zeros in training.
@@ -70,7 +82,7 @@ def problem(network: nn.Module, flow: Flow, norm: Iterable[Component], batch: in
             if shape not in seen:
                 layer = activation.layer(site).train()
                 if site.positions:
-                    layer(torch.zeros(min(batch, 2), site.channels, site.positions))
+                    layer(torch.zeros(min(batch, 2), site.channels, *_map(site.positions, module)))
             seen.add(shape)
         except (NormSiteError, SwapError) as error:
             return str(error)
