@@ -103,9 +103,10 @@ def execute(items: Sequence[Item], limits: Limits, options: Options, events: Eve
 def _placement(limits: Limits, need: Need, count: int) -> str:
     device = f"{need['GPU']:g} GPU" if need["GPU"] else "no GPU"
     note = " (gpu: auto found none)" if limits.gpu == "auto" and not need["GPU"] else ""
+    more = f", where up to {limits.together} run together" if limits.together > 1 else ""
     return (
         f"{count} trial{'s' if count != 1 else ''} at a time, each with {need['CPU']:g} "
-        f"CPU{'s' if need['CPU'] != 1 else ''} and {device}{note}"
+        f"CPU{'s' if need['CPU'] != 1 else ''} and {device}{note}{more}"
     )
 
 

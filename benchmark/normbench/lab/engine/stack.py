@@ -22,6 +22,10 @@ from torch.nn import functional
 from normbench.lab.engine.steps import AGREEMENT, MARGIN, SHAKE, Engine, Kind, age, line
 from normbench.tensors.snapshot import buffer_places, undisturbed
 
+#: How far the change of a buffer may be from that alone, as a share of its norm; `coarse` as of `steps.SHAKE`.
+BUFFERS = {"fine": 1e-2, "coarse": 5e-2}
+GRADIENTS = "gradient"
+
 
 class _Telling(nn.Module):
     """Returns the network's buffers too, since layers may put others in their places."""
@@ -48,11 +52,11 @@ class Stack(nn.Module):
             [n for n, _ in self._hidden[1].named_buffers()],
         )
         self.stacked = nn.ParameterList(
-            nn.Parameter(torch.stack([p.detach() for p in same]), requires_grad=same[0].requires_grad)
+            nn.Parameter(_stacked([p.detach() for p in same]), requires_grad=same[0].requires_grad)
             for same in zip(*(network.parameters() for network in networks), strict=True)
         )
         for number, places in enumerate(zip(*map(buffer_places, networks), strict=True)):
-            self.register_buffer(str(number), torch.stack([buffer for _, _, buffer in places]))
+            self.register_buffer(str(number), _stacked([buffer for _, _, buffer in places]))
         self._buffers_at: list[tuple[nn.Module, str, torch.Tensor]] = []
         self._place(lambda part: part)
 
@@ -99,6 +103,13 @@ class Stack(nn.Module):
                 part = made(buffers[member])
                 setattr(module, name, part)
                 self._buffers_at.append((module, name, part))
+
+
+def _stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Along a new first axis; each lies in memory as before, such as channels_last."""
+    order = sorted(range(tensors[0].ndim), key=tensors[0].stride, reverse=True)
+    there = torch.stack([tensor.permute(order) for tensor in tensors])
+    return there.permute(0, *(1 + order.index(axis) for axis in range(len(order))))
 
 
 class Together(Engine):
@@ -169,16 +180,18 @@ class Together(Engine):
             self.gradients_all(images, labels)
             found = [_left(m.model, b) for m, b in zip(self.members, before, strict=True)]
         for own, moved, ours in zip(exact, shaken, found, strict=True):
-            rounding = float((moved[0] - own[0]).norm())
-            for what, a, b, margin in zip(("gradients", "buffers"), own, ours, (MARGIN * rounding, 0.0), strict=True):
-                size, apart = float(a.norm()), float((b - a).norm())
-                if math.isfinite(size + margin) and not apart <= max(AGREEMENT * size, margin):
-                    return f"together: its {what} are off by {apart / size if size else math.inf:.1g} of their norm"
+            for name, a in own.items():
+                size, apart = float(a.norm()), float((ours[name] - a).norm())
+                limit = BUFFERS[grain] * size
+                if name == GRADIENTS:
+                    limit = max(AGREEMENT * size, MARGIN * float((moved[name] - a).norm()))
+                if math.isfinite(size + limit) and not apart <= limit:
+                    return f"together: its {name} is off by {apart / size if size else math.inf:.1g} of its norm"
         return ""
 
     def _alone(
         self, member: Engine, images: torch.Tensor, labels: torch.Tensor, shake: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> dict[str, torch.Tensor]:
         with undisturbed(member.model):
             member.model.train()
             age(member.model, shake)
@@ -187,12 +200,12 @@ class Together(Engine):
             return _left(member.model, before)
 
 
-def _buffers(model: nn.Module) -> list[torch.Tensor]:
-    return [buffer.detach().clone() for buffer in model.buffers()]
+def _buffers(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
 
 
-def _left(model: nn.Module, before: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a step leaves: all gradients in one vector, and all changes of buffers."""
+def _left(model: nn.Module, before: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What a step leaves: all gradients in one vector, and the change of each buffer, as float32."""
     gradients = [p.grad.float().flatten() for p in model.parameters() if p.grad is not None]
-    changes = [(now - then).float().flatten() for now, then in zip(model.buffers(), before, strict=True)]
-    return torch.cat(gradients), torch.cat(changes) if changes else torch.zeros(1)
+    changes = {f"buffer {name}": (now - before[name]).float() for name, now in model.named_buffers()}
+    return {GRADIENTS: torch.cat(gradients), **changes}
