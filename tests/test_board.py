@@ -23,9 +23,12 @@ from normbench.board import (
     by_image,
     compare,
     discordant,
+    discordant_pairs,
     growth,
     image_error,
+    image_errors,
     mcnemar,
+    mcnemar_pairs,
     ranks,
     slugify,
     t_interval,
@@ -82,13 +85,16 @@ def test_no_interval_from_too_little(values):
 def test_mcnemar_is_the_exact_binomial_test(a, b):
     expected = scipy.stats.binomtest(a, a + b).pvalue if a + b else 1.0
     assert mcnemar(a, b) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar_pairs(np.array([[0, a], [b, 0]])).tolist() == [[1, mcnemar(a, b)], [mcnemar(a, b), 1]]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=200))
 def test_discordant_counts_images(pairs):
     a, b = (np.array(side) for side in zip(*pairs, strict=True))
     packed = [np.packbits(x).tobytes() for x in (a, b)]
-    assert discordant(*packed) == (int((a & ~b).sum()), int((b & ~a).sum()))
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    assert discordant(*packed) == (only_a, only_b)
+    assert discordant_pairs(packed).tolist() == [[0, only_a], [only_b, 0]]
 
 
 INTERVALS = st.lists(
@@ -411,6 +417,9 @@ def test_differences_beyond_these_images_count_those_on_which_two_methods_differ
     difference = bits[0].mean(axis=0) - bits[1].mean(axis=0)
     assert image_error(*shares) == pytest.approx(scipy.stats.sem(difference))
     assert image_error(shares[0], shares[0]) == 0
+    ours = image_error(*shares)
+    assert image_errors(shares) == pytest.approx(np.array([[0, ours], [ours, 0]]), abs=1e-9)
+    assert np.isinf(image_errors([s[:1] for s in shares])).all()
     (board,) = boards(
         rows(
             synthetic.grid(["bn", "in"], seeds=3, weight_decays=[0]),

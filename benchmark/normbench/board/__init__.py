@@ -23,23 +23,27 @@ from normbench.board.comparison import (
     compare,
     each_other,
     image_error,
+    image_errors,
     told_apart,
 )
 from normbench.board.make import CLEAN, boards, growth
+from normbench.board.metric import Metric
 from normbench.board.ranking import Difference, Ranking, Standing, differences, rank
 from normbench.board.stats import (
     MIN_SEEDS,
     Interval,
     Rank,
     discordant,
+    discordant_pairs,
     mcnemar,
+    mcnemar_pairs,
     ranks,
     t_interval,
     wilson,
 )
 from normbench.board.titles import slugify
 from normbench.board.tuning import EDGE
-from normbench.board.types import STALE, Board, Cell, Entry, Metric, Point, Run, untested, why_not, why_not_compared
+from normbench.board.types import STALE, Board, Cell, Entry, Point, Run, untested, why_not, why_not_compared
 from normbench.board.words import describe
 from normbench.spec.rooms import callable_room
 
@@ -72,10 +76,13 @@ __all__ = [
     "describe",
     "differences",
     "discordant",
+    "discordant_pairs",
     "each_other",
     "growth",
     "image_error",
+    "image_errors",
     "mcnemar",
+    "mcnemar_pairs",
     "rank",
     "ranks",
     "slugify",

@@ -11,8 +11,9 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import studentized_range
 
+from normbench.board.metric import Metric
 from normbench.board.stats import CONFIDENCE, Interval
-from normbench.board.types import Board, Entry, Metric, why_not_compared
+from normbench.board.types import Board, Entry, why_not_compared
 from normbench.board.variances import Array
 
 UNDECIDED = "cannot be told apart"
@@ -93,6 +94,18 @@ def image_error(a: Array, b: Array) -> float:
     `by_image`. The images are shared, so that only those count on which the two differ.
     """
     return float(np.std(a - b, ddof=1)) / math.sqrt(len(a)) if len(a) > 1 else math.inf
+
+
+def image_errors(shares: Sequence[Array]) -> Array:
+    """(entries, entries): `image_error` of each pair. shares: of each entry, see `by_image`."""
+    table = np.array(shares)
+    images = table.shape[1]
+    if images < 2:
+        return np.full((len(table), len(table)), math.inf)
+    common = np.atleast_2d(np.cov(table))
+    own = common.diagonal()
+    found: Array = np.sqrt(np.maximum(own[:, None] + own - 2 * common, 0.0) / images)
+    return found
 
 
 @cache

@@ -7,9 +7,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from normbench.board.metric import Metric
 from normbench.board.sheets import Number, Sheet
 from normbench.board.stats import t_interval
-from normbench.board.types import Board, Entry, Metric, Run
+from normbench.board.types import Board, Entry, Run
 
 #: Noise and BIM as the paper's reference ran them, where that was run.
 CITED = ("galloway[noise]", "galloway[linf]")

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from normbench.board.badges import badge
+from normbench.board.metric import Metric
 from normbench.board.ranking import Ranking, Standing, rank
 from normbench.board.reading import absent, audited, budget
 from normbench.board.stats import t_interval
 from normbench.board.titles import DECAY, RATE, apart, label, set_up, settings_of, short, slugify, title
 from normbench.board.tuning import Choices, Sweep
-from normbench.board.types import Board, Cell, Entry, Metric, Point, Run
+from normbench.board.types import Board, Cell, Entry, Point, Run
 from normbench.board.words import describe
 from normbench.spec import robustness
 from normbench.spec.about import About

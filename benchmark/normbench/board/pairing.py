@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from normbench.board.comparison import Comparison, compare
-from normbench.board.types import Board, Entry, Metric
+from normbench.board.metric import Metric
+from normbench.board.types import Board, Entry
 from normbench.errors import BenchError
 from normbench.spec.text import closest
 

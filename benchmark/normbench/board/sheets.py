@@ -15,8 +15,9 @@ from functools import cache
 from typing import Any
 
 from normbench.board.badges import badges
+from normbench.board.metric import Metric
 from normbench.board.stats import Interval
-from normbench.board.types import Board, Entry, Metric, why_not
+from normbench.board.types import Board, Entry, why_not
 from normbench.spec.text import one_line
 
 #: What a caption says of intervals and ranks.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from normbench.board import Board
-from normbench.board.types import Group
+from normbench.board.metric import Group
 from normbench.pages import figures
 from normbench.pages.context import Context, SetUp
 from normbench.pages.data_page import feed

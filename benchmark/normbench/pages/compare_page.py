@@ -17,11 +17,10 @@ from normbench.board import (
     against,
     by_image,
     compare,
-    discordant,
-    image_error,
-    mcnemar,
+    discordant_pairs,
+    image_errors,
+    mcnemar_pairs,
 )
-from normbench.board.variances import Array
 from normbench.pages import figures
 from normbench.pages.context import Context
 
@@ -73,14 +72,13 @@ def _data(context: Context, board: Board, kept: int) -> dict[str, Any]:
     words: dict[str, int] = {}
     pairs: dict[str, list[Any]] = {f"{a.id}.{b.id}": [] for a, b in combinations(entries, 2)}
     for metric in metrics:
-        shares = _by_image(board, metric, outcomes)
+        errors = _image_errors(board, metric, outcomes)
+        images = _images(entries, metric, outcomes)
         for a, b in combinations(entries, 2):
             made = compare(board, a, b, metric)
-            beyond = None
-            if a.id in shares and b.id in shares and made.verdict in {"higher", "lower"}:
-                beyond = made.beyond(image_error(shares[a.id], shares[b.id]))
-            images = _images(a, b, metric, outcomes)
-            pairs[f"{a.id}.{b.id}"].append(_comparison(made, beyond, images, words))
+            error = errors.get((a.id, b.id))
+            beyond = made.beyond(error) if error is not None and made.verdict in {"higher", "lower"} else None
+            pairs[f"{a.id}.{b.id}"].append(_comparison(made, beyond, images.get((a.id, b.id), ()), words))
     return {
         "entries": [_entry(e, metrics) for e in entries],
         "metrics": [{"key": m.key, "label": m.words, "share": m.share, "unit": m.unit} for m in metrics],
@@ -100,15 +98,22 @@ def _comparison(
     return [_short(made.mean), *interval, _short(made.p), word, beyond, images]
 
 
-def _by_image(board: Board, metric: Metric, outcomes: Mapping[str, Mapping[str, bytes]]) -> dict[str, Array]:
-    """How often each test image is right, by entry; of entries whose trials all have their outcomes at hand."""
-    found = {}
+def _image_errors(
+    board: Board, metric: Metric, outcomes: Mapping[str, Mapping[str, bytes]]
+) -> dict[tuple[str, str], float]:
+    """The error of a difference that comes from the test images, of each pair of entries whose trials all have their
+    outcomes at hand.
+    """
+    shares = {}
     for entry in board.entries:
         cell = entry.cells.get(metric.key)
         packed = [outcomes.get(p.trial_id, {}).get(metric.key) for p in cell.points] if cell else []
         if cell and all(packed) and board.test_total and {p.total for p in cell.points} == {board.test_total}:
-            found[entry.id] = by_image([bits for bits in packed if bits], board.test_total)
-    return found
+            shares[entry.id] = by_image([bits for bits in packed if bits], board.test_total)
+    if not shares:
+        return {}
+    errors = image_errors(list(shares.values())).tolist()
+    return {(a, b): e for a, row in zip(shares, errors, strict=True) for b, e in zip(shares, row, strict=True)}
 
 
 def _short(value: float | None) -> float | None:
@@ -130,21 +135,23 @@ def _outcomes(context: Context, board: Board) -> dict[str, dict[str, bytes]]:
 
 
 def _images(
-    a: Entry, b: Entry, metric: Metric, outcomes: Mapping[str, Mapping[str, bytes]]
-) -> list[tuple[int, int, int, float | None]]:
-    """Of each common seed with outcomes of the same images: how many only the first and only the second has right, and
-    McNemar's p.
+    entries: Sequence[Entry], metric: Metric, outcomes: Mapping[str, Mapping[str, bytes]]
+) -> dict[tuple[str, str], list[tuple[int, int, int, float | None]]]:
+    """Of each pair of entries, in their order, and each common seed with outcomes of the same images: how many only the
+    first and only the second has right, and McNemar's p.
     """
-    if metric.key not in a.cells or metric.key not in b.cells:
-        return []
-    second = {p.seed: p.trial_id for p in b.cells[metric.key].points}
-    found = []
-    for point in a.cells[metric.key].points:
-        x = outcomes.get(point.trial_id, {}).get(metric.key)
-        y = outcomes.get(second.get(point.seed, ""), {}).get(metric.key)
-        if x and y and len(x) == len(y):
-            only_a, only_b = discordant(x, y)
-            found.append((point.seed, only_a, only_b, _short(mcnemar(only_a, only_b))))
+    alike: dict[tuple[int, int], list[tuple[str, bytes]]] = {}
+    for entry in entries:
+        cell = entry.cells.get(metric.key)
+        for point in cell.points if cell else ():
+            if bits := outcomes.get(point.trial_id, {}).get(metric.key):
+                alike.setdefault((point.seed, len(bits)), []).append((entry.id, bits))
+    found: dict[tuple[str, str], list[tuple[int, int, int, float | None]]] = {}
+    for (seed, _), own in sorted(alike.items()):
+        only = discordant_pairs([bits for _, bits in own])
+        counts, chances = only.tolist(), mcnemar_pairs(only).tolist()
+        for (i, (a, _)), (j, (b, _)) in combinations(enumerate(own), 2):
+            found.setdefault((a, b), []).append((seed, counts[i][j], counts[j][i], _short(chances[i][j])))
     return found
 
 

@@ -141,9 +141,9 @@ def _no_column(role: str, chosen: str | None, candidates: list[str], schema: pa.
         return f"{role} column {chosen}: expected {expected}, found {held}; columns that could be it are " + ", ".join(
             candidates
         )
-    if chosen is not None:
+    if chosen in schema.names:
         return f"{role} column {chosen}: {schema.names.count(chosen)} columns have this name"
     return (
-        f"{role} column not named: columns that could be it are {', '.join(candidates)} "
+        f"{role} column {chosen or 'not named'}: columns that could be it are {', '.join(candidates)} "
         f"(of {', '.join(schema.names)}); set data.{role}_column"
     )
