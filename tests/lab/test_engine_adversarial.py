@@ -66,6 +66,7 @@ def test_an_interrupted_trial_ends_with_the_same_bits_and_says_what_attacked(
     assert numbers(resumed) == numbers(whole)
 
 
+@pytest.mark.engine
 def test_images_that_compiled_code_makes_are_those_of_the_network_as_it_is_now() -> None:
     """Not as it was when it was compiled: weights and statistics move with every step."""
     model, data = Net("bn").train(), some_data()
@@ -85,6 +86,7 @@ def test_images_that_compiled_code_makes_are_those_of_the_network_as_it_is_now()
     assert all(p.requires_grad for p in model.parameters())
 
 
+@pytest.mark.engine
 def test_gradients_that_are_not_the_networks_are_not_climbed(
     monkeypatch: pytest.MonkeyPatch, make_trial: MakeTrial
 ) -> None:

@@ -21,9 +21,11 @@ from normbench.board.comparison import (
     against,
     by_image,
     compare,
+    discordant_pairs,
     each_other,
     image_error,
     image_errors,
+    mcnemar_pairs,
     told_apart,
 )
 from normbench.board.make import CLEAN, boards, growth
@@ -34,9 +36,7 @@ from normbench.board.stats import (
     Interval,
     Rank,
     discordant,
-    discordant_pairs,
     mcnemar,
-    mcnemar_pairs,
     ranks,
     t_interval,
     wilson,

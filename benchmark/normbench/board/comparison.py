@@ -9,6 +9,8 @@ from functools import cache
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
+from scipy.special import bdtr
 from scipy.stats import studentized_range
 
 from normbench.board.metric import Metric
@@ -105,6 +107,21 @@ def image_errors(shares: Sequence[Array]) -> Array:
     common = np.atleast_2d(np.cov(table))
     own = common.diagonal()
     found: Array = np.sqrt(np.maximum(own[:, None] + own - 2 * common, 0.0) / images)
+    return found
+
+
+def discordant_pairs(packed: Sequence[bytes]) -> npt.NDArray[np.int64]:
+    """(networks, networks): how many images only the network of the row has right, and not that of the column. packed:
+    outcomes of each network on the same images, see `normbench.board.stats.discordant`.
+    """
+    right = np.unpackbits(np.array([np.frombuffer(bits, np.uint8) for bits in packed]), axis=1).astype(np.float32)
+    both = (right @ right.T).astype(np.int64)  # exact: fewer images than float32 has whole numbers
+    return both.diagonal()[:, None] - both
+
+
+def mcnemar_pairs(only: npt.NDArray[np.int64]) -> Array:
+    """(networks, networks): `normbench.board.stats.mcnemar` of each pair. only: see `discordant_pairs`."""
+    found: Array = np.minimum(1.0, 2 * bdtr(np.minimum(only, only.T), only + only.T, 0.5))
     return found
 
 

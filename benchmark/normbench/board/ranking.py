@@ -199,7 +199,7 @@ def _factor(means: Array, errors: Array, drawn: Drawn) -> tuple[float, Drawn]:
     while True:
         sizes = np.zeros(len(drawn), np.float32)
         for group in groups:
-            _raise(sizes, drawn[:, group], errors[group].astype(np.float32))
+            np.maximum(sizes, _largest(drawn[:, group], errors[group].astype(np.float32)), out=sizes)
         place = _place(len(sizes))
         quantile = float(np.partition(sizes, place)[place])
         if quantile >= factor:
@@ -211,22 +211,24 @@ def _factor(means: Array, errors: Array, drawn: Drawn) -> tuple[float, Drawn]:
         groups = left
 
 
-def _raise(sizes: Drawn, drawn: Drawn, errors: Drawn) -> None:
-    """Raise `sizes` (draws,) to the largest |difference| / (sum of errors) over all pairs; drawn: (draws, methods).
+def _largest(drawn: Drawn, errors: Drawn) -> Drawn:
+    """(draws,): the largest |difference| / (sum of errors) over all pairs; drawn: (draws, methods).
 
     A ratio's maximum by Dinkelbach's iteration (1967): the pair that exceeds the last ratio by most gives the next one,
-    until none exceeds it. It begins at what other sets of methods have reached, which few pairs exceed.
+    until none exceeds it.
     """
     rows = np.arange(len(drawn))
-    own, reached = drawn, sizes
+    ratio = np.zeros(len(drawn), np.float32)
     while len(rows):
-        scaled = reached[:, None] * errors
+        scaled = ratio[rows, None] * errors
+        own = drawn[rows]
         above, below = np.argmax(own - scaled, axis=1), np.argmin(own + scaled, axis=1)
         each = np.arange(len(rows))
         better = (own[each, above] - own[each, below]) / (errors[above] + errors[below])
-        more = better > reached
-        rows, own, reached = rows[more], own[more], better[more]
-        sizes[rows] = reached
+        more = better > ratio[rows]
+        rows = rows[more]
+        ratio[rows] = better[more]
+    return ratio
 
 
 def cliques(lows: Array, highs: Array) -> list[npt.NDArray[np.intp]]:

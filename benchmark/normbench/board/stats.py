@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import bdtr, ndtri, stdtrit
 
 #: Two-sided confidence of every interval.
@@ -102,21 +101,6 @@ def discordant(a: bytes, b: bytes) -> tuple[int, int]:
     """
     x, y = np.frombuffer(a, np.uint8), np.frombuffer(b, np.uint8)
     return int(np.bitwise_count(x & ~y).sum()), int(np.bitwise_count(y & ~x).sum())
-
-
-def discordant_pairs(packed: Sequence[bytes]) -> npt.NDArray[np.int64]:
-    """(networks, networks): how many images only the network of the row has right, and not that of the column. packed:
-    outcomes of each network on the same images, see `discordant`.
-    """
-    right = np.unpackbits(np.array([np.frombuffer(bits, np.uint8) for bits in packed]), axis=1).astype(np.float32)
-    both = (right @ right.T).astype(np.int64)  # exact: fewer images than float32 has whole numbers
-    return both.diagonal()[:, None] - both
-
-
-def mcnemar_pairs(only: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """(networks, networks): `mcnemar` of each pair. only: see `discordant_pairs`."""
-    found: npt.NDArray[np.float64] = np.minimum(1.0, 2 * bdtr(np.minimum(only, only.T), only + only.T, 0.5))
-    return found
 
 
 def ranks(intervals: Sequence[Interval | None]) -> list[Rank]:
