@@ -130,6 +130,11 @@ PRIVATE = {
         "Ray has no public way to listen on this machine alone, or to keep its session in a folder of ours",
         "tests/runner/test_start.py",
     ),
+    "runner.patience": Private(
+        frozenset({"_private"}),
+        "Ray has no setting for the 30 s that it gives its raylet",
+        "tests/runner/test_start.py",
+    ),
     "runner.halving": Private(
         frozenset({"_searches", "_jobs", "_receive", "_stopped"}), "an inner class and the object around it"
     ),

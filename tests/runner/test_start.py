@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+import re
+import shutil
+import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from normbench.runner import token
+from normbench.runner import patience, token
 from normbench.runner.cluster import START_TRIES, ClusterError, start_here
 
 SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
@@ -53,6 +58,64 @@ def test_any_other_failure_stands_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="no space left"):
         start_here(ray, {}, tmp_path, said.append)
     assert ray.calls == ["init", "shutdown"]
+
+
+@pytest.fixture
+def services(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of Ray in which a start asks for its node, and where nothing takes time."""
+    module = pytest.importorskip("ray._private.services")
+    monkeypatch.setattr(patience, "_LOOK", 0.0)
+    return module
+
+
+def asks(answers: list[Any]) -> Callable[..., Any]:
+    def ask(*_: Any) -> Any:
+        if isinstance(found := answers.pop(0), Exception):
+            raise found
+        return found
+
+    return ask
+
+
+def test_a_start_waits_for_a_raylet_that_lives(services: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    ask = asks([RuntimeError("not there")] * 3 + ["a node"])
+    monkeypatch.setattr(services, "get_node", ask)
+    monkeypatch.setattr(patience, "raylet_lives", lambda: True)
+    monkeypatch.setattr(patience, "SAID_AFTER", -1.0)
+    with patience.patient(said.append):
+        assert services.get_node("address", "id") == "a node"
+    assert services.get_node is ask
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("how", ["its raylet has ended", "too long"])
+def test_a_start_that_cannot_end_well_is_not_waited_for(
+    services: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(services, "get_node", asks([RuntimeError("not there")]))
+    monkeypatch.setattr(patience, "raylet_lives", lambda: how == "too long")
+    monkeypatch.setattr(patience, "LIMIT", -1.0 if how == "too long" else 600.0)
+    with patience.patient(lambda _: None), pytest.raises(RuntimeError, match="not there"):
+        services.get_node("address", "id")
+
+
+def test_a_raylet_is_known_by_its_name_until_it_has_ended(tmp_path: Path) -> None:
+    program = tmp_path / "raylet"
+    shutil.copy2(shutil.which("sleep") or "", program)
+    with subprocess.Popen([program, "600"]) as process:
+        assert patience.raylet_lives()
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and nobody has waited for it yet
+        assert not patience.raylet_lives()
+
+
+def test_ray_asks_there_for_its_node() -> None:
+    """The start of a node looks the function up in its module each time, and takes RuntimeError for an answer."""
+    node = pytest.importorskip("ray._private.node")
+    text = inspect.getsource(node.Node.__init__)
+    assert re.search(r"ray\._private\.services\.get_node\(\s*self\.gcs_address,", text)
+    assert "except RuntimeError" in text
 
 
 def test_ray_takes_what_it_does_not_document() -> None:

@@ -34,6 +34,7 @@ from normbench.plan.identity import library_versions
 from normbench.plan.plan import Item
 from normbench.runner.alive import RayLostError
 from normbench.runner.folder import RAY, end_those_in, scratch
+from normbench.runner.patience import patient
 from normbench.runner.retry import Need, fits
 from normbench.runner.token import new_token, read_again
 from normbench.spec.trial import DataSpec, Limits
@@ -71,7 +72,7 @@ CLUSTER_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1
 #: Seconds that a cluster's address has to answer; Ray itself would try for minutes.
 REACH_LIMIT = 10.0
 #: How often Ray is started on this machine before a run gives up.
-START_TRIES = 10
+START_TRIES = 3
 #: The variable by which Ray's workers know the run's working directory. They start in an empty one: Ray puts the
 #: directory that it was started in first on their path, and a user's own `numpy.py` may lie there.
 FOLDER = "NORMBENCH_FOLDER"
@@ -181,13 +182,14 @@ def connected(folder: Path, address: str | None, variables: Mapping[str, str], n
 
 
 def start_here(ray: Any, options: dict[str, Any], place: Path, note: Note) -> None:
-    """Start Ray on this machine, its processes in `place`. Ray gives its raylet 30 s. No setting changes that, and a
-    busy machine may need longer, so the start is tried again. Raises `ClusterError`.
+    """Start Ray on this machine, its processes in `place`. A start that a busy machine has spoilt is tried again.
+
+    Raises `ClusterError`.
     """
     for attempt in range(1, START_TRIES + 1):
         try:
             # "local": with no address Ray would join whatever cluster someone has started on this machine
-            with contextlib.chdir(place):
+            with contextlib.chdir(place), patient(note):
                 ray.init("local", include_dashboard=False, configure_logging=False, **options)
         except Exception as error:  # Ray raises a bare Exception there
             ray.shutdown()
@@ -196,10 +198,9 @@ def start_here(ray: Any, options: dict[str, Any], place: Path, note: Note) -> No
                 raise
             if attempt == START_TRIES:
                 raise ClusterError(
-                    f"Ray did not start in {START_TRIES} tries of 30 s each: this machine seems to be overloaded; "
-                    "try again later"
+                    f"Ray did not start in {START_TRIES} tries: this machine seems to be overloaded; try again later"
                 ) from error
-            note(f"Ray has not started in 30 s, this machine is busy: try {attempt + 1} of {START_TRIES}")
+            note(f"Ray has not started, this machine is busy: try {attempt + 1} of {START_TRIES}")
         else:
             return
 
