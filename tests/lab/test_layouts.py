@@ -565,3 +565,20 @@ def test_datasets_of_a_data_folder_are_found_by_name(tmp_path: Path) -> None:
         assert data.fingerprint(data.locate(spec, tmp_path, download=False))  # type: ignore[arg-type]
     with pytest.raises(DataError, match=re.escape("did you mean 'set.npz'")):
         data.locate(DataSpec(dataset="sets.npz"), tmp_path, download=False)
+
+
+@pytest.mark.parametrize("order", [("named", "plain"), ("plain", "named")])
+def test_names_of_classes_are_those_of_the_files_though_images_are_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[str, str]
+) -> None:
+    """Decoded images are kept by content: whoever decoded them first does not name the classes of the next one."""
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    names = {"named": NAMES, "plain": tuple("0123")}
+    for kind in order:
+        for split, part in zip(("train", "test"), splits(3), strict=True):
+            images, labels = part.images.reshape(-1, 32, 32, 3), part.labels
+            write_split(tmp_path / kind / f"{split}.parquet", images, labels, [*NAMES] if kind == "named" else None)
+    found = {kind: load(tmp_path / kind) for kind in order}
+    assert len({d.fingerprint for d in found.values()}) == 1
+    assert len(list((tmp_path / "cache" / "data").glob("[!.]*"))) == 1
+    assert {kind: d.classes for kind, d in found.items()} == names

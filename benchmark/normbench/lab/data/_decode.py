@@ -62,8 +62,9 @@ def load(spec: DataSpec, source: Source | None, known_fingerprint: str | None = 
     """
     content = known_fingerprint or (fingerprint(source) if source else "")
     found, classes = _arrays(spec, source, content)
-    if source and len(names := class_names(source)) == len(classes):
-        classes = tuple(names)  # decoded images are shared by content, and another dataset may name its classes
+    if source:  # decoded images are shared by content, and another dataset may name its classes or not
+        names = class_names(source)
+        classes = tuple(names if len(names) == len(classes) else map(str, range(len(classes))))
     train = _first(found, spec.train_examples, spec, "train")
     test = _first(found, spec.test_examples, spec, "test") if "test_images" in found else None
     train, validation = _held_out(train, spec) if spec.validation > 0 else (train, None)
