@@ -157,7 +157,8 @@ def test_a_damaged_record_is_said_to_be_one(tmp_path, text: str) -> None:
 
 
 def test_findings_are_json(tmp_path) -> None:
-    json.dumps([row.plain() for row in listed(CLAIMS.values(), dict)], allow_nan=False)
+    told = json.loads(json.dumps([row.plain() for row in listed(CLAIMS.values(), dict)], allow_nan=False))
+    assert len(told) == len(CLAIMS)
 
 
 # The sources' list of what was missing, by number, and the claims that cover it

@@ -79,5 +79,5 @@ def test_a_run_without_one_of_the_accuracies_stops_no_claim() -> None:
         row |= {"clean_correct": None, "clean_accuracy": None, "clean_outcomes": None}
     for row in rows[1::4]:
         row["attacks"] = []
-    for claim in READ.values():
-        claim.read({"planted": evidence(rows)})
+    found = {name: claim.read({"planted": evidence(rows)}) for name, claim in READ.items()}
+    assert all(f.parts or f.reason for f in found.values()), "each says what it found, or why nothing"

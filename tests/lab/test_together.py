@@ -20,7 +20,7 @@ from normbench.spec.trial import TrainSpec, Trial
 from torch import nn
 
 from tests.conftest import MakeTrial
-from tests.lab.test_captured import ALL
+from tests.lab.test_captured import ALL, Counter
 from tests.lab.test_checkpoint import numbers
 from tests.lab.test_engine import Net, small, some_data
 
@@ -207,21 +207,6 @@ def test_a_method(norm: str) -> None:
 @pytest.mark.parametrize("norm", ALL)
 def test_every_method(norm: str) -> None:
     follow(norm, 20)
-
-
-class Counter(nn.Module):
-    """Puts another tensor in its buffer's place in each step."""
-
-    count: torch.Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("count", torch.zeros(()))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.training:
-            self.count = self.count + 1
-        return x * (1 + self.count / 10)
 
 
 class Hidden(nn.Module):
