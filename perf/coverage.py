@@ -3,7 +3,8 @@
     python perf/coverage.py [--boards N] [--only METHODS ...] [--keep FILE [--done]] [--smoke] [--json]
 
 The whole table takes more than an hour of one core; with `--keep` each line is written to a file as it ends, and the
-same command goes on where it was broken off, until the rule changes. `perf/coverage.jsonl` is such a file.
+same command goes on where it was broken off, until the rule changes: above its lines, the file has the factors that
+the rule found on some fixed boards, and lines count while they are still found. `perf/coverage.jsonl` is such a file.
 
 A board has k methods and n seeds. Values are normal around each method's mean, with a seed effect that all methods
 share, in units of the methods' standard deviation (the root of the mean variance). `error`: the share of boards, no
@@ -27,7 +28,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from normbench.board import rank, t_interval
-from normbench.plan.digests import source_digest
 
 Array = npt.NDArray[np.float64]
 METHODS = (2, 5, 10, 20, 40, 60)
@@ -142,23 +142,36 @@ def settings(*, smoke: bool) -> Iterator[tuple[int, int, str, float, str]]:
 
 COLUMNS = ("error", "error, 5 levels", "power", "power, next", "known", "overlap error", "overlap power")
 SETTING = ("methods", "seeds", "variances", "pairing", "other")
-#: What the rule is: lines of another one do not count.
-RULE = "-".join(source_digest(f"normbench.board.{part}")[:8] for part in ("ranking", "variances", "stats"))
 
 
-def kept(file: Path | None, boards: int) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Lines of this rule and this many boards that an earlier call wrote, by setting; one that was broken off is left
-    out.
+def factors() -> list[float]:
+    """What the rule finds on a board of each setting of 2, 5 and 20 methods with 3 seeds or more: another rule finds
+    other factors.
     """
-    found = {}
+    generator = np.random.default_rng(7)
+    found = []
+    for setting in settings(smoke=False):
+        if setting[0] in (2, 5, 20) and setting[1] > 2:
+            values, _, _, step = board(*setting, generator, levels=True)
+            found.append(round(rank(values, step).factor, 6))
+    return found
+
+
+def kept(file: Path | None, boards: int) -> tuple[dict[tuple[Any, ...], dict[str, Any]], bool]:
+    """Lines of this rule and this many boards that an earlier call wrote, by setting, and whether a line added now
+    would count as one of this rule; one that was broken off is left out.
+    """
+    found, counts, rule = {}, False, factors()
     for text in file.read_text("utf-8").splitlines() if file and file.exists() else ():
         try:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue
-        if (line.pop("boards"), line.pop("rule", "")) == (boards, RULE):
+        if "rule" in line:
+            counts = len(line["rule"]) == len(rule) and np.allclose(line["rule"], rule, rtol=1e-5)
+        elif counts and line.pop("boards") == boards:
             found[tuple(line[key] for key in SETTING)] = line
-    return found
+    return found, counts
 
 
 def shown(line: dict[str, Any]) -> str:
@@ -179,7 +192,7 @@ def main() -> None:
     arguments = parser.parse_args()
     boards = 60 if arguments.smoke else arguments.boards
     chosen = [s for s in settings(smoke=arguments.smoke) if not arguments.only or s[0] in arguments.only]
-    done, lines = kept(arguments.keep, boards), []
+    (done, counts), lines = kept(arguments.keep, boards), []
     if not arguments.json:
         print("| methods | seeds | variances | seed effect | else |", *(f"{c} |" for c in COLUMNS))
         print("| --- " * (5 + len(COLUMNS)) + "|")
@@ -192,7 +205,10 @@ def main() -> None:
             line = cell(*setting, boards)
             if arguments.keep:
                 with arguments.keep.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"boards": boards, "rule": RULE, **line}) + "\n")
+                    if not counts:
+                        file.write(json.dumps({"rule": factors()}) + "\n")
+                        counts = True
+                    file.write(json.dumps({"boards": boards, **line}) + "\n")
         lines.append(line)
         if not arguments.json:
             print(shown(line), flush=True)

@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from normbench.board import differences, rank
-from normbench.board.ranking import DRAWS, _largest, _place, _share, cliques
+from normbench.board.ranking import _PAIRS, DRAWS, _largest, _of_many, _of_pairs, _place, _share, cliques
 from normbench.board.variances import FREEDOMS, LEANING, two_way, variances
 
 
@@ -256,9 +256,10 @@ def test_values_on_a_grid_that_agree_are_known_to_half_a_step():
 # ---- its parts ----
 
 
+@pytest.mark.parametrize("of", [_of_pairs, _of_many])
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 8))
-def test_the_largest_pair_is_found(seed, methods):
+@given(seed=st.integers(0, 10_000), methods=st.integers(1, 8))
+def test_the_largest_pair_is_found(of, seed, methods):
     generator = np.random.default_rng(seed)
     drawn_ = generator.normal(size=(20, methods)).astype(np.float32)
     errors = generator.uniform(0.1, 3, methods).astype(np.float32)
@@ -269,7 +270,16 @@ def test_the_largest_pair_is_found(seed, methods):
         )
         for d in drawn_
     ]
-    assert _largest(drawn_, errors) == pytest.approx(np.array(expected), rel=1e-5)
+    assert of(np.ascontiguousarray(drawn_.T), errors) == pytest.approx(np.array(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("methods", [_PAIRS, _PAIRS + 1])
+def test_many_pairs_are_searched_for_what_each_would_show(methods):
+    generator = np.random.default_rng(methods)
+    drawn_ = generator.normal(size=(methods, 500)).astype(np.float32)
+    errors = generator.uniform(0.1, 3, methods).astype(np.float32)
+    assert _of_many(drawn_, errors) == pytest.approx(_of_pairs(drawn_, errors), rel=1e-6)
+    assert (_largest(drawn_, errors) == (_of_pairs if methods == _PAIRS else _of_many)(drawn_, errors)).all()
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6)), max_size=9))

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+import normbench.board.ranking
 import pytest
 import scipy.stats
 
@@ -55,3 +56,17 @@ def test_twenty_methods_of_three_seeds_are_told_apart_where_they_differ(coverage
     line = coverage.cell(20, 3, "equal", 0.0, "", 200)
     assert line["power"] >= 0.65
     assert line["overlap error"] > 4 * line["error"], "of the rule before this one"
+
+
+def test_lines_count_while_the_rule_finds_what_it_found(coverage: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The committed table is that of today's rule; a rule that is a little bolder takes none of its lines."""
+    file = BENCH.parent / "coverage.jsonl"
+    lines, same = coverage.kept(file, 2000)
+    assert same
+    assert set(lines) == set(coverage.settings(smoke=False))
+    monkeypatch.setattr("normbench.board.ranking.CONFIDENCE", 0.949)
+    normbench.board.ranking._place.cache_clear()
+    try:
+        assert coverage.kept(file, 2000) == ({}, False)
+    finally:
+        normbench.board.ranking._place.cache_clear()

@@ -33,6 +33,8 @@ DRAWS, _NUMBERS = 2000, 40_000
 #: Intervals that a further step may look at, over all sets of them that overlap. A board that needs more (hundreds of
 #: methods, few apart) keeps the factor it has, which is the larger one.
 _STEP = 20_000
+#: Up to so many methods it takes less time to look at each pair than to search for the widest.
+_PAIRS = 40
 
 
 @dataclass(frozen=True)
@@ -196,10 +198,11 @@ def _factor(means: Array, errors: Array, drawn: Drawn) -> tuple[float, Drawn]:
     """The factor, and the drawn sizes of the largest pair at the step that gave it."""
     groups = [np.arange(len(means))]
     factor, largest = math.inf, np.zeros(len(drawn), np.float32)
+    by_method = np.ascontiguousarray(drawn.T)
     while True:
         sizes = np.zeros(len(drawn), np.float32)
         for group in groups:
-            np.maximum(sizes, _largest(drawn[:, group], errors[group].astype(np.float32)), out=sizes)
+            np.maximum(sizes, _largest(by_method[group], errors[group].astype(np.float32)), out=sizes)
         place = _place(len(sizes))
         quantile = float(np.partition(sizes, place)[place])
         if quantile >= factor:
@@ -212,16 +215,32 @@ def _factor(means: Array, errors: Array, drawn: Drawn) -> tuple[float, Drawn]:
 
 
 def _largest(drawn: Drawn, errors: Drawn) -> Drawn:
-    """(draws,): the largest |difference| / (sum of errors) over all pairs; drawn: (draws, methods).
+    """(draws,): the largest |difference| / (sum of errors) over all pairs; drawn: (methods, draws)."""
+    return _of_pairs(drawn, errors) if len(drawn) <= _PAIRS else _of_many(drawn, errors)
+
+
+def _of_pairs(drawn: Drawn, errors: Drawn) -> Drawn:
+    """`_largest`, pair by pair: a method with all that come after it, in one step each."""
+    ratio = np.zeros(drawn.shape[1], np.float32)
+    for i in range(len(drawn) - 1):
+        sizes = np.abs(drawn[i + 1 :] - drawn[i])
+        sizes /= (errors[i + 1 :] + errors[i])[:, None]
+        np.maximum(ratio, sizes.max(axis=0), out=ratio)
+    return ratio
+
+
+def _of_many(drawn: Drawn, errors: Drawn) -> Drawn:
+    """`_largest` of many methods, whose pairs are too many to look at.
 
     A ratio's maximum by Dinkelbach's iteration (1967): the pair that exceeds the last ratio by most gives the next one,
     until none exceeds it.
     """
-    rows = np.arange(len(drawn))
-    ratio = np.zeros(len(drawn), np.float32)
+    rows = np.arange(drawn.shape[1])
+    ratio = np.zeros(len(rows), np.float32)
+    by_draw = np.ascontiguousarray(drawn.T)
     while len(rows):
         scaled = ratio[rows, None] * errors
-        own = drawn[rows]
+        own = by_draw[rows]
         above, below = np.argmax(own - scaled, axis=1), np.argmin(own + scaled, axis=1)
         each = np.arange(len(rows))
         better = (own[each, above] - own[each, below]) / (errors[above] + errors[below])
