@@ -278,6 +278,9 @@ def test_results_of_other_code_are_marked_on_their_boards(site):
         assert marked
         assert all("1 of 3 stale" in head for head in marked)
         assert all("<bdi>none" in head for head in marked)
+    told = [p.read_text() for p in (site / "trials").glob("*.html") if "Stale: the code" in p.read_text()]
+    assert told
+    assert all("<h1><bdi>none</bdi>, seed " in page for page in told)
 
 
 def test_a_failed_health_check_is_a_flag_on_the_board_with_its_evidence_on_the_trial(site):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from normbench.board import CLEAN, Board, Entry, wilson
+from normbench.board import CLEAN, STALE, Board, Entry, wilson
 from normbench.board.words import NORMS, attacked, capital
 from normbench.pages.context import Context, trial_slug
 from normbench.pages.figures import trial_curves
@@ -36,7 +36,7 @@ def write(context: Context) -> None:
 
 def _page(context: Context, board: Board, entry: Entry, trial_id: str, strip: Strip | None) -> None:
     row = context.results.row(trial_id)
-    slug = trial_slug(trial_id)
+    slug, run = trial_slug(trial_id), next(r for r in entry.runs if r.trial_id == trial_id)
     spec = json.loads(row["spec"])
     audit, provenance = (json.loads(row[key] or "{}") for key in ("audit", "provenance"))
     chart = trial_curves(context, row, context.methods[key_of(entry)].family, f"trial-{slug}")
@@ -71,7 +71,8 @@ def _page(context: Context, board: Board, entry: Entry, trial_id: str, strip: St
         ran_at=str(provenance.get("commit") or "")[:12],
         dataset=row["dataset"],
         run=_run(row),
-        level=next(r.level for r in entry.runs if r.trial_id == trial_id),
+        level=run.level,
+        stale=f"Stale: {STALE}." if run.stale else "",
         marks=[_mark(m) for m in context.results.marks.get((row["suite"], trial_id), ())],
         provenance=list(_flat(provenance)),
         audit=[(k.replace("_", " "), _count(v)) for k, v in audit.items()],
