@@ -6,7 +6,9 @@ from normbench.claims import Finding, Trained
 from normbench.claims._listed import chosen
 from normbench.studies import Evidence, evidence
 
-from tests.studies.test_others import CLAIMED, SIZED, decayed, paper_rows, whitened
+from tests.studies.test_others import decayed
+from tests.studies.test_paper import paper_rows
+from tests.studies.test_whitening import CLAIMED, SIZED, whitened
 
 READ = {c.name: c for c in chosen() if isinstance(c, Trained)}
 

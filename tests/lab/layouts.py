@@ -8,8 +8,11 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from normbench.lab import data
+from normbench.spec.trial import DataSpec
 from PIL import Image
 
 from tests.conftest import write_split
@@ -117,3 +120,15 @@ LAYOUTS: dict[str, tuple[Write, int, bool]] = {
     "idx.gz": (mnist_packed, 1, False),
 }
 NAMES = ("ape", "bee", "cat", "dog")
+#: Images of the splits that tests write.
+TRAIN, TEST = 24, 8
+
+
+def splits(channels: int) -> tuple[Split, Split]:
+    return made(0, TRAIN, 32, channels, len(NAMES)), made(1, TEST, 32, channels, len(NAMES))
+
+
+def source(path: Path, **spec: Any) -> data.Source:
+    found = data.locate(DataSpec(dataset=str(path), **spec), None, download=False)
+    assert found is not None
+    return found

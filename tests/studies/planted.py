@@ -12,6 +12,8 @@ import numpy as np
 from normbench.norms import resolve
 from normbench.spec.trial import DataSpec, ModelSpec, TrainSpec, Trial
 from normbench.store.schema import of_identity, of_trial
+from normbench.studies import registry
+from normbench.studies.base import Evidence, Section
 
 TOTAL = 10_000
 #: Channels of the stages of a ResNet-18 at width 1.
@@ -132,3 +134,8 @@ def grid_rows(
                         )
                     )
     return rows
+
+
+def sections(name: str, found: Evidence) -> list[Section]:
+    """What the study of this name says of rows."""
+    return list(registry.make(name).sections(found))
