@@ -379,6 +379,7 @@ def test_names_of_engines() -> None:
         chosen("fast", "cpu")
 
 
+@pytest.mark.engine
 def test_on_a_cpu_a_graph_falls_to_compiled_code(make_trial: MakeTrial) -> None:
     record = ours(Net(ALWAYS), make_trial(ALWAYS, epochs=1), some_data(), "graph")
     assert (record.engine, record.engine_reason) == ("compile", "graph: a CUDA graph needs a GPU")

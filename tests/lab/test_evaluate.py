@@ -42,6 +42,8 @@ CHEAP: dict[str, dict[str, Any]] = {
 }
 #: All but those whose package is not installed.
 THERE = [n for n in registry.names() if "package" not in registry.make(n).lacks(None)]
+#: Seconds each in batches of one: all sizes of batches are tried on them in `tox -e matrix`.
+SLOW = {"autoattack", "autoattack-l2", "corruptions", "cw-l2", "galloway", "hopskipjump", "square"}
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +131,7 @@ def test_perturbations_stay_inside_and_accuracy_never_rises(name: str, stored: s
         assert not any((unpack(r.outcomes, r.total) & ~right.numpy()).any() for r in results)
 
 
-@pytest.mark.parametrize("name", sample(THERE, [n for n in THERE if n not in {"autoattack-l2", "corruptions"}]))
+@pytest.mark.parametrize("name", sample(THERE, [n for n in THERE if n not in SLOW]))
 def test_results_do_not_depend_on_the_batch_size(name: str, stored: str) -> None:
     model, data = _learnt(1) if name != "cifar10-c" else _learnt()
     right = clean(model, data, 60).correct
