@@ -35,6 +35,17 @@ def test_weight_decay_that_helps_and_that_hurts_is_found() -> None:
     assert of("growth-without-decay", evidence(paper_rows(0.0, grows=-1.0))).verdict == "refuted"
 
 
+def test_findings_on_data_that_the_paper_has_no_table_of_count_without_printed_numbers() -> None:
+    for name in ("decay-noise", "decay-bim-loss", "decay-less-growth"):
+        here, printed = (of(name, evidence(paper_rows(0.05, dataset=d))) for d in ("svhn", "cifar10"))
+        assert [(p.what, p.value, p.low, p.high) for p in here.parts] == [
+            (p.what, p.value, p.low, p.high) for p in printed.parts
+        ]
+        assert here.verdict == "holds"
+        assert {p.printed for p in here.parts} == {None}
+        assert "svhn" in here.scope
+
+
 def test_no_effect_is_undecided_with_its_power_and_the_seeds_that_it_would_take() -> None:
     found = of("decay-noise", evidence(paper_rows(0.0, noise=0.01)))
     assert found.verdict == "undecided"

@@ -355,18 +355,20 @@ def paired(families: Mapping[str, Sequence[float]], factor: float) -> list[Found
 
 
 def printed_columns(board: Sequence[Sequence[Trial]]) -> dict[tuple[str, bool], Sequence[Trial]]:
-    """The four methods of the paper's tables without and with weight decay; empty where one is missing."""
+    """Those of the four methods of the paper's tables that ran without and with weight decay; empty under two."""
     found = {(e[0].spec["norm_label"], e[0].decay > 0): e for e in board}
-    whole = {(m, d): found[m, d] for m in ("bn", "gn", "ln", "wn") for d in (False, True) if (m, d) in found}
-    return whole if len(whole) == 8 else {}
+    both = [m for m in ("bn", "gn", "ln", "wn") if (m, False) in found and (m, True) in found]
+    return {(m, d): found[m, d] for m in both for d in (False, True)} if len(both) > 1 else {}
 
 
 def decay_claims(board: Sequence[Sequence[Trial]]) -> Iterator[tuple[str, list[Found]]]:
     columns = printed_columns(board)
-    if not columns or not board[0][0].spec["data"]["dataset"].startswith("cifar"):
+    if not columns or board[0][0].spec["train"]["epochs"] < 5:
         return
-    noise = min((s for a, s in board[0][0].attacks if a.startswith("noise")), default=None)
-    bim = min((s for a, s in board[0][0].attacks if a == "bim"), default=None)
+    noise, bim = (
+        min((key for key in board[0][0].attacks if key[0].partition("[")[0] == kind), key=lambda k: k[1], default=None)
+        for kind in ("noise", "bim")
+    )
     if noise is None or bim is None:
         return
 
@@ -376,22 +378,24 @@ def decay_claims(board: Sequence[Sequence[Trial]]) -> Iterator[tuple[str, list[F
         return [sign * (value(a) - value(b)) for a, b in zip(with_, without, strict=True)]
 
     quantities = {
-        "decay-noise": (lambda t: t.attacks["noise", noise], True),
-        "decay-bim": (lambda t: t.attacks["bim", bim], True),
-        "decay-noise-loss": (lambda t: t.clean - t.attacks["noise", noise], False),
-        "decay-bim-loss": (lambda t: t.clean - t.attacks["bim", bim], False),
+        "decay-noise": (lambda t: t.attacks[noise], True),
+        "decay-bim": (lambda t: t.attacks[bim], True),
+        "decay-noise-loss": (lambda t: t.clean - t.attacks[noise], False),
+        "decay-bim-loss": (lambda t: t.clean - t.attacks[bim], False),
     }
     judged = paired(
         {
             f"{m.upper()} {name}": less(value, m, raised=raised)
-            for m in ("bn", "gn", "ln", "wn")
+            for m in dict.fromkeys(m for m, _ in columns)
             for name, (value, raised) in quantities.items()
         },
         100.0,
     )
     for name in quantities:
         yield name, [(what.split()[0], *rest) for what, *rest in judged if what.split()[1] == name]
-    grown = {m: [[t.growth("layer1.0.conv1") for t in columns[m, d]] for d in (False, True)] for m, _ in columns}
+    first = "layer1.0.conv1"
+    of = first if ("weight-norm.raw", first) in board[0][0].curves else ""
+    grown = {m: [[t.growth(of) for t in columns[m, d]] for d in (False, True)] for m, _ in columns}
     octaves = {f"{m.upper()} growth-without-decay": without for m, (without, _) in grown.items()}
     octaves |= {
         f"{m.upper()} decay-less-growth": [a - b for a, b in zip(*both, strict=True)] for m, both in grown.items()

@@ -17,12 +17,13 @@ def findings(found: Evidence, text: str) -> Iterable[tuple[str, Part | None]]:
     for board in found.boards:
         columns = columns_of(found, board)
         noise, bim = attacks_of(board)
-        clean, dataset = board.headline("clean"), printed_dataset(board.dataset)
-        if not columns or clean is None or noise is None or bim is None or dataset is None:
+        clean = board.headline("clean")
+        if not columns or clean is None or noise is None or bim is None:
             continue
-        made = tested([*accuracy_claims(dataset, columns, clean, noise, bim), *growth_claims(columns)])
+        printed = printed_dataset(board.dataset)
+        made = tested([*accuracy_claims(printed, columns, clean, noise, bim), *growth_claims(columns)])
         for claim in made:
             if claim.text.startswith(text):
                 what = f"{claim.method.upper()}, {'points' if claim.percent else 'octaves'}"
-                printed = None if claim.gap is None else 100 * claim.gap
-                yield board.title, compared(what, claim.here, 100.0 if claim.percent else 1.0, printed)
+                gap = None if claim.gap is None else 100 * claim.gap
+                yield board.title, compared(what, claim.here, 100.0 if claim.percent else 1.0, gap)

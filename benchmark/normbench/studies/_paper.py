@@ -67,11 +67,10 @@ def printed_dataset(name: str) -> str | None:
 
 
 def columns_of(found: Evidence, board: Board) -> dict[Column, Ours]:
-    """The paper's columns among a board's entries; empty unless two methods have both, with noise and BIM. Of several
-    settings of a column, the first.
+    """The paper's columns among a board's entries, on whatever data; empty unless two methods have both, with noise and
+    BIM. Of several settings of a column, the first.
     """
-    noise, bim = attacks_of(board)
-    if printed_dataset(board.dataset) is None or noise is None or bim is None:
+    if None in attacks_of(board):
         return {}
     by_id = found.by_id
     columns: dict[Column, Ours] = {}
@@ -94,23 +93,30 @@ def difference(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison:
 
 
 def accuracy_claims(
-    dataset: str, columns: Mapping[Column, Ours], clean: Metric, noise: Metric, bim: Metric
+    dataset: str | None, columns: Mapping[Column, Ours], clean: Metric, noise: Metric, bim: Metric
 ) -> Iterable[Claim]:
+    """Tables 1 and 2, method by method. dataset: the table that is printed for it; None where there is none."""
     for method in dict.fromkeys(m for m, _ in columns):
         without, with_ = columns[method, False], columns[method, True]
-        a, b = TABLES[dataset][method, False], TABLES[dataset][method, True]
-        for text, metric, raised in (
-            ("weight decay raises accuracy under noise", noise, b.noise - a.noise),
-            ("weight decay raises accuracy under BIM", bim, b.bim - a.bim),
+        print_ = None if dataset is None else (TABLES[dataset][method, False], TABLES[dataset][method, True])
+        for text, metric, key in (
+            ("weight decay raises accuracy under noise", noise, "noise"),
+            ("weight decay raises accuracy under BIM", bim, "bim"),
         ):
+            gap = print_ and getattr(print_[1], key) - getattr(print_[0], key)
             made = difference(with_.seeds(metric), without.seeds(metric))
-            yield Claim(text, method, f"{100 * raised:+.2f}", made, gap=raised)
-        for text, other, lowered in (
-            ("weight decay lowers the loss by noise (Acc-Diff1)", noise, a.diff1 - b.diff1),
-            ("weight decay lowers the loss by BIM (Acc-Diff2)", bim, a.diff2 - b.diff2),
+            yield Claim(text, method, _points(gap), made, gap=gap)
+        for text, other, key in (
+            ("weight decay lowers the loss by noise (Acc-Diff1)", noise, "diff1"),
+            ("weight decay lowers the loss by BIM (Acc-Diff2)", bim, "diff2"),
         ):
+            gap = print_ and getattr(print_[0], key) - getattr(print_[1], key)
             made = difference(without.seeds(clean, other), with_.seeds(clean, other))
-            yield Claim(text, method, f"{100 * lowered:+.2f}", made, gap=lowered)
+            yield Claim(text, method, _points(gap), made, gap=gap)
+
+
+def _points(gap: float | None) -> str:
+    return "–" if gap is None else f"{100 * gap:+.2f}"
 
 
 def growth_claims(columns: Mapping[Column, Ours]) -> Iterable[Claim]:

@@ -77,11 +77,11 @@ class Paper(Question):
     )
 
     def fits(self, found: Evidence) -> bool:
-        return any(columns_of(found, b) for b in found.boards)
+        return any(columns_of(found, b) for b in found.boards if printed_dataset(b.dataset))
 
     def sections(self, found: Evidence) -> Iterator[Section]:
         for board in found.boards:
-            if columns := columns_of(found, board):
+            if printed_dataset(board.dataset) and (columns := columns_of(found, board)):
                 yield _section(found, board, columns)
 
 
