@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -135,6 +137,27 @@ def test_a_finding_holds_where_all_parts_do_and_is_refuted_where_none_does(sever
     assert (verdict == "not tested") == (not said)
     assert (verdict == "holds") == (bool(said) and all(v == "holds" for v in said))
     assert (verdict == "refuted") == ("refuted" in said and "holds" not in said)
+
+
+@given(st.lists(parts, max_size=5))
+def test_what_holds_in_part_says_how_much_and_where_most_clearly(several: list[Part]) -> None:
+    found = Finding(tuple(several))
+    held = [p for p in several if p.verdict == "holds"]
+    in_part = 0 < len(held) < len(several)
+    assert bool(found.split) == in_part == (found.clearest is not None)
+    if found.clearest:
+        assert found.split.startswith(f"{len(held)} of {len(several)} numbers hold")
+        assert sum(map(int, re.findall(r"(\d+) (?:is|are) ", found.split))) == len(several) - len(held)
+        assert found.clearest in held
+        assert all(p.margin <= found.clearest.margin for p in held)
+
+
+@given(parts, st.floats(0.5, 2))
+def test_the_margin_is_how_much_wider_an_interval_may_be(p: Part, share: float) -> None:
+    if p.verdict == "holds" and abs(share - 1) > 1e-6:
+        half = share * p.margin * p.half
+        wider = replace(p, low=p.value - half, high=p.value + half)
+        assert (wider.verdict == "holds") == (share < 1)
 
 
 def test_power_is_said_where_chance_has_a_part() -> None:

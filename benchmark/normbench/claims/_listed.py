@@ -20,13 +20,18 @@ class Listed:
 
     @property
     def number(self) -> str:
-        """The number that decides, or the reason why there is none."""
-        part = self.finding.deciding
-        return f"{part.what}: {part.text}" if part else self.finding.reason
+        """The number that decides, or the reason why there is none; of a claim that holds in part how many numbers hold,
+        and which most clearly.
+        """
+        found = self.finding
+        part = found.clearest or found.deciding
+        said = f"{part.what}: {part.text}" if part else found.reason
+        return f"{found.split}; most clearly {said}" if found.split else said
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
         c, f, part = self.claim, self.finding, self.finding.deciding
+        parts = ((p, {"what": p.what, "board": p.where}) for p in f.parts)
         return {
             "name": c.name,
             "source": SOURCES[c.source].short,
@@ -35,7 +40,7 @@ class Listed:
             "test": c.test,
             "verdict": f.verdict,
             "decides": part and {"what": part.what, "value": part.value, "low": part.low, "high": part.high},
-            "parts": [{"what": p.what, "verdict": p.verdict, "number": p.text, "seeds": p.n} for p in f.parts],
+            "parts": [named | {"verdict": p.verdict, "number": p.text, "seeds": p.n} for p, named in parts],
             "scope": f.scope or c.scope,
             "seeds_needed": f.needed,
             "power": f.power,

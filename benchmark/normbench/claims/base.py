@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -122,6 +123,12 @@ class Part:
         return (self.high - self.low) / 2
 
     @property
+    def margin(self) -> float:
+        """How far inside of what is claimed it lies, in halves of its interval."""
+        inside = min(self.value - self.claimed[0], self.claimed[1] - self.value)
+        return inside / self.half if self.half else math.inf
+
+    @property
     def found(self) -> float | None:
         """How large an effect would have been found in 80 of 100 repetitions; None where chance has no part in it."""
         return FOUND * self.half if self.n and math.isfinite(self.half) else None
@@ -210,6 +217,22 @@ class Finding:
         """The part that the verdict hangs on: one that does not hold where there is one, else the closest."""
         open_ = [p for p in self.parts if p.verdict == "refuted"] or [p for p in self.parts if p.verdict != "holds"]
         return next(iter(open_ or self.parts), None)
+
+    @property
+    def clearest(self) -> Part | None:
+        """Where a claim holds in part: the part that lies most clearly where it says."""
+        held = [p for p in self.parts if p.verdict == "holds"]
+        return max(held, key=lambda p: p.margin) if self.verdict == "holds in part" else None
+
+    @property
+    def split(self) -> str:
+        """Where a claim holds in part: `3 of 11 numbers hold, 8 are undecided`; else empty."""
+        if self.verdict != "holds in part":
+            return ""
+        counts = Counter(p.verdict for p in self.parts)
+        others = ", ".join(f"{n} {'is' if n == 1 else 'are'} {said}" for said, n in counts.items() if said != "holds")
+        held = counts["holds"]
+        return f"{held} of {len(self.parts)} numbers {'holds' if held == 1 else 'hold'}, {others}"
 
     @property
     def needed(self) -> int | None:

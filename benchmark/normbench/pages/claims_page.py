@@ -98,9 +98,11 @@ def write(context: Context, rows: Sequence[Listed], studies: Sequence[Study]) ->
 
 
 def view(row: Listed) -> dict[str, Any]:
-    """What a page says of a claim in short: its statement, verdict and the number that decides."""
+    """What a page says of a claim in short: its statement, verdict and the number that decides. Of one that holds in
+    part also how many numbers hold, and which most clearly.
+    """
     claim, finding = row.claim, row.finding
-    deciding = finding.deciding
+    deciding, clearest = finding.deciding, finding.clearest
     return {
         "name": claim.name,
         "claim": typeset(claim.summary),
@@ -109,6 +111,8 @@ def view(row: Listed) -> dict[str, Any]:
         "place": claim.place,
         "mark": mark(finding.verdict),
         "part": _part(deciding) if deciding else None,
+        "split": finding.split,
+        "clearest": _part(clearest) if clearest else None,
         "reason": finding.reason,
         "needed": finding.needed,
     }
