@@ -20,7 +20,7 @@ class Listed:
 
     @property
     def number(self) -> str:
-        """The number that decides, or the reason why there is none; of a claim that holds in part how many numbers hold,
+        """The number that decides, or the reason why there is none; of a claim that holds in part how many hold,
         and which most clearly.
         """
         found = self.finding
