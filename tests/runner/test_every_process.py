@@ -97,6 +97,8 @@ def test_sigkill_of_every_kind_of_process_loses_nothing(place: Place, started: C
         code = run.end()
         assert code in {0, 1, 3, -signal.SIGKILL}, "".join(run.lines)
         assert "Traceback" not in "".join(run.lines)
+        ended = any(struck[name].startswith("ends") for name in struck.keys() - before)
+        assert ended == any("what had finished is stored" in line for line in run.lines), "".join(run.lines)
         assert not psutil.wait_procs(family, timeout=60)[1], struck
         if "bench-server" in before or "bench-server" not in struck:  # it removes what a killed driver leaves
             assert left_behind(run, family) == [], struck

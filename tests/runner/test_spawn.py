@@ -20,6 +20,7 @@ import pytest
 from normbench.lab import data
 from normbench.runner import spawn
 from normbench.runner.retry import LOST, next_need
+from normbench.runner.server import GONE
 from normbench.spec.outcome import Outcome, Status
 
 from tests.conftest import MakeTrial
@@ -223,15 +224,17 @@ def test_a_trial_ends_with_its_worker_and_has_its_standing(
 
 @pytest.mark.faults
 def test_everything_ends_with_the_driver(job: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    """Of a run whose driver is killed: its server, and trials of workers that are not yet gone."""
+    """Of a run whose driver is killed: its server, which says so, and trials of workers that are not yet gone."""
     tally = tmp_path / "tally"
     code = (
-        "import json, time\nfrom normbench.runner import spawn\n"
-        "with spawn.running() as variables:\n    print(json.dumps(variables), flush=True)\n    time.sleep(1000)\n"
+        "import json, time\nfrom normbench.runner import folder, spawn\n"
+        "with folder.run_folder(), spawn.running() as variables:\n"
+        "    print(json.dumps(variables), flush=True)\n    time.sleep(1000)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(SABOTEUR)},
     ) as driver:
         assert driver.stdout is not None
@@ -245,6 +248,9 @@ def test_everything_ends_with_the_driver(job: Callable[..., dict[str, Any]], tmp
             outcome, _ = worker.answer()
             assert (outcome.status, outcome.provenance["ended_by"]) == (Status.KILLED, LOST)
             assert not psutil.wait_procs(ours, timeout=20)[1]
+            assert driver.stderr is not None
+            assert driver.stderr.read().decode() == f"bench: {GONE}\n"
+            assert not list(tmp_path.glob("normbench-run-*"))
         finally:
             worker.end()
 

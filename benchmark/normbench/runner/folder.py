@@ -92,13 +92,14 @@ def clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def clear_dead(folder: Path) -> None:
-    """Wait until the run that a folder belongs to has let go of it, and clear it."""
+def clear_dead(folder: Path) -> bool:
+    """Wait until the run that a folder belongs to has let go of it, and clear it. False where it clears up itself."""
     deadline = time.monotonic() + _GO
     while not (dead := _is_dead(folder)) and time.monotonic() < deadline:
         time.sleep(0.05)
     if dead:
         clear(folder)
+    return dead
 
 
 def _is_dead(folder: Path) -> bool:

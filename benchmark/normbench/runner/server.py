@@ -33,13 +33,15 @@ from normbench.runner.spawn import END_IT, NUMBER, ready
 
 #: Seconds that a trial has to write its stack to its log, once its guard was told to end it.
 GRACE = 30.0
+#: What is said of a run that was killed, or that Ray ended without a word.
+GONE = "the run was ended from outside; what had finished is stored, and the same command goes on from here"
 #: Seconds between two looks at processes that are being ended.
 _LOOK = 0.05
 
 
-def serve(listener_fd: int | None) -> NoReturn:
+def serve(listener_fd: int | None = None, said_fd: int | None = None) -> NoReturn:
     """Be a server: load everything, then fork a guard for each connection, until the owner is gone. A run's own server
-    (`listener_fd`) then clears the run's folder, in case the run was killed.
+    (`listener_fd`) then clears the run's folder, in case the run was killed, and says so (`said_fd`).
     """
     _linux.name_process("bench-server")
     _linux.adopt_orphans()
@@ -65,8 +67,8 @@ def serve(listener_fd: int | None) -> NoReturn:
                     _, received, _, _ = socket.recv_fds(control, 1, 1)
                 if not received:
                     os.close(held)  # its guards end what they watch
-                    if listener_fd is not None and RUN in os.environ:
-                        clear_dead(Path(os.environ[RUN]))
+                    if listener_fd is not None and RUN in os.environ and clear_dead(Path(os.environ[RUN])):
+                        _say(said_fd)
                     os._exit(0)
                 connection = socket.socket(fileno=received[0])
             else:
@@ -79,9 +81,18 @@ def serve(listener_fd: int | None) -> NoReturn:
                     os.close(held)
                     for other in sources:
                         other.close()
+                    if said_fd is not None:
+                        os.close(said_fd)
                     _guard(connection, alive)
                 finally:
                     os._exit(0)
+
+
+def _say(said_fd: int | None) -> None:
+    """What the run can no longer say."""
+    if said_fd is not None:
+        with contextlib.suppress(OSError):
+            os.write(said_fd, f"bench: {GONE}\n".encode())
 
 
 def _load() -> None:

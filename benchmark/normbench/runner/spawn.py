@@ -36,9 +36,9 @@ ADDRESS = "NORMBENCH_SERVER"
 #: Seconds that a server may take to load everything. Minutes are ordinary on a busy machine.
 START_LIMIT = 1800.0
 _COMMAND = (
-    "import json, sys; path, listener = json.loads(sys.argv.pop()); "
+    "import json, sys; path, *given = json.loads(sys.argv.pop()); "
     "sys.path[:] = [*path, *(p for p in sys.path if p not in path)]; "
-    "from normbench.runner import server; server.serve(listener)"
+    "from normbench.runner import server; server.serve(*given)"
 )
 #: So many workers may ask before the server has loaded everything.
 _BACKLOG = 1024
@@ -208,7 +208,8 @@ class _Server:
     def __init__(self, listener: socket.socket | None = None) -> None:
         self._control, theirs = socket.socketpair()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
-        given = json.dumps([_search_path(), None if listener is None else listener.fileno()])
+        passed = [] if listener is None else [listener.fileno(), *_standard_error()]
+        given = json.dumps([_search_path(), *passed])
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _COMMAND, given],
@@ -217,9 +218,11 @@ class _Server:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
-                pass_fds=[] if listener is None else [listener.fileno()],
+                pass_fds=passed,
                 start_new_session=True,  # Ctrl-C is the driver's to handle
             )
+        for mine in passed[1:]:
+            os.close(mine)
 
     def connect(self) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -233,12 +236,20 @@ class _Server:
 
     def end(self) -> str:
         """End the process, and with it all that was forked from it. Returns the last that it wrote."""
-        self._control.close()
-        self._process.kill()
+        self._process.kill()  # before it is told that its owner is gone: it would say so
         self._process.wait()
+        self._control.close()
         with self._errors:
             self._errors.seek(0)
             return bounded(self._errors.read().decode(errors="replace").strip(), LOG_BYTES, end=True)
+
+
+def _standard_error() -> list[int]:
+    """A copy of the owner's, for the server's last word; none where that is closed."""
+    try:
+        return [os.dup(2)]
+    except OSError:
+        return []
 
 
 def _search_path() -> list[str]:
