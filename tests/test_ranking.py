@@ -176,6 +176,32 @@ def test_differences_without_enough_seeds_are_not_judged():
     assert [d.interval for d in differences([[1.0, 1.0, 1.0]])] == [None]
 
 
+def test_a_difference_is_as_sure_as_its_seeds_are_many():
+    """Alike in spread, one of 12 seeds has half the standard error of one of 3; all share one factor."""
+    few, many = np.array([-1.0, 0.0, 1.0]), np.tile([-1.0, 0.0, 1.0], 4)
+    one, other = (d.interval for d in differences([few.tolist(), (many * math.sqrt(11 / 12)).tolist()]))
+    assert one.half / other.half == pytest.approx(2, rel=0.15)
+
+
+def test_neither_order_nor_unit_of_differences_changes_what_is_told():
+    values = [(row + 0.5).tolist() for row in drawn(5, 6, 4, np.array([0.2, 1.0, 3.0, 0.5, 1.0, 2.0]))] + [[0.0] * 3]
+    before = differences(values)
+    assert differences(values[::-1])[::-1] == before
+    for unit in (2.0**-50, 2.0**50):
+        after = differences([[v * unit for v in own] for own in values])
+        assert [d.interval.high / unit for d in after] == pytest.approx([d.interval.high for d in before])
+        assert [d.p for d in after] == pytest.approx([d.p for d in before])
+        # Equal up to rounding, in every unit.
+        assert differences([[0.3 * unit, 0.1 * unit + 0.2 * unit, 0.3 * unit]])[0].interval is None
+    assert differences([[0.1, 0.2]])[0].interval is None
+
+
+def test_differences_that_are_sure_leave_more_to_the_others():
+    table = drawn(3, 8, 4)
+    far = table + 1000 * (np.arange(8) > 0)[:, None]
+    assert differences(far.tolist())[0].interval.half < 0.85 * differences(table.tolist())[0].interval.half
+
+
 TABLES = st.tuples(st.integers(0, 10_000), st.integers(2, 9), st.integers(3, 6), st.sampled_from([0.0, 2.0, 6.0]))
 
 
@@ -230,6 +256,7 @@ def test_under_three_seeds_nothing_is_told():
     assert [s.rank and s.rank.text for s in mixed.standings] == [None, "1", "2", None]
     assert [s.n for s in mixed.standings] == [2, 3, 3, 0]
     assert [s.rank.of for s in mixed.standings if s.rank] == [2, 2]
+    assert mixed.p(*mixed.standings[:2]) is mixed.p(*mixed.standings[1::2]) is None
     (alone,) = rank([{0: 1.0, 1: 1.1, 2: 1.3}]).standings
     assert (alone.interval, alone.rank.text, alone.rank.of) == (None, "1", 1)
     assert rank([]).standings == ()

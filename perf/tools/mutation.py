@@ -31,10 +31,32 @@ WITHOUT_COPIES = (
     "--deselect=tests/test_digests.py::test_another_python_computes_the_same",
     "--deselect=tests/test_digests.py::test_tricky_sources",
 )
+#: They build pages or run a suite, for seconds.
+WITHOUT_PAGES = (
+    "--deselect=tests/board/test_about.py::test_boards_on_one_page_differ_in_what_it_filters_by_and_in_nothing_else",
+    "--deselect=tests/board/test_about.py::test_nothing_is_the_whole_test_set_unless_it_was",
+    "--deselect=tests/board/test_headlines.py::test_the_front_page_names_no_winner_of_an_example_or_of_too_few_seeds",
+    "--deselect=tests/board/test_headlines.py::test_a_run_keeps_what_its_suite_says_and_the_board_reads_the_file",
+    "--deselect=tests/board/test_headlines.py::test_the_page_says_by_what_a_board_is_ranked",
+    "--deselect=tests/board/test_settings.py::test_pages_have_the_columns_and_the_marks",
+    "--deselect=tests/board/test_settings.py::test_batch_sizes_sort_as_numbers_everywhere",
+)
+#: A mutant runs out of time after so many times what its tests take, and a second.
+PATIENCE = 6
+RULE = ("tests/test_ranking.py", "tests/perf/test_coverage.py::test_lines_count_while_the_rule_finds_what_it_found")
 #: What decides the numbers that are reported, with the tests that are about it: arguments for pytest. Tests that take
 #: seconds and find nothing that others miss are deselected, as each mutant would wait for them.
 TARGETS: dict[str, tuple[str, ...]] = {
-    "board": ("tests/test_board.py", "tests/test_board_details.py", "tests/test_sweeps.py"),
+    "board": (
+        "tests/test_board.py",
+        "tests/test_board_details.py",
+        "tests/test_sweeps.py",
+        "tests/board",
+        "tests/cli/test_compare.py",
+        *WITHOUT_PAGES,
+    ),
+    "board/ranking.py": RULE,
+    "board/variances.py": RULE,
     "spec/robustness.py": ("tests/attacks/test_robustness.py", "tests/test_board.py"),
     "plan/identity.py": ("tests/test_identity.py", "tests/test_plan.py", *WITHOUT_COPIES),
     "plan/digests.py": ("tests/test_digests.py", "tests/test_identity.py", *WITHOUT_COPIES),
@@ -70,16 +92,17 @@ def stage(folder: Path, targets: list[str]) -> None:
     text += (
         f'\n[tool.mutmut]\nsource_paths = ["src"]\nonly_mutate = {json.dumps(only)}\nalso_copy = {json.dumps(also)}\n'
         f"pytest_add_cli_args_test_selection = {json.dumps(tests)}\n"
+        f'pytest_add_cli_args = ["-p", "quick_first"]\ntimeout_multiplier = {PATIENCE}\n'
     )
     settings.write_text(text)
 
 
 def tests_of(target: str) -> tuple[str, ...]:
     """The tests for a module or folder of the package: its own entry, or that of the folder it lies in."""
-    for known, tests in TARGETS.items():
-        if target == known or target.startswith(f"{known}/"):
-            return tests
-    raise SystemExit(f"no tests are named for {target}; add it to TARGETS in {__file__}")
+    known = [k for k in TARGETS if target == k or target.startswith(f"{k}/")]
+    if not known:
+        raise SystemExit(f"no tests are named for {target}; add it to TARGETS in {__file__}")
+    return TARGETS[max(known, key=len)]
 
 
 def main() -> None:
@@ -95,7 +118,7 @@ def main() -> None:
         parser.error("name modules or folders of the package, or give --all")
     stage(arguments.folder, targets)
     mutmut = [sys.executable, "-m", "mutmut"]
-    environment = os.environ | {"PYTHONPATH": "src"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(["src", str(Path(__file__).parent)])}
     with (arguments.folder / "mutmut.log").open("wb") as log:  # it draws its progress thousands of times
         ran = subprocess.run(
             [*mutmut, "run", "--max-children", str(arguments.jobs)],
