@@ -241,11 +241,28 @@ def test_order_unit_and_what_a_seed_does_to_all_change_nothing(shape, shift, sca
         assert other.error == pytest.approx(one.error, rel=1e-3)
 
 
-def test_pairs_that_are_apart_leave_more_to_the_others():
+@pytest.mark.parametrize("methods", [2, 3, 5])
+def test_no_unit_is_too_small_or_too_large_where_seeds_are_missing(methods):
+    """Powers of two, so that rounding is the same: every error and half-width scales along."""
+    table = drawn(2, methods, 6, np.arange(1.0, methods + 1))
+    table[0, 4:] = table[-1, 0] = np.nan
+    before = rank(by_seed(table))
+    constant = np.full((methods, 3), 0.3)
+    constant[0, 1] = 0.1 + 0.2
+    for unit in (2.0**-50, 2.0**40):
+        after = rank(by_seed(table * unit))
+        assert [s.error / unit for s in after.standings] == pytest.approx([s.error for s in before.standings])
+        assert after.factor == pytest.approx(before.factor)
+        assert all(s.interval is None for s in rank(by_seed(constant * unit)).standings), "equal up to rounding"
+
+
+def test_pairs_that_are_apart_leave_more_to_the_others(monkeypatch):
     """Far groups are told apart in a first step; within them the factor is that of fewer pairs."""
     table = drawn(3, 8, 4)
     far = table + 1000 * (np.arange(8) // 2)[:, None]
     assert rank(by_seed(far)).factor < 0.85 * rank(by_seed(table)).factor
+    monkeypatch.setattr("normbench.board.ranking._STEP", 7)  # the groups have eight intervals
+    assert rank(by_seed(far)).factor == pytest.approx(rank(by_seed(table)).factor, rel=0.03)
 
 
 def test_under_three_seeds_nothing_is_told():
@@ -278,6 +295,9 @@ def test_values_on_a_grid_that_agree_are_known_to_half_a_step():
     made = rank(values, resolution=1 / 360)
     assert made.standings[0].interval.overlaps(made.standings[1].interval)
     assert not made.standings[0].interval.overlaps(made.standings[2].interval)
+    # A quarter of the step's square is the most that rounding to either of two steps varies by.
+    believed = variances(np.zeros(3), np.full(3, 2 * 2 / 3), (1 / 360) ** 2 / 4)
+    assert made.standings[0].error == pytest.approx(math.sqrt(believed.likely[0] / 3))
 
 
 # ---- its parts ----
