@@ -143,6 +143,16 @@ def test_what_does_not_vary_says_nothing_of_the_others():
     assert variances(np.zeros(0), np.zeros(0)) is None
 
 
+@pytest.mark.parametrize("unit", [1e-15, 1.0, 1e15])
+def test_a_method_whose_seeds_say_nothing_is_believed_to_be_as_the_others(unit):
+    """Its squares do not count; what is believed of it is the prior alone, which the others' variances decide."""
+    squares, freedoms = np.array([2.0, 1.0, 3.0, 9.0]) * unit, np.array([2.0, 3.0, 2.0, 0.2])
+    made, others = variances(squares, freedoms), variances(squares[:3], freedoms[:3])
+    assert made.likely[:3] == pytest.approx(others.likely)
+    assert made.likely[3] == pytest.approx(math.exp((made._weights * np.log(made._scales)).sum()))
+    assert made.draw(10, np.random.default_rng(0)).dtype == np.float32
+
+
 # ---- the rule ----
 
 

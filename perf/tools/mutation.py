@@ -43,6 +43,9 @@ WITHOUT_PAGES = (
 )
 #: A mutant runs out of time after so many times what its tests take, and a second.
 PATIENCE = 6
+SLOW_ATTACKS = tuple(
+    f"and_accuracy_never_rises[{name}]" for name in ("autoattack", "autoattack-l2", "cw-l2", "hopskipjump")
+)
 RULE = ("tests/test_ranking.py", "tests/perf/test_coverage.py::test_lines_count_while_the_rule_finds_what_it_found")
 #: What decides the numbers that are reported, with the tests that are about it: arguments for pytest. Tests that take
 #: seconds and find nothing that others miss are deselected, as each mutant would wait for them.
@@ -69,9 +72,17 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "store/seal.py": ("tests/store/test_seal.py",),
     "lab/evaluate.py": (
         "tests/lab/test_evaluate.py",
+        "tests/lab/test_evaluate_rules.py",
+        *(f"--deselect=tests/lab/test_evaluate.py::test_perturbations_stay_inside_{rest}" for rest in SLOW_ATTACKS),
         "--deselect=tests/lab/test_evaluate.py::test_results_do_not_depend_on_the_batch_size",
     ),
-    "lab/train.py": ("tests/lab/test_train.py",),
+    "lab/train.py": (
+        "tests/lab/test_train.py",
+        "tests/lab/test_tuning.py",
+        "tests/lab/test_recipes.py",
+        "--deselect=tests/lab/test_recipes.py::test_a_whole_recipe_goes_on_after_an_interruption",
+        "tests/lab/test_checkpoint.py::test_every_norm_goes_on[bn]",
+    ),
 }
 
 
