@@ -46,6 +46,14 @@ PATIENCE = 6
 SLOW_ATTACKS = tuple(
     f"and_accuracy_never_rises[{name}]" for name in ("autoattack", "autoattack-l2", "cw-l2", "hopskipjump")
 )
+SEARCHES = (
+    "noise_does_not",
+    "each_attack_has_the_search_that_is_made_for_it",
+    "what_has_fallen_for_the_search_alone_is_attacked_again_without_it",
+    "compiled_code_that_is_deceived_by_some_images_costs_nothing_but_time",
+    "what_overflows_in_the_search_alone_is_asked_of_the_model",
+    "verdicts_of_other_attacks_are_exact_whatever_they_search_with[deepfool]",
+)
 RULE = ("tests/test_ranking.py", "tests/perf/test_coverage.py::test_lines_count_while_the_rule_finds_what_it_found")
 #: What decides the numbers that are reported, with the tests that are about it: arguments for pytest. Tests that take
 #: seconds and find nothing that others miss are deselected, as each mutant would wait for them.
@@ -73,6 +81,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "lab/evaluate.py": (
         "tests/lab/test_evaluate.py",
         "tests/lab/test_evaluate_rules.py",
+        *(f"tests/lab/test_gradients.py::test_{rest}" for rest in SEARCHES),
         *(f"--deselect=tests/lab/test_evaluate.py::test_perturbations_stay_inside_{rest}" for rest in SLOW_ATTACKS),
         "--deselect=tests/lab/test_evaluate.py::test_results_do_not_depend_on_the_batch_size",
     ),
@@ -82,6 +91,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/lab/test_recipes.py",
         "--deselect=tests/lab/test_recipes.py::test_a_whole_recipe_goes_on_after_an_interruption",
         "tests/lab/test_checkpoint.py::test_every_norm_goes_on[bn]",
+        "tests/attacks/test_adversarial.py::test_it_makes_networks_more_robust[fgsm]",
     ),
 }
 
