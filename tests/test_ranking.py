@@ -93,6 +93,17 @@ def test_methods_without_a_seed_in_common_keep_their_seeds_effects():
     assert fit.freedoms == pytest.approx([2.0, 2.0])
 
 
+@pytest.mark.parametrize(("common", "paired"), [(0, False), (1, False), (2, False), (3, True)])
+def test_pairing_must_leave_two_degrees_of_freedom(common, paired):
+    """Of three seeds each, so many common to both; else each method has its own spread and two degrees of freedom."""
+    table = np.full((2, 6 - common), np.nan)
+    table[0, :3], table[1, 3 - common :] = [1.0, 2.0, 4.0], [3.0, 7.0, 8.0]
+    fit = two_way(table, np.ones(2))
+    assert fit.freedoms == pytest.approx([1.0, 1.0] if paired else [2.0, 2.0])
+    if not paired:
+        assert fit.squares == pytest.approx([14 / 3, 14.0])
+
+
 def test_pairs_that_leave_nothing_of_their_spread_are_not_paired():
     """Three seeds each, of which one is common to both: its effect explains all that is left."""
     made = rank([{0: 1.0, 1: 1.3, 2: 0.9}, {2: 7.0, 3: 7.2, 4: 7.4}])
@@ -133,6 +144,14 @@ def test_variances_are_those_of_the_hierarchical_model():
         for share in (0.1, 0.5, 0.9):
             expected = theirs[order[np.searchsorted(cumulative, share)], i]
             assert np.quantile(ours[:, i], share) == pytest.approx(expected, abs=0.25)
+
+
+def test_a_thousand_methods_know_their_common_variance():
+    """So many say it to the percent; the likelihood itself is below what a float holds."""
+    squares = np.random.default_rng(0).chisquare(4, 1000)
+    believed = variances(squares, np.full(1000, 4.0))
+    assert believed.likely == pytest.approx(np.ones(1000), abs=0.3)
+    assert believed.likely.mean() == pytest.approx(1, abs=0.05)
 
 
 def test_what_does_not_vary_says_nothing_of_the_others():
@@ -224,6 +243,8 @@ def test_what_is_apart_is_seen_to_be_apart(shape):
     made = rank(by_seed(table))
     for a, b in itertools.combinations(made.standings, 2):
         assert (made.p(a, b) <= 0.05) == (not a.interval.overlaps(b.interval))
+        assert 0 <= made.p(a, b) <= 1
+        assert a.interval.covers == "comparison"
         if not a.interval.overlaps(b.interval):
             assert (a.rank.best > b.rank.best) == (a.mean < b.mean)
     for i, own in enumerate(made.standings):
