@@ -420,6 +420,9 @@ def test_differences_beyond_these_images_count_those_on_which_two_methods_differ
     ours = image_error(*shares)
     assert image_errors(shares) == pytest.approx(np.array([[0, ours], [ours, 0]]), abs=1e-9)
     assert np.isinf(image_errors([s[:1] for s in shares])).all()
+    assert image_error(*(s[:1] for s in shares)) == math.inf
+    two = [np.array([0.0, 1.0]), np.array([1.0, 1.0])]
+    assert image_error(*two) == pytest.approx(scipy.stats.sem(two[0] - two[1]))
     (board,) = boards(
         rows(
             synthetic.grid(["bn", "in"], seeds=3, weight_decays=[0]),
@@ -432,6 +435,8 @@ def test_differences_beyond_these_images_count_those_on_which_two_methods_differ
     limit = math.sqrt(made.mean**2 - half**2) / scipy.stats.norm.ppf(0.975)
     assert made.beyond(limit * 0.999)
     assert not made.beyond(limit * 1.001)
+    assert made.turned.beyond(limit * 0.999)
+    assert not made.turned.beyond(limit * 1.001)
     assert not replace(made, why="not tested").beyond(0.0)
 
 

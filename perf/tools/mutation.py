@@ -31,8 +31,19 @@ WITHOUT_COPIES = (
     "--deselect=tests/test_digests.py::test_another_python_computes_the_same",
     "--deselect=tests/test_digests.py::test_tricky_sources",
 )
-#: They build pages or run a suite, for seconds.
+#: They build pages, run a suite or read large boards, for seconds.
 WITHOUT_PAGES = (
+    *(
+        "--deselect=tests/test_board.py::test_board_comparison_and_terminal_agree_on_every_pair_of_every_committed_board"
+        f"[{suite}]"
+        for suite in ("cifar-narrow", "claims-digits", "methods", "optimizers-digits")
+    ),
+    "--deselect=tests/board/test_about.py::test_a_page_prints_the_badges",
+    "--deselect=tests/board/test_about.py::test_the_terminal_and_json_say_the_same",
+    "--deselect=tests/board/test_about.py::test_what_was_tuned_for_each_board_keeps_no_boards_apart",
+    "--deselect=tests/board/test_headlines.py::test_committed_results_say_what_the_committed_suites_say",
+    "--deselect=tests/board/test_headlines.py::test_no_result_has_a_say_in_the_headline",
+    "--deselect=tests/cli/test_compare.py::test_what_is_planned_and_was_not_run_is_told_with_what_runs_it",
     "--deselect=tests/board/test_about.py::test_boards_on_one_page_differ_in_what_it_filters_by_and_in_nothing_else",
     "--deselect=tests/board/test_about.py::test_nothing_is_the_whole_test_set_unless_it_was",
     "--deselect=tests/board/test_headlines.py::test_the_front_page_names_no_winner_of_an_example_or_of_too_few_seeds",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from normbench.board import boards, compare
-from normbench.board.pairing import differing, pairs, versus
+from normbench.board.pairing import differing, pairs, versus, versus_json
 from normbench.errors import BenchError
 from normbench.store.schema import to_row
 from normbench.store.store import Store
@@ -78,6 +78,30 @@ def test_methods_that_never_met_are_told_where_they_are() -> None:
     rows = made("bn") + [to_row("demo", t, synthetic.identity(t), synthetic.outcome(t)) for t in other]
     with pytest.raises(BenchError, match=r"no board has both: 'bn' is on .*batch 16.*; 'wn' is on .*×2"):
         versus(boards(rows), "bn", "wn")
+
+
+def test_json_holds_both_sides_and_each_seed() -> None:
+    rows = made("bn") + made("gn", decays=(1e-3,))
+    found = versus(boards(rows), "bn", "gn", ["all"])
+    for (board, a, b, comparisons), told in zip(found, versus_json(found), strict=True):
+        for side, entry in (("a", a), ("b", b)):
+            assert told.pop(side) == {"entry": entry.id, "label": entry.label, "settings": dict(entry.settings)}
+        metrics = told.pop("metrics")
+        different = {"wd": [dict(a.settings)["wd"], "0.001"]}
+        assert told == {"board": board.id, "title": board.title, "suites": ["demo"], "differing": different}
+        assert list(metrics) == [m.key for m in board.metrics]
+        for made_, said in zip(comparisons, metrics.values(), strict=True):
+            assert said.pop("seeds") == {str(p.seed): [p.a, p.b] for p in made_.pairs}
+            assert said == {
+                "label": made_.metric.label,
+                "a": a.cells[made_.metric.key].value,
+                "b": b.cells[made_.metric.key].value,
+                "difference": made_.mean,
+                "low": made_.interval.low,
+                "high": made_.interval.high,
+                "p": made_.p,
+                "verdict": made_.verdict,
+            }
 
 
 PLANNED = """
