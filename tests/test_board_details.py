@@ -101,6 +101,8 @@ def test_wilson_by_hand_at_both_ends():
     assert wilson(0, 10).high == pytest.approx(z * z / (10 + z * z))
     assert wilson(10, 10).low == pytest.approx(10 / (10 + z * z))
     assert wilson(5, 10).covers == "test images"
+    for total in range(1, 200):  # whatever the rounding
+        assert (wilson(0, total).low, wilson(total, total).high) == (0.0, 1.0)
 
 
 def test_intervals_that_touch_are_tied():
@@ -108,6 +110,22 @@ def test_intervals_that_touch_are_tied():
     assert [(r.best, r.worst, r.of, r.text) for r in ranks([low, high])] == [(1, 2, 2, "1–2"), (1, 2, 2, "1–2")]
     assert [r.text for r in ranks([low, Interval(1.5, 2, "seeds")])] == ["2", "1"]
     assert high.half == 0.5
+
+
+def test_the_first_are_those_whom_nobody_surely_surpasses():
+    right = {"bn": 150, "gn": 250, "ln": 252, "in": 0}
+    moved = {"bn": (0, 4, 1), "gn": (3, 0, 2), "ln": (0, 1, 4), "in": (2, 3, 0), "none": (48,)}
+    trials = [*synthetic.grid(right, seeds=3, weight_decays=[0]), synthetic.trial("none")]
+    made = rows(trials, lambda t: fixed(t, right.get(t.norm_label, 250) + moved[t.norm_label][t.seed], 300))
+    (board,) = boards(made)
+    assert [(e.norm, r and r.text) for e in board.standings(CLEAN) for r in [board.rank(e, CLEAN)]] == [
+        ("none", None),
+        ("ln", "1–2"),
+        ("gn", "1–2"),
+        ("bn", "3"),
+        ("in", "4"),
+    ]
+    assert [e.norm for e in board.tied_for_first(CLEAN)] == ["ln", "gn"]
 
 
 @pytest.mark.parametrize("seeds", [2, 3])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from normbench.board import boards, compare
-from normbench.board.pairing import differing, pairs, versus, versus_json
+from normbench.board.pairing import differing, near, pairs, versus, versus_json
 from normbench.errors import BenchError
 from normbench.store.schema import to_row
 from normbench.store.store import Store
@@ -71,6 +71,20 @@ def test_sides_by_trial_label_and_family() -> None:
 def test_what_is_not_there_is_named(one: str, other: str, metrics: tuple[str, ...], message: str) -> None:
     with pytest.raises(BenchError, match=message):
         versus(boards(made("bn", "gn")), one, other, metrics)
+
+
+@pytest.mark.parametrize(
+    ("text", "known", "told"),
+    [
+        ("x", [], "there are none"),
+        ("zzz", ["b", "a", "b"], "there are a, b"),
+        ("zzz", [f"{i:02}" for i in range(30)], f"there are {', '.join(f'{i:02}' for i in range(30))}"),
+        ("zzz", [f"{i:02}" for i in range(31)], f"there are {', '.join(f'{i:02}' for i in range(30))}, ..."),
+        ("clean1", ["clean2", "clean3", "robust"], "did you mean 'clean2' or 'clean3'?"),
+    ],
+)
+def test_what_there_is_is_told(text: str, known: list[str], told: str) -> None:
+    assert near(text, known) == f"; {told}"
 
 
 def test_methods_that_never_met_are_told_where_they_are() -> None:
