@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.stats
 from normbench.board import (
@@ -25,7 +27,8 @@ from normbench.board import (
     t_interval,
     wilson,
 )
-from normbench.store.schema import to_row
+from normbench.board.reading import AUDITED, absent, audited, rows_of
+from normbench.store.schema import SCHEMA, to_row
 
 from tests.site import synthetic
 from tests.test_board import attacked, fixed, rows
@@ -190,6 +193,33 @@ def test_a_board_is_more_prominent_with_intervals_and_then_with_more_trials():
     assert prominence(2)[1:] == (False, 2)
     assert prominence(3)[1:] == (True, 3)
     assert prominence(2, ("bn", "gn", "ln")) < prominence(3)
+
+
+# ---- rows ----
+
+
+@pytest.mark.parametrize("batch", [1, 4, 6, 2000])
+def test_rows_are_read_in_batches_without_what_boards_do_not_read(batch, monkeypatch):
+    trials = list(synthetic.grid(["bn", "gn"], seeds=3, weight_decays=[0]))
+    plain = rows(trials, lambda t: synthetic.failure(t) if t.seed == 2 else synthetic.outcome(t))
+    plain[1]["provenance"] = json.dumps({"statistics_absent": {"batch": "too few images"}})
+    plain[3]["curves"] = [*plain[3]["curves"], *curve([1.0, 9.0], layer="conv"), *curve([1.0], "train.loss")]
+    plain[4]["curves"] = None
+    table = pa.Table.from_pylist(plain, schema=SCHEMA)
+    monkeypatch.setattr("normbench.board.reading.BATCH", batch)
+    found = list(rows_of(table))
+    long = {"clean_outcomes", "robustness", "log", "audit", "provenance"}
+    for row, own in zip(found, plain, strict=True):
+        assert row.keys() == own.keys() - long | {*AUDITED, "absent"}
+        kept = [r for r in own["curves"] or [] if r["layer"] == "" and r["measure"].startswith("weight-norm.")]
+        assert [(r["measure"], r["step"], r["value"]) for r in row["curves"]] == [
+            (r["measure"], r["step"], r["value"]) for r in kept
+        ]
+        assert {k: row[k] for k in AUDITED} == audited(own["audit"])
+        assert row["absent"] == absent(own["provenance"])
+    assert found[1]["absent"] == {"batch": "too few images"}
+    assert boards(found) == boards(plain)
+    assert list(rows_of(table.drop_columns(["robustness", "log"]))) == found
 
 
 # ---- comparisons ----
