@@ -202,6 +202,9 @@ def test_a_board_is_more_prominent_with_intervals_and_then_with_more_trials():
 def test_rows_are_read_in_batches_without_what_boards_do_not_read(batch, monkeypatch):
     trials = list(synthetic.grid(["bn", "gn"], seeds=3, weight_decays=[0]))
     plain = rows(trials, lambda t: synthetic.failure(t) if t.seed == 2 else synthetic.outcome(t))
+    plain[0]["curves"], plain[2]["curves"], plain[5]["audit"] = [], curve([2.0, 3.0]), None
+    known = {"scale_invariant": ["a"], "weights": 3, "parameters_before": 7, "parameters_after": 9}
+    plain[1]["audit"] = json.dumps(known)
     plain[1]["provenance"] = json.dumps({"statistics_absent": {"batch": "too few images"}})
     plain[3]["curves"] = [*plain[3]["curves"], *curve([1.0, 9.0], layer="conv"), *curve([1.0], "train.loss")]
     plain[4]["curves"] = None
@@ -218,8 +221,12 @@ def test_rows_are_read_in_batches_without_what_boards_do_not_read(batch, monkeyp
         assert {k: row[k] for k in AUDITED} == audited(own["audit"])
         assert row["absent"] == absent(own["provenance"])
     assert found[1]["absent"] == {"batch": "too few images"}
+    assert [found[1][k] for k in AUDITED] == ["1 of 3", 3, [7, 9]]
+    assert [found[5][k] for k in AUDITED] == ["", None, None]
     assert boards(found) == boards(plain)
     assert list(rows_of(table.drop_columns(["robustness", "log"]))) == found
+    without = pa.Table.from_pylist([row | {"curves": []} for row in plain], schema=SCHEMA)
+    assert all(row["curves"] == [] for row in rows_of(without))
 
 
 # ---- comparisons ----
