@@ -28,6 +28,8 @@ from normbench.board import (
     wilson,
 )
 from normbench.board.reading import AUDITED, absent, audited, rows_of
+from normbench.board.types import why_not_compared
+from normbench.spec.outcome import Status
 from normbench.store.schema import SCHEMA, to_row
 
 from tests.site import synthetic
@@ -113,6 +115,8 @@ def test_intervals_that_touch_are_tied():
     assert [(r.best, r.worst, r.of, r.text) for r in ranks([low, high])] == [(1, 2, 2, "1–2"), (1, 2, 2, "1–2")]
     assert [r.text for r in ranks([low, Interval(1.5, 2, "seeds")])] == ["2", "1"]
     assert high.half == 0.5
+    assert low.overlaps(high)
+    assert high.overlaps(low)
 
 
 def test_the_first_are_those_whom_nobody_surely_surpasses():
@@ -257,6 +261,41 @@ def test_each_pair_is_compared_once_and_against_a_reference_it_is_minus_that():
             assert (found.mean, found.verdict) == (pytest.approx(other.mean), other.verdict)
             assert found.mean == pytest.approx(entry.cells["clean"].value - reference.cells["clean"].value)
             assert found.p == other.p
+
+
+def test_how_trials_ended_is_told_before_how_few_there_are():
+    trials = [*synthetic.grid(["bn", "gn"], seeds=2, weight_decays=[0]), *synthetic.grid(["ln"], seeds=3)]
+    trials += [synthetic.trial("none"), synthetic.trial("wn")]
+    ends = {"none": Status.TIMED_OUT, "wn": Status.DIVERGED}
+    (board,) = boards(
+        rows(
+            trials, lambda t: synthetic.failure(t, s) if (s := ends.get(t.norm_label)) else fixed(t, 100 + t.seed, 300)
+        )
+    )
+    entries = {e.norm: e for e in board.entries}
+    for one, other, why in (
+        ("bn", "none", "timed out"),
+        ("bn", "ln", "not tested: 2 seeds, 3 needed"),
+        ("none", "wn", "diverged"),
+        ("ln", "ln", ""),
+    ):
+        for a, b in ((one, other), (other, one)):
+            made = compare(board, entries[a], entries[b], CLEAN)
+            assert (made.why, why_not_compared(entries[a], entries[b], CLEAN)) == (why, why)
+            assert made.metric is CLEAN
+    assert compare(board, entries["bn"], entries["gn"], CLEAN).mean == 0
+
+
+def test_a_comparison_is_that_of_the_boards_intervals():
+    trials = [*synthetic.grid(["bn", "gn", "ln"], seeds=3, weight_decays=[0]), synthetic.trial("wn")]
+    (board,) = boards(rows(trials))
+    a, b = board.entries[:2]
+    made, (x, y) = compare(board, a, b, CLEAN), (e.cells["clean"].standing.interval for e in (a, b))
+    assert made.interval == Interval(x.low - y.high, x.high - y.low, "comparison")
+    assert made.methods == 3
+    (alone,) = (e for e in board.entries if e.norm == "wn")
+    value = alone.cells["clean"].value
+    assert compare(board, alone, a, CLEAN).mean == pytest.approx(value - a.cells["clean"].value)
 
 
 def test_a_failed_run_is_in_no_pair():
