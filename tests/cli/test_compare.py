@@ -100,21 +100,25 @@ def test_methods_that_never_met_are_told_where_they_are() -> None:
 
 
 def test_a_side_is_all_of_a_method_or_one_of_its_parameters() -> None:
-    several = [synthetic.trial(n, s) for n in ("gn", "ws+gn") for s in range(3)]
-    several += [
-        t.model_copy(update={"norm": (Component(name="gn", params={"groups": g}),), "norm_label": f"gn[groups={g}]"})
-        for t in several[:3]
-        for g in (4, 8)
+    """At two weight decays each, so that no label is that of the method alone."""
+    ws, four, eight = (
+        Component(name=name, params=params)
+        for name, params in (("ws", {}), ("gn", {"groups": 4}), ("gn", {"groups": 8}))
+    )
+    methods = {"gn[groups=4]": (four,), "gn[groups=8]": (eight,), "ws+gn[groups=4]": (ws, four)}
+    trials = [
+        synthetic.trial("gn", weight_decay=decay).model_copy(update={"norm": parts, "norm_label": name})
+        for name, parts in methods.items()
+        for decay in DECAYS
     ]
-    rows = [to_row("demo", t, synthetic.identity(t), synthetic.outcome(t)) for t in several[3:]]
-    (board,) = boards(rows)
+    (board,) = boards([to_row("demo", t, synthetic.identity(t), synthetic.outcome(t)) for t in trials])
     for text, norms in (
         ("gn", ["gn[groups=4]", "gn[groups=8]"]),
         ("gn[groups=8]", ["gn[groups=8]"]),
-        ("ws+gn", ["ws+gn"]),
+        ("ws+gn", ["ws+gn[groups=4]"]),
         ("ws", []),
     ):
-        assert [e.norm for e in named(board, text)] == norms
+        assert [e.norm for e in named(board, text)] == [n for n in norms for _ in DECAYS]
 
 
 def test_what_was_tuned_for_both_is_no_difference() -> None:
