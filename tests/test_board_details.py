@@ -28,8 +28,9 @@ from normbench.board import (
     wilson,
 )
 from normbench.board.reading import AUDITED, absent, audited, rows_of
-from normbench.board.types import why_not_compared
+from normbench.board.types import why_not, why_not_compared
 from normbench.spec.outcome import Status
+from normbench.spec.robustness import WORST_CASE
 from normbench.store.schema import SCHEMA, to_row
 
 from tests.site import synthetic
@@ -95,7 +96,7 @@ def test_what_failed_early_stands_with_most_of_its_kind():
 
 def test_values_that_differ_by_little_have_an_interval_and_rounding_has_none():
     assert t_interval([0.5, 0.5 + 1e-9, 0.5 - 1e-9]) is not None
-    assert t_interval([0.5, 0.5005, 0.4995]) is not None
+    assert t_interval([0.5, 0.5005, 0.4995]).covers == "seeds"
     assert t_interval([0.1 + 0.2, 0.3, 0.3]) is None
     assert t_interval([1e6, 1e6 + 1e-7, 1e6]) is None, "rounding grows with the mean"
 
@@ -284,6 +285,27 @@ def test_how_trials_ended_is_told_before_how_few_there_are():
             assert (made.why, why_not_compared(entries[a], entries[b], CLEAN)) == (why, why)
             assert made.metric is CLEAN
     assert compare(board, entries["bn"], entries["gn"], CLEAN).mean == 0
+
+
+def test_an_entry_without_a_metric_says_how_its_trials_ended():
+    """Of `gn` one trial diverged and the other was not attacked; no trial of `ln` was."""
+
+    def outcome(trial):
+        if (trial.norm_label, trial.seed) == ("gn", 1):
+            return synthetic.failure(trial)
+        return synthetic.outcome(trial) if trial.norm_label == "bn" else fixed(trial, 100, 300)
+
+    (board,) = boards(rows(synthetic.grid(["bn", "gn", "ln"], seeds=2, weight_decays=[0]), outcome))
+    said = {e.norm: why_not(e, board.of("robust")[0]) for e in board.entries}
+    assert said == {"bn": "not tested: 2 seeds, 3 needed", "gn": "1 of 2 diverged", "ln": "not measured"}
+
+
+def test_the_worst_case_in_the_first_norm_stands_in_front():
+    right = np.arange(40) < 20
+    given = [(f"{name}-{ball}", ball, 0.1, right) for ball in ("l1", "l2", "linf") for name in ("a", "b")]
+    for left, ball in ((given, "linf"), (given[:4], "l2"), (given[:2], "l1")):
+        headline = attacked(left).headline("robust")
+        assert (headline.attack, headline.threat) == (WORST_CASE, ball)
 
 
 def test_a_comparison_is_that_of_the_boards_intervals():
