@@ -109,7 +109,7 @@ def test_ranks_are_what_they_say(intervals):
     for i, (mine, rank) in enumerate(zip(intervals, ranks(intervals), strict=True)):
         above = sum(o is not None and mine is not None and o.low > mine.high for o in intervals)
         below = sum(o is not None and mine is not None and o.high < mine.low for j, o in enumerate(intervals) if j != i)
-        assert (rank.best, rank.worst) == (1 + above, len(intervals) - below)
+        assert (rank.best, rank.worst, rank.of) == (1 + above, len(intervals) - below, len(intervals))
         assert 1 <= rank.best <= rank.worst <= len(intervals)
 
 
