@@ -165,6 +165,25 @@ def test_what_stands_in_a_result(kind: type[_Patient], by: float) -> None:
     assert made.seconds < 60
 
 
+@pytest.mark.parametrize("kind", [_Patient, _Smallest])
+def test_images_that_are_wrong_as_they_are_stay_so_and_are_not_attacked(kind: type[_Patient]) -> None:
+    wrong = torch.zeros(3, dtype=torch.bool)
+    results = attack(_Sum(), kind(eps=(0.1, 0.2)), _black(3), wrong, seed=0, batch_size=2)
+    assert [(r.correct, r.total, r.model_calls, r.largest) for r in results] == [(0, 3, 0, None)] * 2
+
+
+def test_what_looks_for_the_smallest_is_given_the_largest_size() -> None:
+    given: list[float] = []
+
+    class _Asked(_Smallest):
+        def perturb(self, model: nn.Module, images: torch.Tensor, labels: Any, size: float, *_: Any) -> torch.Tensor:
+            given.append(size)
+            return images
+
+    _attacked(_Asked(eps=(0.1, 0.3)), 2)
+    assert given == [0.3]
+
+
 def test_the_largest_perturbation_is_that_of_all_batches_and_attempts() -> None:
     class _Shrinking(_Patient):
         def perturb(self, model: nn.Module, images: torch.Tensor, *rest: Any) -> torch.Tensor:
