@@ -104,7 +104,10 @@ def _data() -> Tensors:
 def _run(model: nn.Module, trial: Trial, record: Record, stop: int | None = None, **settings: Any) -> None:
     data, optimizer = _data(), make_optimizer(model, trial.train)
     observer = Observer(
-        [], Probe(model=model, images=torch.zeros(1, 3, 8, 8), labels=data.labels[:1], optimizer=optimizer), trial.train
+        [],
+        Probe(model=model, images=torch.zeros(1, 3, 8, 8), labels=data.labels[:1], optimizer=optimizer),
+        trial.train,
+        also=settings.pop("also", lambda step, epoch: []),
     )
     train(
         model,
@@ -253,11 +256,25 @@ def test_progress_is_told_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_average_takes_in_each_step(make_trial: MakeTrial) -> None:
-    steps: list[int] = []
-    _run(
-        _Seen(), make_trial(epochs=2), Record(), average=SimpleNamespace(update=lambda model, step: steps.append(step))
-    )
-    assert steps == [1, 2, 3, 4]
+    seen: list[tuple[nn.Module, int]] = []
+    model = _Seen()
+    _run(model, make_trial(epochs=2), Record(), average=SimpleNamespace(update=lambda *told: seen.append(told)))
+    assert seen == [(model, step) for step in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("done", [0, 1])
+def test_a_record_grows_by_what_is_seen_before_and_after_each_epoch(make_trial: MakeTrial, done: int) -> None:
+    def also(step: int, epoch: int) -> list[Reading]:
+        return [Reading(step=step, epoch=epoch, measure="looked", value=1.0)]
+
+    earlier = Reading(step=0, epoch=0, measure="earlier", value=0.0)
+    record = Record(curves=[earlier], epoch=done, seconds=1000.0, images=7)
+    _run(_Seen(), make_trial(epochs=2), record, also=also)
+    assert record.curves[0] == earlier
+    looked = [(r.step, r.epoch) for r in record.curves if r.measure == "looked"]
+    assert looked == [(0, 0), (2, 1), (4, 2)][2 * done :]
+    assert 1000 < record.seconds < 1100
+    assert record.images == 7 + 32 * (2 - done)
 
 
 def test_a_training_that_was_interrupted_goes_on_with_the_next_epoch(make_trial: MakeTrial) -> None:
