@@ -255,6 +255,16 @@ def test_progress_is_told_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None
     assert told[0] == Progress(epoch=1.3, epochs=5, loss=2.0, accuracy=0.5, images_per_second=8.0)
 
 
+@pytest.mark.parametrize("settings", [{}, {"classes": 3}])
+def test_mixed_labels_have_a_share_for_each_class(make_trial: MakeTrial, settings: dict[str, int]) -> None:
+    """As many as the labels name where nobody says how many there are; the head has three."""
+    record = Record()
+    _run(_Seen(), make_trial(epochs=1, mixup=0.4), record, **settings)
+    assert record.epoch == 1
+    with pytest.raises(RuntimeError):
+        _run(_Seen(), make_trial(epochs=1, mixup=0.4), Record(), classes=4)
+
+
 def test_the_average_takes_in_each_step(make_trial: MakeTrial) -> None:
     seen: list[tuple[nn.Module, int]] = []
     model = _Seen()
