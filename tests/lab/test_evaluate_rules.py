@@ -266,3 +266,33 @@ def test_the_loss_is_the_mean_over_images() -> None:
     """Black images have logits 1/2 and -1/2."""
     for size in (1, 2, 5):
         assert clean(_Sum(), _black(5), size).loss == pytest.approx(0.313262, abs=1e-5)
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_one_batch_whose_logits_are_not_finite_is_enough(bad: int) -> None:
+    class _Once(_Sum):
+        calls = 0
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            return super().forward(images) * (float("nan") if self.calls == bad + 1 else 1.0)
+
+    with pytest.raises(EvaluationError, match=r"^the logits are not finite$"):
+        clean(_Once(), _black(6), 2)
+
+
+@pytest.mark.parametrize("kind", [_Patient, _Noise])
+def test_attempts_are_numbered_and_what_has_no_ball_meets_every_image(kind: type[_Patient]) -> None:
+    """Of four images one is wrong as it is, which noise may put right and an attack leaves alone."""
+    asked: list[tuple[int, int, list[int]]] = []
+
+    class _Noted(kind):  # type: ignore[misc, valid-type]
+        def examples(self, model: nn.Module, pool: Any, index: torch.Tensor, *rest: Any) -> Any:
+            asked.append((pool.seed, pool.restart, index.tolist()))
+            return super().examples(model, pool, index, *rest)
+
+    right = torch.tensor([True, False, True, True])
+    results = attack(_Sum(), _Noted(eps=(0.1,), times=2, kinds=2), _black(4), right, seed=5, batch_size=4)
+    first = [0, 2, 3] if kind is _Patient else [0, 1, 2, 3]
+    assert asked == [(5, 0, first), (5, 1, first)] * 2
+    assert [r.correct for r in results] == [len(first)] * 2
