@@ -109,7 +109,7 @@ def test_ranks_are_what_they_say(intervals):
     for i, (mine, rank) in enumerate(zip(intervals, ranks(intervals), strict=True)):
         above = sum(o is not None and mine is not None and o.low > mine.high for o in intervals)
         below = sum(o is not None and mine is not None and o.high < mine.low for j, o in enumerate(intervals) if j != i)
-        assert (rank.best, rank.worst) == (1 + above, len(intervals) - below)
+        assert (rank.best, rank.worst, rank.of) == (1 + above, len(intervals) - below, len(intervals))
         assert 1 <= rank.best <= rank.worst <= len(intervals)
 
 
@@ -410,9 +410,9 @@ def test_what_is_not_compared_says_why():
 
 def test_differences_beyond_these_images_count_those_on_which_two_methods_differ():
     generator = np.random.default_rng(0)
-    bits = generator.random((2, 3, 400)) < np.array([0.9, 0.6])[:, None, None]
+    bits = generator.random((2, 3, 397)) < np.array([0.9, 0.6])[:, None, None]
     packed = [[np.packbits(b).tobytes() for b in several] for several in bits]
-    shares = [by_image(several, 400) for several in packed]
+    shares = [by_image(several, 397) for several in packed]
     assert shares == [pytest.approx(several.mean(axis=0)) for several in bits]
     difference = bits[0].mean(axis=0) - bits[1].mean(axis=0)
     assert image_error(*shares) == pytest.approx(scipy.stats.sem(difference))
@@ -420,6 +420,9 @@ def test_differences_beyond_these_images_count_those_on_which_two_methods_differ
     ours = image_error(*shares)
     assert image_errors(shares) == pytest.approx(np.array([[0, ours], [ours, 0]]), abs=1e-9)
     assert np.isinf(image_errors([s[:1] for s in shares])).all()
+    assert image_error(*(s[:1] for s in shares)) == math.inf
+    two = [np.array([0.0, 1.0]), np.array([1.0, 1.0])]
+    assert image_error(*two) == image_errors(two)[0, 1] == pytest.approx(scipy.stats.sem(two[0] - two[1]))
     (board,) = boards(
         rows(
             synthetic.grid(["bn", "in"], seeds=3, weight_decays=[0]),
@@ -432,6 +435,8 @@ def test_differences_beyond_these_images_count_those_on_which_two_methods_differ
     limit = math.sqrt(made.mean**2 - half**2) / scipy.stats.norm.ppf(0.975)
     assert made.beyond(limit * 0.999)
     assert not made.beyond(limit * 1.001)
+    assert made.turned.beyond(limit * 0.999)
+    assert not made.turned.beyond(limit * 1.001)
     assert not replace(made, why="not tested").beyond(0.0)
 
 

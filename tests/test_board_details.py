@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.stats
 from normbench.board import (
@@ -25,7 +27,11 @@ from normbench.board import (
     t_interval,
     wilson,
 )
-from normbench.store.schema import to_row
+from normbench.board.reading import AUDITED, absent, audited, rows_of
+from normbench.board.types import why_not, why_not_compared
+from normbench.spec.outcome import Status
+from normbench.spec.robustness import WORST_CASE
+from normbench.store.schema import SCHEMA, to_row
 
 from tests.site import synthetic
 from tests.test_board import attacked, fixed, rows
@@ -90,7 +96,7 @@ def test_what_failed_early_stands_with_most_of_its_kind():
 
 def test_values_that_differ_by_little_have_an_interval_and_rounding_has_none():
     assert t_interval([0.5, 0.5 + 1e-9, 0.5 - 1e-9]) is not None
-    assert t_interval([0.5, 0.5005, 0.4995]) is not None
+    assert t_interval([0.5, 0.5005, 0.4995]).covers == "seeds"
     assert t_interval([0.1 + 0.2, 0.3, 0.3]) is None
     assert t_interval([1e6, 1e6 + 1e-7, 1e6]) is None, "rounding grows with the mean"
 
@@ -101,6 +107,8 @@ def test_wilson_by_hand_at_both_ends():
     assert wilson(0, 10).high == pytest.approx(z * z / (10 + z * z))
     assert wilson(10, 10).low == pytest.approx(10 / (10 + z * z))
     assert wilson(5, 10).covers == "test images"
+    for total in range(1, 200):  # whatever the rounding
+        assert (wilson(0, total).low, wilson(total, total).high) == (0.0, 1.0)
 
 
 def test_intervals_that_touch_are_tied():
@@ -108,6 +116,24 @@ def test_intervals_that_touch_are_tied():
     assert [(r.best, r.worst, r.of, r.text) for r in ranks([low, high])] == [(1, 2, 2, "1–2"), (1, 2, 2, "1–2")]
     assert [r.text for r in ranks([low, Interval(1.5, 2, "seeds")])] == ["2", "1"]
     assert high.half == 0.5
+    assert low.overlaps(high)
+    assert high.overlaps(low)
+
+
+def test_the_first_are_those_whom_nobody_surely_surpasses():
+    right = {"bn": 150, "gn": 250, "ln": 252, "in": 0}
+    moved = {"bn": (0, 4, 1), "gn": (3, 0, 2), "ln": (0, 1, 4), "in": (2, 3, 0), "none": (48,)}
+    trials = [*synthetic.grid(right, seeds=3, weight_decays=[0]), synthetic.trial("none")]
+    made = rows(trials, lambda t: fixed(t, right.get(t.norm_label, 250) + moved[t.norm_label][t.seed], 300))
+    (board,) = boards(made)
+    assert [(e.norm, r and r.text) for e in board.standings(CLEAN) for r in [board.rank(e, CLEAN)]] == [
+        ("none", None),
+        ("ln", "1–2"),
+        ("gn", "1–2"),
+        ("bn", "3"),
+        ("in", "4"),
+    ]
+    assert [e.norm for e in board.tied_for_first(CLEAN)] == ["ln", "gn"]
 
 
 @pytest.mark.parametrize("seeds", [2, 3])
@@ -174,6 +200,40 @@ def test_a_board_is_more_prominent_with_intervals_and_then_with_more_trials():
     assert prominence(2, ("bn", "gn", "ln")) < prominence(3)
 
 
+# ---- rows ----
+
+
+@pytest.mark.parametrize("batch", [1, 4, 6, 2000])
+def test_rows_are_read_in_batches_without_what_boards_do_not_read(batch, monkeypatch):
+    trials = list(synthetic.grid(["bn", "gn"], seeds=3, weight_decays=[0]))
+    plain = rows(trials, lambda t: synthetic.failure(t) if t.seed == 2 else synthetic.outcome(t))
+    plain[0]["curves"], plain[2]["curves"], plain[5]["audit"] = [], curve([2.0, 3.0]), None
+    known = {"scale_invariant": ["a"], "weights": 3, "parameters_before": 7, "parameters_after": 9}
+    plain[1]["audit"] = json.dumps(known)
+    plain[1]["provenance"] = json.dumps({"statistics_absent": {"batch": "too few images"}})
+    plain[3]["curves"] = [*plain[3]["curves"], *curve([1.0, 9.0], layer="conv"), *curve([1.0], "train.loss")]
+    plain[4]["curves"] = None
+    table = pa.Table.from_pylist(plain, schema=SCHEMA)
+    monkeypatch.setattr("normbench.board.reading.BATCH", batch)
+    found = list(rows_of(table))
+    long = {"clean_outcomes", "robustness", "log", "audit", "provenance"}
+    for row, own in zip(found, plain, strict=True):
+        assert row.keys() == own.keys() - long | {*AUDITED, "absent"}
+        kept = [r for r in own["curves"] or [] if r["layer"] == "" and r["measure"].startswith("weight-norm.")]
+        assert [(r["measure"], r["step"], r["value"]) for r in row["curves"]] == [
+            (r["measure"], r["step"], r["value"]) for r in kept
+        ]
+        assert {k: row[k] for k in AUDITED} == audited(own["audit"])
+        assert row["absent"] == absent(own["provenance"])
+    assert found[1]["absent"] == {"batch": "too few images"}
+    assert [found[1][k] for k in AUDITED] == ["1 of 3", 3, [7, 9]]
+    assert [found[5][k] for k in AUDITED] == ["", None, None]
+    assert boards(found) == boards(plain)
+    assert list(rows_of(table.drop_columns(["robustness", "log"]))) == found
+    without = pa.Table.from_pylist([row | {"curves": []} for row in plain], schema=SCHEMA)
+    assert all(row["curves"] == [] for row in rows_of(without))
+
+
 # ---- comparisons ----
 
 
@@ -202,6 +262,62 @@ def test_each_pair_is_compared_once_and_against_a_reference_it_is_minus_that():
             assert (found.mean, found.verdict) == (pytest.approx(other.mean), other.verdict)
             assert found.mean == pytest.approx(entry.cells["clean"].value - reference.cells["clean"].value)
             assert found.p == other.p
+
+
+def test_how_trials_ended_is_told_before_how_few_there_are():
+    trials = [*synthetic.grid(["bn", "gn"], seeds=2, weight_decays=[0]), *synthetic.grid(["ln"], seeds=3)]
+    trials += [synthetic.trial("none"), synthetic.trial("wn")]
+    ends = {"none": Status.TIMED_OUT, "wn": Status.DIVERGED}
+    (board,) = boards(
+        rows(
+            trials, lambda t: synthetic.failure(t, s) if (s := ends.get(t.norm_label)) else fixed(t, 100 + t.seed, 300)
+        )
+    )
+    entries = {e.norm: e for e in board.entries}
+    for one, other, why in (
+        ("bn", "none", "timed out"),
+        ("bn", "ln", "not tested: 2 seeds, 3 needed"),
+        ("none", "wn", "diverged"),
+        ("ln", "ln", ""),
+    ):
+        for a, b in ((one, other), (other, one)):
+            made = compare(board, entries[a], entries[b], CLEAN)
+            assert (made.why, why_not_compared(entries[a], entries[b], CLEAN)) == (why, why)
+            assert made.metric is CLEAN
+    assert compare(board, entries["bn"], entries["gn"], CLEAN).mean == 0
+
+
+def test_an_entry_without_a_metric_says_how_its_trials_ended():
+    """Of `gn` one trial diverged and the other was not attacked; no trial of `ln` was."""
+
+    def outcome(trial):
+        if (trial.norm_label, trial.seed) == ("gn", 1):
+            return synthetic.failure(trial)
+        return synthetic.outcome(trial) if trial.norm_label == "bn" else fixed(trial, 100, 300)
+
+    (board,) = boards(rows(synthetic.grid(["bn", "gn", "ln"], seeds=2, weight_decays=[0]), outcome))
+    said = {e.norm: why_not(e, board.of("robust")[0]) for e in board.entries}
+    assert said == {"bn": "not tested: 2 seeds, 3 needed", "gn": "1 of 2 diverged", "ln": "not measured"}
+
+
+def test_the_worst_case_in_the_first_norm_stands_in_front():
+    right = np.arange(40) < 20
+    given = [(f"{name}-{ball}", ball, 0.1, right) for ball in ("l1", "l2", "linf") for name in ("a", "b")]
+    for left, ball in ((given, "linf"), (given[:4], "l2"), (given[:2], "l1")):
+        headline = attacked(left).headline("robust")
+        assert (headline.attack, headline.threat) == (WORST_CASE, ball)
+
+
+def test_a_comparison_is_that_of_the_boards_intervals():
+    trials = [*synthetic.grid(["bn", "gn", "ln"], seeds=3, weight_decays=[0]), synthetic.trial("wn")]
+    (board,) = boards(rows(trials))
+    a, b = board.entries[:2]
+    made, (x, y) = compare(board, a, b, CLEAN), (e.cells["clean"].standing.interval for e in (a, b))
+    assert made.interval == Interval(x.low - y.high, x.high - y.low, "comparison")
+    assert made.methods == 3
+    (alone,) = (e for e in board.entries if e.norm == "wn")
+    value = alone.cells["clean"].value
+    assert compare(board, alone, a, CLEAN).mean == pytest.approx(value - a.cells["clean"].value)
 
 
 def test_a_failed_run_is_in_no_pair():

@@ -93,6 +93,17 @@ def test_methods_without_a_seed_in_common_keep_their_seeds_effects():
     assert fit.freedoms == pytest.approx([2.0, 2.0])
 
 
+@pytest.mark.parametrize(("common", "paired"), [(0, False), (1, False), (2, False), (3, True)])
+def test_pairing_must_leave_two_degrees_of_freedom(common, paired):
+    """Of three seeds each, so many common to both; else each method has its own spread and two degrees of freedom."""
+    table = np.full((2, 6 - common), np.nan)
+    table[0, :3], table[1, 3 - common :] = [1.0, 2.0, 4.0], [3.0, 7.0, 8.0]
+    fit = two_way(table, np.ones(2))
+    assert fit.freedoms == pytest.approx([1.0, 1.0] if paired else [2.0, 2.0])
+    if not paired:
+        assert fit.squares == pytest.approx([14 / 3, 14.0])
+
+
 def test_pairs_that_leave_nothing_of_their_spread_are_not_paired():
     """Three seeds each, of which one is common to both: its effect explains all that is left."""
     made = rank([{0: 1.0, 1: 1.3, 2: 0.9}, {2: 7.0, 3: 7.2, 4: 7.4}])
@@ -135,12 +146,30 @@ def test_variances_are_those_of_the_hierarchical_model():
             assert np.quantile(ours[:, i], share) == pytest.approx(expected, abs=0.25)
 
 
+def test_a_thousand_methods_know_their_common_variance():
+    """So many say it to the percent; the likelihood itself is below what a float holds."""
+    squares = np.random.default_rng(0).chisquare(4, 1000)
+    believed = variances(squares, np.full(1000, 4.0))
+    assert believed.likely == pytest.approx(np.ones(1000), abs=0.3)
+    assert believed.likely.mean() == pytest.approx(1, abs=0.05)
+
+
 def test_what_does_not_vary_says_nothing_of_the_others():
     squares, freedoms = np.array([2.0, 1.8, 2.2, 1.9, 0.0]), np.full(5, 2.0)
     assert variances(squares, freedoms).likely[:4] == pytest.approx(variances(squares[:4], freedoms[:4]).likely)
     assert variances(np.zeros(3), np.full(3, 2.0)) is None
     assert variances(np.zeros(3), np.full(3, 2.0), floor=0.25).likely == pytest.approx([0.25] * 3, rel=1)
     assert variances(np.zeros(0), np.zeros(0)) is None
+
+
+@pytest.mark.parametrize("unit", [1e-15, 1.0, 1e15])
+def test_a_method_whose_seeds_say_nothing_is_believed_to_be_as_the_others(unit):
+    """Its squares do not count; what is believed of it is the prior alone, which the others' variances decide."""
+    squares, freedoms = np.array([2.0, 1.0, 3.0, 9.0]) * unit, np.array([2.0, 3.0, 2.0, 0.2])
+    made, others = variances(squares, freedoms), variances(squares[:3], freedoms[:3])
+    assert made.likely[:3] == pytest.approx(others.likely)
+    assert made.likely[3] == pytest.approx(math.exp((made._weights * np.log(made._scales)).sum()))
+    assert made.draw(10, np.random.default_rng(0)).dtype == np.float32
 
 
 # ---- the rule ----
@@ -176,6 +205,32 @@ def test_differences_without_enough_seeds_are_not_judged():
     assert [d.interval for d in differences([[1.0, 1.0, 1.0]])] == [None]
 
 
+def test_a_difference_is_as_sure_as_its_seeds_are_many():
+    """Alike in spread, one of 12 seeds has half the standard error of one of 3; all share one factor."""
+    few, many = np.array([-1.0, 0.0, 1.0]), np.tile([-1.0, 0.0, 1.0], 4)
+    one, other = (d.interval for d in differences([few.tolist(), (many * math.sqrt(11 / 12)).tolist()]))
+    assert one.half / other.half == pytest.approx(2, rel=0.15)
+
+
+def test_neither_order_nor_unit_of_differences_changes_what_is_told():
+    values = [(row + 0.5).tolist() for row in drawn(5, 6, 4, np.array([0.2, 1.0, 3.0, 0.5, 1.0, 2.0]))] + [[0.0] * 3]
+    before = differences(values)
+    assert differences(values[::-1])[::-1] == before
+    for unit in (2.0**-50, 2.0**50):
+        after = differences([[v * unit for v in own] for own in values])
+        assert [d.interval.high / unit for d in after] == pytest.approx([d.interval.high for d in before])
+        assert [d.p for d in after] == pytest.approx([d.p for d in before])
+        # Equal up to rounding, in every unit.
+        assert differences([[0.3 * unit, 0.1 * unit + 0.2 * unit, 0.3 * unit]])[0].interval is None
+    assert differences([[0.1, 0.2]])[0].interval is None
+
+
+def test_differences_that_are_sure_leave_more_to_the_others():
+    table = drawn(3, 8, 4)
+    far = table + 1000 * (np.arange(8) > 0)[:, None]
+    assert differences(far.tolist())[0].interval.half < 0.85 * differences(table.tolist())[0].interval.half
+
+
 TABLES = st.tuples(st.integers(0, 10_000), st.integers(2, 9), st.integers(3, 6), st.sampled_from([0.0, 2.0, 6.0]))
 
 
@@ -188,6 +243,8 @@ def test_what_is_apart_is_seen_to_be_apart(shape):
     made = rank(by_seed(table))
     for a, b in itertools.combinations(made.standings, 2):
         assert (made.p(a, b) <= 0.05) == (not a.interval.overlaps(b.interval))
+        assert 0 <= made.p(a, b) <= 1
+        assert a.interval.covers == "comparison"
         if not a.interval.overlaps(b.interval):
             assert (a.rank.best > b.rank.best) == (a.mean < b.mean)
     for i, own in enumerate(made.standings):
@@ -215,11 +272,28 @@ def test_order_unit_and_what_a_seed_does_to_all_change_nothing(shape, shift, sca
         assert other.error == pytest.approx(one.error, rel=1e-3)
 
 
-def test_pairs_that_are_apart_leave_more_to_the_others():
+@pytest.mark.parametrize("methods", [2, 3, 5])
+def test_no_unit_is_too_small_or_too_large_where_seeds_are_missing(methods):
+    """Powers of two, so that rounding is the same: every error and half-width scales along."""
+    table = drawn(2, methods, 6, np.arange(1.0, methods + 1))
+    table[0, 4:] = table[-1, 0] = np.nan
+    before = rank(by_seed(table))
+    constant = np.full((methods, 3), 0.3)
+    constant[0, 1] = 0.1 + 0.2
+    for unit in (2.0**-50, 2.0**40):
+        after = rank(by_seed(table * unit))
+        assert [s.error / unit for s in after.standings] == pytest.approx([s.error for s in before.standings])
+        assert after.factor == pytest.approx(before.factor)
+        assert all(s.interval is None for s in rank(by_seed(constant * unit)).standings), "equal up to rounding"
+
+
+def test_pairs_that_are_apart_leave_more_to_the_others(monkeypatch):
     """Far groups are told apart in a first step; within them the factor is that of fewer pairs."""
     table = drawn(3, 8, 4)
     far = table + 1000 * (np.arange(8) // 2)[:, None]
     assert rank(by_seed(far)).factor < 0.85 * rank(by_seed(table)).factor
+    monkeypatch.setattr("normbench.board.ranking._STEP", 7)  # the groups have eight intervals
+    assert rank(by_seed(far)).factor == pytest.approx(rank(by_seed(table)).factor, rel=0.03)
 
 
 def test_under_three_seeds_nothing_is_told():
@@ -230,6 +304,7 @@ def test_under_three_seeds_nothing_is_told():
     assert [s.rank and s.rank.text for s in mixed.standings] == [None, "1", "2", None]
     assert [s.n for s in mixed.standings] == [2, 3, 3, 0]
     assert [s.rank.of for s in mixed.standings if s.rank] == [2, 2]
+    assert mixed.p(*mixed.standings[:2]) is mixed.p(*mixed.standings[1::2]) is None
     (alone,) = rank([{0: 1.0, 1: 1.1, 2: 1.3}]).standings
     assert (alone.interval, alone.rank.text, alone.rank.of) == (None, "1", 1)
     assert rank([]).standings == ()
@@ -251,6 +326,9 @@ def test_values_on_a_grid_that_agree_are_known_to_half_a_step():
     made = rank(values, resolution=1 / 360)
     assert made.standings[0].interval.overlaps(made.standings[1].interval)
     assert not made.standings[0].interval.overlaps(made.standings[2].interval)
+    # A quarter of the step's square is the most that rounding to either of two steps varies by.
+    believed = variances(np.zeros(3), np.full(3, 2 * 2 / 3), (1 / 360) ** 2 / 4)
+    assert made.standings[0].error == pytest.approx(math.sqrt(believed.likely[0] / 3))
 
 
 # ---- its parts ----

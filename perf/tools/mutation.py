@@ -31,10 +31,54 @@ WITHOUT_COPIES = (
     "--deselect=tests/test_digests.py::test_another_python_computes_the_same",
     "--deselect=tests/test_digests.py::test_tricky_sources",
 )
+#: They build pages, run a suite or read large boards, for seconds.
+WITHOUT_PAGES = (
+    *(
+        "--deselect=tests/test_board.py::test_board_comparison_and_terminal_agree_on_every_pair_of_every_committed_board"
+        f"[{suite}]"
+        for suite in ("cifar-narrow", "claims-digits", "methods", "optimizers-digits")
+    ),
+    "--deselect=tests/board/test_about.py::test_a_page_prints_the_badges",
+    "--deselect=tests/board/test_about.py::test_the_terminal_and_json_say_the_same",
+    "--deselect=tests/board/test_about.py::test_what_was_tuned_for_each_board_keeps_no_boards_apart",
+    "--deselect=tests/board/test_headlines.py::test_committed_results_say_what_the_committed_suites_say",
+    "--deselect=tests/board/test_headlines.py::test_no_result_has_a_say_in_the_headline",
+    "--deselect=tests/cli/test_compare.py::test_what_is_planned_and_was_not_run_is_told_with_what_runs_it",
+    "--deselect=tests/board/test_about.py::test_boards_on_one_page_differ_in_what_it_filters_by_and_in_nothing_else",
+    "--deselect=tests/board/test_about.py::test_nothing_is_the_whole_test_set_unless_it_was",
+    "--deselect=tests/board/test_headlines.py::test_the_front_page_names_no_winner_of_an_example_or_of_too_few_seeds",
+    "--deselect=tests/board/test_headlines.py::test_a_run_keeps_what_its_suite_says_and_the_board_reads_the_file",
+    "--deselect=tests/board/test_headlines.py::test_the_page_says_by_what_a_board_is_ranked",
+    "--deselect=tests/board/test_settings.py::test_pages_have_the_columns_and_the_marks",
+    "--deselect=tests/board/test_settings.py::test_batch_sizes_sort_as_numbers_everywhere",
+)
+#: A mutant runs out of time after so many times what its tests take, and a second.
+PATIENCE = 6
+SLOW_ATTACKS = tuple(
+    f"and_accuracy_never_rises[{name}]" for name in ("autoattack", "autoattack-l2", "cw-l2", "hopskipjump")
+)
+SEARCHES = (
+    "noise_does_not",
+    "each_attack_has_the_search_that_is_made_for_it",
+    "what_has_fallen_for_the_search_alone_is_attacked_again_without_it",
+    "compiled_code_that_is_deceived_by_some_images_costs_nothing_but_time",
+    "what_overflows_in_the_search_alone_is_asked_of_the_model",
+    "verdicts_of_other_attacks_are_exact_whatever_they_search_with[deepfool]",
+)
+RULE = ("tests/test_ranking.py", "tests/perf/test_coverage.py::test_lines_count_while_the_rule_finds_what_it_found")
 #: What decides the numbers that are reported, with the tests that are about it: arguments for pytest. Tests that take
 #: seconds and find nothing that others miss are deselected, as each mutant would wait for them.
 TARGETS: dict[str, tuple[str, ...]] = {
-    "board": ("tests/test_board.py", "tests/test_board_details.py", "tests/test_sweeps.py"),
+    "board": (
+        "tests/test_board.py",
+        "tests/test_board_details.py",
+        "tests/test_sweeps.py",
+        "tests/board",
+        "tests/cli/test_compare.py",
+        *WITHOUT_PAGES,
+    ),
+    "board/ranking.py": RULE,
+    "board/variances.py": RULE,
     "spec/robustness.py": ("tests/attacks/test_robustness.py", "tests/test_board.py"),
     "plan/identity.py": ("tests/test_identity.py", "tests/test_plan.py", *WITHOUT_COPIES),
     "plan/digests.py": ("tests/test_digests.py", "tests/test_identity.py", *WITHOUT_COPIES),
@@ -42,14 +86,27 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/test_store.py",
         "tests/store/test_reading.py",
         "tests/store/test_upkeep.py::test_a_reader_that_meets_a_compaction_loses_nothing",
+        "tests/store/test_columns.py::test_one_odd_row_spoils_its_file_alone",
+        "tests/store/test_columns.py::test_what_no_result_holds_is_named_by_its_column",
+        "tests/store/test_columns.py::test_links_loops_and_pipes_are_named_and_left_alone",
         "--deselect=tests/test_store.py::test_a_flipped_byte",
     ),
     "store/seal.py": ("tests/store/test_seal.py",),
     "lab/evaluate.py": (
         "tests/lab/test_evaluate.py",
+        "tests/lab/test_evaluate_rules.py",
+        *(f"tests/lab/test_gradients.py::test_{rest}" for rest in SEARCHES),
+        *(f"--deselect=tests/lab/test_evaluate.py::test_perturbations_stay_inside_{rest}" for rest in SLOW_ATTACKS),
         "--deselect=tests/lab/test_evaluate.py::test_results_do_not_depend_on_the_batch_size",
     ),
-    "lab/train.py": ("tests/lab/test_train.py",),
+    "lab/train.py": (
+        "tests/lab/test_train.py",
+        "tests/lab/test_tuning.py",
+        "tests/lab/test_recipes.py",
+        "--deselect=tests/lab/test_recipes.py::test_a_whole_recipe_goes_on_after_an_interruption",
+        "tests/lab/test_checkpoint.py::test_every_norm_goes_on[bn]",
+        "tests/attacks/test_adversarial.py::test_it_makes_networks_more_robust[fgsm]",
+    ),
 }
 
 
@@ -70,16 +127,17 @@ def stage(folder: Path, targets: list[str]) -> None:
     text += (
         f'\n[tool.mutmut]\nsource_paths = ["src"]\nonly_mutate = {json.dumps(only)}\nalso_copy = {json.dumps(also)}\n'
         f"pytest_add_cli_args_test_selection = {json.dumps(tests)}\n"
+        f'pytest_add_cli_args = ["-p", "quick_first"]\ntimeout_multiplier = {PATIENCE}\n'
     )
     settings.write_text(text)
 
 
 def tests_of(target: str) -> tuple[str, ...]:
     """The tests for a module or folder of the package: its own entry, or that of the folder it lies in."""
-    for known, tests in TARGETS.items():
-        if target == known or target.startswith(f"{known}/"):
-            return tests
-    raise SystemExit(f"no tests are named for {target}; add it to TARGETS in {__file__}")
+    known = [k for k in TARGETS if target == k or target.startswith(f"{k}/")]
+    if not known:
+        raise SystemExit(f"no tests are named for {target}; add it to TARGETS in {__file__}")
+    return TARGETS[max(known, key=len)]
 
 
 def main() -> None:
@@ -95,7 +153,7 @@ def main() -> None:
         parser.error("name modules or folders of the package, or give --all")
     stage(arguments.folder, targets)
     mutmut = [sys.executable, "-m", "mutmut"]
-    environment = os.environ | {"PYTHONPATH": "src"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(["src", str(Path(__file__).parent)])}
     with (arguments.folder / "mutmut.log").open("wb") as log:  # it draws its progress thousands of times
         ran = subprocess.run(
             [*mutmut, "run", "--max-children", str(arguments.jobs)],

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from normbench.board import boards, compare
-from normbench.board.pairing import differing, pairs, versus
+from normbench.board import CLEAN, boards, compare
+from normbench.board.pairing import differing, named, near, pairs, versus, versus_json
 from normbench.errors import BenchError
+from normbench.spec.trial import Component
 from normbench.store.schema import to_row
 from normbench.store.store import Store
 from normbench.suite import expand, load
@@ -73,11 +76,102 @@ def test_what_is_not_there_is_named(one: str, other: str, metrics: tuple[str, ..
         versus(boards(made("bn", "gn")), one, other, metrics)
 
 
+@pytest.mark.parametrize(
+    ("text", "known", "told"),
+    [
+        ("x", [], "there are none"),
+        ("zzz", ["b", "a", "b"], "there are a, b"),
+        ("zzz", [f"{i:02}" for i in range(30)], f"there are {', '.join(f'{i:02}' for i in range(30))}"),
+        ("zzz", [f"{i:02}" for i in range(31)], f"there are {', '.join(f'{i:02}' for i in range(30))}, ..."),
+        ("clean1", ["clean2", "clean3", "robust"], "did you mean 'clean2' or 'clean3'?"),
+    ],
+)
+def test_what_there_is_is_told(text: str, known: list[str], told: str) -> None:
+    assert near(text, known) == f"; {told}"
+
+
 def test_methods_that_never_met_are_told_where_they_are() -> None:
     other = [synthetic.trial("wn", s, width=2.0) for s in range(3)]
     rows = made("bn") + [to_row("demo", t, synthetic.identity(t), synthetic.outcome(t)) for t in other]
-    with pytest.raises(BenchError, match=r"no board has both: 'bn' is on .*batch 16.*; 'wn' is on .*×2"):
+    with pytest.raises(
+        BenchError, match=r"no board has both: 'bn' is on [^,;]*batch 16, [^,;]*batch 32; 'wn' is on [^,;]*×2"
+    ):
         versus(boards(rows), "bn", "wn")
+
+
+def test_a_side_is_all_of_a_method_or_one_of_its_parameters() -> None:
+    """At two weight decays each, so that no label is that of the method alone."""
+    ws, four, eight = (
+        Component(name=name, params=params)
+        for name, params in (("ws", {}), ("gn", {"groups": 4}), ("gn", {"groups": 8}))
+    )
+    methods = {"gn[groups=4]": (four,), "gn[groups=8]": (eight,), "ws+gn[groups=4]": (ws, four)}
+    trials = [
+        synthetic.trial("gn", weight_decay=decay).model_copy(update={"norm": parts, "norm_label": name})
+        for name, parts in methods.items()
+        for decay in DECAYS
+    ]
+    (board,) = boards([to_row("demo", t, synthetic.identity(t), synthetic.outcome(t)) for t in trials])
+    for text, norms in (
+        ("gn", ["gn[groups=4]", "gn[groups=8]"]),
+        ("gn[groups=8]", ["gn[groups=8]"]),
+        ("ws+gn", ["ws+gn[groups=4]"]),
+        ("ws", []),
+    ):
+        assert [e.norm for e in named(board, text)] == [n for n in norms for _ in DECAYS]
+
+
+def test_what_was_tuned_for_both_is_no_difference() -> None:
+    (board,) = boards([r for r in made("bn", decays=(0.0,)) + made("gn", decays=(1e-3,)) if r["batch_size"] == 16])
+    a, b = board.entries
+    for one, other in itertools.product(({}, {"wd": ""}), repeat=2):
+        found = differing(replace(a, tuned=one), replace(b, tuned=other))
+        assert found == ({} if one and other else {"wd": ("0", "0.001")})
+
+
+@pytest.mark.parametrize("name", ["clean", "Clean Accuracy"])
+def test_metrics_by_key_and_label(name: str) -> None:
+    for _, _, _, comparisons in versus(boards(made("bn", "gn")), "bn", "gn", [name]):
+        assert [c.metric for c in comparisons] == [CLEAN]
+
+
+def test_json_of_what_is_not_compared_has_no_numbers() -> None:
+    trials = [synthetic.trial("bn", s) for s in range(3)] + [synthetic.trial("gn")]
+    rows = [
+        to_row("demo", t, synthetic.identity(t), (synthetic.outcome if t.norm_label == "bn" else synthetic.failure)(t))
+        for t in trials
+    ]
+    found = boards(rows)
+    for one, other in (("bn", "gn"), ("gn", "bn")):
+        (told,) = versus_json(versus(found, one, other))
+        clean = told["metrics"]["clean"]
+        assert clean["verdict"] == "diverged"
+        assert (clean["a"] is None, clean["b"] is None) == (one == "gn", other == "gn")
+        assert clean["difference"] is clean["low"] is clean["high"] is clean["p"] is None
+
+
+def test_json_holds_both_sides_and_each_seed() -> None:
+    rows = made("bn") + made("gn", decays=(1e-3,))
+    found = versus(boards(rows), "bn", "gn", ["all"])
+    for (board, a, b, comparisons), told in zip(found, versus_json(found), strict=True):
+        for side, entry in (("a", a), ("b", b)):
+            assert told.pop(side) == {"entry": entry.id, "label": entry.label, "settings": dict(entry.settings)}
+        metrics = told.pop("metrics")
+        different = {"wd": [dict(a.settings)["wd"], "0.001"]}
+        assert told == {"board": board.id, "title": board.title, "suites": ["demo"], "differing": different}
+        assert list(metrics) == [m.key for m in board.metrics]
+        for made_, said in zip(comparisons, metrics.values(), strict=True):
+            assert said.pop("seeds") == {str(p.seed): [p.a, p.b] for p in made_.pairs}
+            assert said == {
+                "label": made_.metric.label,
+                "a": a.cells[made_.metric.key].value,
+                "b": b.cells[made_.metric.key].value,
+                "difference": made_.mean,
+                "low": made_.interval.low,
+                "high": made_.interval.high,
+                "p": made_.p,
+                "verdict": made_.verdict,
+            }
 
 
 PLANNED = """

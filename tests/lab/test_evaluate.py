@@ -289,7 +289,7 @@ def test_only_what_fools_counts() -> None:
 class _Jump(_Liar):
     """Sets the first pixel to 1 for images of class 0, and to 0.4 for the others."""
 
-    eps: tuple[float, ...] = (0.5, 0.7, 1.5)
+    eps: tuple[float, ...] = (0.5, 0.7, 1.0)
 
     def perturb(
         self,

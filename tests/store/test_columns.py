@@ -99,6 +99,11 @@ def test_one_odd_row_spoils_its_file_alone(tmp_path: Path, row: hostile.Row) -> 
         compact_name(content): f"column norm is null, expected text of at most 4,096 bytes (row 2, {ids[1]})",
         f"{ids[5]}.parquet": "column lr is -1.0, expected a number from 0 to 1000",
     }
+    norms = pa.schema([SCHEMA.field("norm")], metadata=SCHEMA.metadata)
+    for wanted, named in ((SCHEMA, f" (row 2, {ids[1]})"), (norms, " (row 2)")):
+        alone = Store(tmp_path / "r")
+        assert alone.read(f"s/{compact_name(content)}", wanted) is None
+        assert list(alone.problems.values()) == [f"column norm is null, expected text of at most 4,096 bytes{named}"]
     compact(store, "s")
     assert {p.name for p in (tmp_path / "r" / "s").iterdir()} > set(told), "what is odd stays where it is"
     target = Store(tmp_path / "target")
