@@ -131,6 +131,14 @@ def test_perturbations_stay_inside_and_accuracy_never_rises(name: str, stored: s
         assert not any((unpack(r.outcomes, r.total) & ~right.numpy()).any() for r in results)
 
 
+@pytest.mark.parametrize("name", [n for n in THERE if registry.get(n).threat in BALLS])
+def test_where_every_image_is_wrong_none_is_attacked(name: str, stored: str) -> None:
+    model, data = _learnt()
+    method, wrong = registry.make(name, CHEAP.get(name)), torch.zeros(len(data.labels), dtype=torch.bool)
+    results = attack(model, method, data, wrong, seed=0, batch_size=16, data_dir=stored)
+    assert {(r.correct, r.largest) for r in results} == {(0, None)}
+
+
 @pytest.mark.parametrize("name", sample(THERE, [n for n in THERE if n not in SLOW]))
 def test_results_do_not_depend_on_the_batch_size(name: str, stored: str) -> None:
     model, data = _learnt(1) if name != "cifar10-c" else _learnt()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from normbench.attacks.base import Attack, plain
+from normbench.attacks.base import Attack, Pool, plain
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,15 @@ class MinimalAttack(Attack):
     @abstractmethod
     def foolbox(self) -> Any:
         """The foolbox attack that this is."""
+
+    def examples(
+        self, model: nn.Module, pool: Pool, index: torch.Tensor, size: float, batch_size: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """As those of other attacks. Where no image is attacked, as when all are wrong as they are, there is no batch:
+        foolbox takes none that is empty.
+        """
+        if len(index):
+            yield from super().examples(model, pool, index, size, batch_size)
 
     def perturb(
         self,

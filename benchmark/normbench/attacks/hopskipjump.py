@@ -58,7 +58,7 @@ class HopSkipJump(MinimalAttack):
         candidates, _ = pool.at(torch.arange(min(STARTS, len(pool.labels))))
         with torch.no_grad():
             classes = torch.cat([model(part).argmax(1) for part in torch.split(candidates, batch_size)])
-        for chosen in torch.split(index, 1):
+        for chosen in torch.split(index, 1) if len(index) else ():
             image, label = pool.at(chosen)
             others = (classes != label).nonzero().flatten()
             if not len(others):
