@@ -10,6 +10,8 @@ import pytest
 from normbench.plan.paces import Paces
 from normbench.plan.plan import make
 from normbench.runner.session import announce
+from normbench.spec.outcome import Outcome, Status
+from normbench.spec.tuning import with_settings
 from normbench.store.store import Store
 from normbench.suite import SuiteError, expand, load, searches
 
@@ -121,3 +123,30 @@ def test_the_committed_suites_stay_cached(shown: Bench) -> None:
         suite = load(name)
         total = len(expand(suite)) + sum(len(s.finals) for s in searches(suite))
         assert f"({total} cached)" in shown("plan", name)
+
+
+def test_cleaning_a_tuned_suite_keeps_what_it_may_ask_for(shown: Bench, tmp_path: Path) -> None:
+    """Of `bn` the search has ended: its final trials are those of the best rate. Of `gn` it has not: any rate may win."""
+    path, store = tmp_path / "mine.yaml", Store(tmp_path / "results")
+    path.write_text(TUNED.replace("norms: [bn]", "norms: [bn, gn]"))
+    bn, gn = searches(load(str(path)))
+    given = {
+        **{f"bn, candidate at {c.train.lr:g}": c for c in bn.candidates},
+        **{f"gn, candidate at {c.train.lr:g}": c for c in gn.candidates[1:]},
+        **{
+            f"{search.label}, final at {rate:g}": with_settings(trial, (("lr", rate),))
+            for search in (bn, gn)
+            for _, trial in search.finals
+            for rate in (0.05, 0.1, 0.3)
+        },
+        "bn, candidate at 0.3": with_settings(bn.candidates[0], (("lr", 0.3),)),
+    }
+    for trial in given.values():
+        best = trial.norm_label == "bn" and trial.train.lr == 0.05
+        outcome = Outcome(status=Status.OK, epoch=10, validation_accuracy=0.9 if best else 0.5)
+        store.write("mine", trial, synthetic.identity(trial), outcome)
+    shown("results", "gc", "--stale", str(path), "--yes", "--results", str(store.root))
+    left = {row["trial_id"] for row in store.rows()}
+    assert {name for name, trial in given.items() if trial.trial_id not in left} == {
+        *("bn, candidate at 0.3", "bn, final at 0.1", "bn, final at 0.3", "gn, final at 0.3")
+    }

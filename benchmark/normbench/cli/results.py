@@ -241,10 +241,12 @@ def gc(
     store = open_store(results, must_exist=True)
     unplanned = None
     if stale:
-        from normbench.suite import expand, load
+        from normbench.plan.plan import asked_for
+        from normbench.suite import load
+        from normbench.suite.only import chosen
 
         loaded = load(stale)
-        unplanned = (loaded.name, [t.trial_id for t in expand(loaded)])
+        unplanned = (loaded.name, asked_for(loaded.name, *chosen(loaded, []), store))
     found = garbage(store, broken=broken, unplanned=unplanned)
     for item in found:
         rows = f" ({len(item.trials)} rows: {', '.join(item.trials)})" if len(item.trials) > 1 else ""

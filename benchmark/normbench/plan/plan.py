@@ -7,7 +7,7 @@ that is good.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +21,7 @@ from normbench.plan.paces import Paces, total
 from normbench.spec.about import Images
 from normbench.spec.outcome import Status
 from normbench.spec.trial import Trial
-from normbench.spec.tuning import Choice, TuningSearch
+from normbench.spec.tuning import Choice, Settings, TuningSearch, settings_of
 from normbench.store import weights
 from normbench.store.schema import BRIEF
 from normbench.store.store import Store
@@ -240,6 +240,22 @@ def known(suite: str, trials: Sequence[Trial], searches: Sequence[TuningSearch],
         if all(c.trial_id in rows for c in search.candidates):
             found += [trial for _, trial in search.settled(search.choose(rows))]
     return {t.trial_id for t in found}
+
+
+def asked_for(suite: str, trials: Sequence[Trial], searches: Sequence[TuningSearch], store: Store) -> set[str]:
+    """Ids of all trials that a suite may ask for: those that are `known`, and of a search that still waits for
+    candidates its final trials with each of the settings.
+    """
+    found = known(suite, trials, searches, store)
+    for search in searches:
+        settled = {t.trial_id for choice in map(Choice, _settings(search)) for _, t in search.settled(choice)}
+        if not settled & found:
+            found |= settled
+    return found
+
+
+def _settings(search: TuningSearch) -> Iterable[Settings]:
+    return dict.fromkeys(settings_of(c, search.settings) for c in search.candidates)
 
 
 class _Planner:
