@@ -126,7 +126,7 @@ def test_the_committed_suites_stay_cached(shown: Bench) -> None:
 
 
 def test_cleaning_a_tuned_suite_keeps_what_it_may_ask_for(shown: Bench, tmp_path: Path) -> None:
-    """Of `bn` the search has ended: its final trials are those of the best rate. Of `gn` it has not: any rate may win."""
+    """Of `bn` the search has ended: final trials are those of the best rate. Of `gn` it has not: any rate may win."""
     path, store = tmp_path / "mine.yaml", Store(tmp_path / "results")
     path.write_text(TUNED.replace("norms: [bn]", "norms: [bn, gn]"))
     bn, gn = searches(load(str(path)))
