@@ -286,8 +286,9 @@ def test_a_whole_recipe_is_the_plain_loop_to_the_last_bit(
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
-def test_a_whole_recipe_compiles(optimizer: str, make_trial: MakeTrial) -> None:
+@pytest.mark.parametrize(("optimizer", "apart"), [("sgd", 1e-4), ("muon", 2**-8)])
+def test_a_whole_recipe_compiles(optimizer: str, apart: float, make_trial: MakeTrial) -> None:
+    """Muon's directions are computed in bfloat16, whose steps are 2^-8: rounding moves them by so much."""
     trial = make_trial("bn", epochs=2, **WHOLE | {"optimizer": optimizer, "lr": 0.01})
     found = []
     for engine in ("eager", "compile"):
@@ -295,9 +296,9 @@ def test_a_whole_recipe_compiles(optimizer: str, make_trial: MakeTrial) -> None:
         record, average = ours(Net("bn"), trial, engine)  # type: ignore[arg-type]
         assert (record.engine, record.engine_reason) == (engine, "")
         found.append((losses_of(record), average.network))
-    assert found[1][0] == pytest.approx(found[0][0], rel=1e-4)
+    assert found[1][0] == pytest.approx(found[0][0], rel=apart)
     for a, b in zip(found[0][1].parameters(), found[1][1].parameters(), strict=True):
-        assert torch.allclose(a, b, rtol=1e-3, atol=1e-5)
+        assert torch.allclose(a, b, rtol=10 * apart, atol=0.1 * apart)
 
 
 @pytest.mark.parametrize("norm", [n for n in norms.registry.names() if n not in CHAOTIC])
