@@ -28,7 +28,7 @@ MEASURED = (
 #: commits another row, computes the digest of its suite anew.
 UNTIL = datetime(2026, 11, 27, 12, tzinfo=UTC)
 KNOWN = {
-    "batch_width-digits": (184, "3915cf53abaf9669"),  # less 26 final trials at rates that a wider grid did not choose
+    "batch_width-digits": (166, "cab88af6b9217ec5"),  # less 44 final trials at rates that a wider grid did not choose
     "cifar-narrow": (120, "b6d209c2bd8b75f0"),
     "cifar-smoke": (16, "346999be24631b7a"),
     "digits": (15, "9a88b2c894caa3f7"),
