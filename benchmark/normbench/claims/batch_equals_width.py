@@ -18,6 +18,10 @@ class BatchEqualsWidth(Trained):
     theme = "batch"
     place = "Section 4, with the rank analysis of section 2.2"
     study = "batch-width"
+    note = (
+        "Epochs are fixed, so that a smaller batch takes more steps: group norm, which knows no batch, does best with "
+        "small ones too. Ghost batches, at one batch size of the optimizer, keep that apart."
+    )
 
     def parts(self, found: Evidence) -> Iterable[tuple[str, Part | None]]:
         if not BatchWidth().fits(found):
