@@ -465,10 +465,10 @@ def test_board_comparison_and_terminal_agree_on_every_pair_of_every_committed_bo
                 # Each pair that is apart takes one rank from the better and one from the worse.
                 assert sum(r.best - 1 for r in ranks_) == sum(r.of - r.worst for r in ranks_) == apart
                 assert told_apart(board, metric)[0] == apart
-    console = Console(width=300, record=True, file=io.StringIO())
-    console.print(render(made))
-    said = console.export_text()
     for board in made:
+        console = Console(width=300, record=True, file=io.StringIO())
+        console.print(render([board]))
+        said = console.export_text()
         if (clean := board.headline("clean")) and board.tested(clean):
             for entry in board.entries:
                 rank = board.rank(entry, clean)

@@ -499,6 +499,37 @@ def whitening(board: Sequence[Sequence[Trial]]) -> Iterator[tuple[str, list[Foun
             yield "snd-groups-trained", [(method, float(rise), math.nan, math.nan)]
 
 
+def best_batches(trials: Sequence[Trial]) -> list[Found]:
+    """Where the parabola through the best batch and its neighbours is largest, on log2 scales, held against the
+    channels of the first stage; by the batch of the optimizer and, where that is 64, by that of the norm.
+    """
+    cells: dict[str, dict[float, dict[int, list[float]]]] = {"bn": {}, "ghost-bn": {}}
+
+    def put(grid: str, t: Trial, batch: int) -> None:
+        cells[grid].setdefault(16 * t.spec["model"]["width"], {}).setdefault(batch, []).append(t.clean)
+
+    for t in trials:
+        norm, batch = t.spec["norm_label"], t.spec["batch_size"]
+        if norm == "bn":
+            put("bn", t, batch)
+        if batch == 64 and norm.split("[")[0] in {"bn", "ghost-bn"}:
+            size = re.search(r"size=(\d+)", norm)
+            put("ghost-bn", t, int(size[1]) if size else 16 if norm == "ghost-bn" else 64)
+    found = []
+    for grid, widths in cells.items():
+        peaks = []
+        for by_batch in widths.values():
+            x, y = np.log2(sorted(by_batch)), [mean(by_batch[b]) for b in sorted(by_batch)]
+            best = int(np.argmax(y))
+            near = slice(best - 1, best + 2)
+            bend, rise, _ = np.polyfit(x[near], y[near], 2) if 0 < best < len(y) - 1 else (-1.0, 2 * x[best], 0.0)
+            peaks.append(-rise / (2 * bend))
+        channels = np.log2(list(widths))
+        found.append((f"slope {grid}", float(np.polyfit(channels, peaks, 1)[0]), math.nan, math.nan))
+        found.append((f"over width {grid}", float(np.mean(peaks - channels)), math.nan, math.nan))
+    return found
+
+
 def robust_of(board: Sequence[Sequence[Trial]]) -> Any:
     """The robust accuracy that the suite names; else the worst case at the middle one of its sizes."""
     suite = ROOT / "suites" / f"{board[0][0].suite}.yaml"
@@ -522,6 +553,7 @@ def read_off(trials: list[Trial]) -> dict[str, list[Found]]:
             *whitening(board),
         ):
             found.setdefault(name, []).extend(numbers)
+    found["batch-equals-width"] = best_batches([t for t in trials if t.suite == "batch_width-digits"])
     return found
 
 
