@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import normbench
@@ -83,7 +84,13 @@ def name_of(path: Path) -> str:
 
 
 #: Every module by its name within the package, whose own is empty.
-MODULES = {name_of(path): ast.parse(path.read_bytes()) for path in SOURCES}
+PATHS = {name_of(path): path for path in SOURCES}
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """The sources of every module, read where a test asks for them: processes that only list the tests do without."""
+    return {name: ast.parse(path.read_bytes()) for name, path in PATHS.items()}
 
 
 def imports(tree: ast.Module, *, loading: bool = False) -> Iterator[str]:
@@ -112,7 +119,7 @@ def ours(name: str) -> str | None:
     top, _, rest = name.partition(".")
     if top != PACKAGE.name:
         return None
-    while rest not in MODULES:
+    while rest not in PATHS:
         rest = rest.rpartition(".")[0]
     return rest
 
@@ -139,12 +146,12 @@ def upward(module: str, tree: ast.Module) -> list[str]:
 
 
 def test_no_import_runs_back_up() -> None:
-    assert [line for module, tree in MODULES.items() for line in upward(module, tree)] == []
+    assert [line for module, tree in modules().items() for line in upward(module, tree)] == []
 
 
 def test_every_stage_is_there() -> None:
     for room in (room for rooms in STAGES for room in rooms):
-        assert room in MODULES, room
+        assert room in PATHS, room
 
 
 def loads(module: str, direct: Mapping[str, set[str]]) -> set[str]:
@@ -182,7 +189,7 @@ def _any(module: str, rooms: Iterable[str]) -> bool:
 
 
 def test_heavy_libraries_wait() -> None:
-    assert hasty(MODULES) == []
+    assert hasty(modules()) == []
 
 
 def test_files_are_short() -> None:
@@ -193,7 +200,7 @@ def test_files_are_short() -> None:
 
 def test_no_stand_ins_in_the_package() -> None:
     """Exchanging parts of libraries is for tests; what timm needs stands in `normbench.lab.network._timm`."""
-    users = {m for m, tree in MODULES.items() for name in imports(tree) if name.startswith("unittest")}
+    users = {m for m, tree in modules().items() for name in imports(tree) if name.startswith("unittest")}
     assert users == set()
 
 
@@ -223,8 +230,8 @@ HASTE = {
 
 @pytest.mark.parametrize(("module", "line"), HASTE.values(), ids=HASTE)
 def test_a_hasty_import_is_seen(module: str, line: str) -> None:
-    tree = ast.Module([*MODULES[module].body, *ast.parse(line).body], [])
-    assert any(text.startswith(f"loading {module} loads ") for text in hasty({**MODULES, module: tree}))
+    tree = ast.Module([*modules()[module].body, *ast.parse(line).body], [])
+    assert any(text.startswith(f"loading {module} loads ") for text in hasty({**modules(), module: tree}))
 
 
 def test_text_files_are_utf8_whatever_the_locale() -> None:

@@ -6,11 +6,12 @@ import ast
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 
 import pytest
 
-from tests.test_house import LATE, MODULES, PACKAGE, ROOT, imports, ours
+from tests.test_house import LATE, PACKAGE, ROOT, imports, modules, ours
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,9 @@ def _is_self(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in {"self", "cls"}
 
 
-OWN = own_attributes(MODULES.values())
+@cache
+def own() -> set[str]:
+    return own_attributes(modules().values())
 
 
 def private(tree: ast.Module) -> set[str]:
@@ -121,13 +124,13 @@ def private(tree: ast.Module) -> set[str]:
     `self`, arguments by keyword, and names as texts.
     """
     found: set[str] = set()
-    texts = OWN | WORDS | _given(tree.body)
+    texts = own() | WORDS | _given(tree.body)
     for name in imports(tree):
         if ours(name) is None:
             found.update(part for part in name.split(".") if hidden(part))
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and hidden(node.attr):
-            if ast.unparse(node) not in PUBLIC and not (_is_self(node.value) and node.attr in OWN):
+            if ast.unparse(node) not in PUBLIC and not (_is_self(node.value) and node.attr in own()):
                 found.add(node.attr)
         elif isinstance(node, ast.keyword) and node.arg and hidden(node.arg):
             found.add(node.arg)
@@ -147,7 +150,7 @@ def overrides(module: str) -> set[str]:
     """Names with an underscore that classes of a module give to what a library's class, theirs by inheritance, has."""
     found: set[str] = set()
     loaded = import_module(f"{PACKAGE.name}.{module}".rstrip("."))
-    for node in MODULES[module].body:
+    for node in modules()[module].body:
         if isinstance(node, ast.ClassDef):
             foreign = [c for c in vars(loaded)[node.name].__mro__ if not c.__module__.startswith(PACKAGE.name)]
             found |= {n for n in _given(node.body) if hidden(n) and any(n in vars(c) for c in foreign)}
@@ -158,15 +161,15 @@ def declared(module: str) -> frozenset[str]:
     return PRIVATE[module].names if module in PRIVATE else frozenset()
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_private_names_of_libraries_are_declared(module: str) -> None:
-    assert private(MODULES[module]) | overrides(module) <= declared(module)
+def test_private_names_of_libraries_are_declared() -> None:
+    found = {m: (private(tree) | overrides(m)) - declared(m) for m, tree in modules().items()}
+    assert {m: names for m, names in found.items() if names} == {}
 
 
 @pytest.mark.parametrize("module", PRIVATE)
 def test_what_is_declared_is_used_and_watched_over(module: str) -> None:
     entry = PRIVATE[module]
-    assert entry.names <= private(MODULES[module]) | overrides(module), "no longer used"
+    assert entry.names <= private(modules()[module]) | overrides(module), "no longer used"
     if entry.test:
         tree = ast.parse((ROOT / entry.test).read_bytes())
         assert module in {ours(name) for name in imports(tree)}
