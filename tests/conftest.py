@@ -19,6 +19,8 @@ from normbench.spec.trial import Component, DataSpec, ModelSpec, TrainSpec, Tria
 from PIL import Image
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Else each process that compiles starts others, which load torch and compile no sooner where tests keep all cores busy.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 # Modules of libraries stay to the end: while they load nothing is garbage, and later none of them is looked through.
 gc.disable()
 # A shell starts what runs in its background with Ctrl-C ignored, and Python then leaves it so.
