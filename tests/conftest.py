@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -18,6 +19,10 @@ from normbench.spec.trial import Component, DataSpec, ModelSpec, TrainSpec, Tria
 from PIL import Image
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Else each process that compiles starts others, which load torch and compile no sooner where tests keep all cores busy.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+# Modules of libraries stay to the end: while they load nothing is garbage, and later none of them is looked through.
+gc.disable()
 # A shell starts what runs in its background with Ctrl-C ignored, and Python then leaves it so.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -28,6 +33,11 @@ LONGEST = {"test_one_command_from_suite_to_site_and_nothing_twice", "test_mypy_f
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.name not in LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def shared_folder(factory: pytest.TempPathFactory) -> Path:

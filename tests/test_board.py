@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import itertools
 import json
 import math
 from dataclasses import replace
@@ -24,7 +22,6 @@ from normbench.board import (
     compare,
     discordant,
     discordant_pairs,
-    growth,
     image_error,
     image_errors,
     mcnemar,
@@ -32,27 +29,16 @@ from normbench.board import (
     ranks,
     slugify,
     t_interval,
-    told_apart,
     wilson,
 )
-from normbench.cli.main import app
-from normbench.cli.terminal import render
-from normbench.spec.outcome import AttackResult, Outcome, Status
-from normbench.spec.robustness import WORST_CASE
+from normbench.spec.outcome import Outcome, Status
 from normbench.store.schema import to_row
-from normbench.store.store import Store
-from rich.console import Console
-from typer.testing import CliRunner
 
 from tests.site import synthetic
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 SHARES = st.lists(st.floats(0, 1), min_size=3, max_size=12)
-
-
-def rows(trials, outcome=synthetic.outcome, suite="demo"):
-    return [to_row(suite, t, synthetic.identity(t), outcome(t)) for t in trials]
 
 
 # ---- statistics ----
@@ -122,7 +108,7 @@ def test_an_entry_is_all_seeds_and_a_board_what_may_be_compared():
         *synthetic.grid(["bn"], seeds=3, batch_size=8),
         *synthetic.grid(["bn"], seeds=2, dataset="cifar10-jpeg"),
     ]
-    made = boards(rows(trials))
+    made = boards(synthetic.rows(trials))
     assert [(b.dataset, b.batch_size, len(b.entries)) for b in made] == [
         ("cifar10-jpeg", 64, 2),
         ("digits", 8, 2),
@@ -132,7 +118,7 @@ def test_an_entry_is_all_seeds_and_a_board_what_may_be_compared():
     cell = made[2].entries[0].cells["clean"]
     ok = [
         r
-        for r in rows(trials)
+        for r in synthetic.rows(trials)
         if r["norm"] == "bn" and r["batch_size"] == 64 and r["weight_decay"] == 0 and r["dataset"] == "digits"
     ]
     assert cell.value == pytest.approx(np.mean([r["clean_accuracy"] for r in ok]))
@@ -145,14 +131,14 @@ def test_settings_are_named_only_where_they_differ():
     trials = [synthetic.trial("bn", s, lr=0.1) for s in range(3)] + [
         synthetic.trial("wn", s, lr=0.02) for s in range(3)
     ]
-    (board,) = boards(rows(trials))
+    (board,) = boards(synthetic.rows(trials))
     assert [e.label for e in board.entries] == ["bn", "wn"]
     assert [dict(e.settings)["lr"] for e in board.entries] == ["0.1", "0.02"]
     assert dict(board.shared)["wd"] == "0"
 
 
 def test_under_three_seeds_there_is_no_interval_and_no_ranking():
-    (board,) = boards(rows(synthetic.grid(["bn", "in"], seeds=2, weight_decays=[0])))
+    (board,) = boards(synthetic.rows(synthetic.grid(["bn", "in"], seeds=2, weight_decays=[0])))
     for entry in board.entries:
         cell = entry.cells["clean"]
         assert cell.interval is None
@@ -167,7 +153,7 @@ def test_failures_stand_on_the_board_with_their_reason():
             return synthetic.failure(trial, Status.ERROR, "Expected more than 1 value per channel")
         return synthetic.failure(trial) if trial.seed == 3 else synthetic.outcome(trial)
 
-    (board,) = boards(rows(synthetic.grid(["bn", "gn"], seeds=4, weight_decays=[0]), outcome))
+    (board,) = boards(synthetic.rows(synthetic.grid(["bn", "gn"], seeds=4, weight_decays=[0]), outcome))
     bn, gn = board.entries
     assert bn.cells == {}
     assert bn.status == "4 of 4 error"
@@ -238,14 +224,14 @@ def test_mixed_versions_are_noticed():
         for t in trials
     ]
     assert boards(made)[0].entries[0].mixed
-    assert not boards(rows(trials))[0].entries[0].mixed
+    assert not boards(synthetic.rows(trials))[0].entries[0].mixed
 
 
 def test_where_no_seed_differs_the_resolution_of_the_test_images_is_what_is_uncertain():
     """Nothing is known of the variance but that it is small against one image."""
     right = {"bn": 0, "gn": 1, "ln": 150}
     (board,) = boards(
-        rows(synthetic.grid(right, seeds=3, weight_decays=[0]), lambda t: fixed(t, right[t.norm_label], 300))
+        synthetic.rows(synthetic.grid(right, seeds=3, weight_decays=[0]), lambda t: fixed(t, right[t.norm_label], 300))
     )
     bn, gn, ln = (next(e for e in board.entries if e.norm == n) for n in right)
     assert compare(board, bn, gn, CLEAN).verdict == UNDECIDED
@@ -283,73 +269,6 @@ def test_intervals_hold_the_mean_and_shares_stay_shares(values):
             assert cell.interval is not None
 
 
-def attacked(results, clean=40):
-    """A board of one trial with these results: attack, threat, size and which images are right."""
-
-    def outcome(trial):
-        attacks = [
-            AttackResult(
-                attack=name,
-                threat=threat,
-                size=size,
-                correct=int(np.sum(bits)),
-                total=len(bits),
-                outcomes=np.packbits(bits).tobytes(),
-                seconds=0,
-                model_calls=0,
-            )
-            for name, threat, size, bits in results
-        ]
-        return Outcome(status=Status.OK, clean_correct=clean, test_total=clean, attacks=attacks, started=1.0)
-
-    (board,) = boards(rows([synthetic.trial()], outcome))
-    return board
-
-
-def worst_of(board):
-    return {(m.threat, m.size): board.entries[0].cells[m.key].value for m in board.metrics if m.attack == WORST_CASE}
-
-
-def test_worst_case_is_image_by_image():
-    a, b = np.array([1, 1, 0, 0] * 10, bool), np.array([1, 0, 1, 0] * 10, bool)
-    board = attacked([("bim", "linf", 8 / 255, a), ("pgd", "linf", 8 / 255, b)])
-    headline = board.headline("robust")
-    assert headline.label == "worst case linf 8/255"
-    assert board.entries[0].cells[headline.key].value == 0.25
-
-
-def test_a_worst_case_counts_every_attack_at_this_or_a_smaller_size():
-    few, most = np.arange(40) < 4, np.arange(40) < 34
-    board = attacked([("pgd", "linf", 4 / 255, few), ("bim", "linf", 2 / 255, most), ("bim", "linf", 8 / 255, most)])
-    assert worst_of(board) == {("linf", 4 / 255): 0.1, ("linf", 8 / 255): 0.1}
-
-
-def test_the_worst_case_of_a_single_attack_is_that_attack():
-    right = np.arange(40) < 20
-    board = attacked([("bim", "linf", 1 / 255, right), ("bim", "linf", 2 / 255, right), ("pgd-l2", "l2", 0.5, right)])
-    assert worst_of(board) == {}
-    assert {m.attack for m in board.of("robust")} == {"bim", "pgd-l2"}
-
-
-def test_without_a_ball_or_the_same_images_there_is_no_worst_case():
-    right, fewer = np.arange(40) < 20, np.arange(24) < 20
-    assert worst_of(attacked([("noise", "noise", 0.1, right), ("uniform-noise", "noise", 0.1, right)])) == {}
-    assert worst_of(attacked([("bim", "linf", 0.1, right), ("pgd", "linf", 0.1, fewer)])) == {}
-
-
-def test_growth_is_last_over_first_of_the_whole_network():
-    curves = [
-        {"step": s, "epoch": s, "measure": m, "layer": layer, "value": v}
-        for m, layer, values in (
-            ("weight-norm.raw", "", [2.0, 3.0, 5.0]),
-            ("weight-norm.raw", "conv", [1, 9, 9]),
-            ("weight-norm.effective", "", [1.0, None, None]),
-        )
-        for s, v in enumerate(values)
-    ]
-    assert growth(reversed(curves)) == {"weight-norm.raw": (2.0, 5.0)}
-
-
 def test_a_number_that_is_not_finite_is_no_value():
     trial = synthetic.trial()
     row = to_row("demo", trial, synthetic.identity(trial), synthetic.outcome(trial)) | {"clean_accuracy": math.nan}
@@ -361,7 +280,7 @@ def test_names_differing_by_case_stay_apart():
     trials = [t for name in ("gn", "GN", "gN") for t in synthetic.grid([name], seeds=3, weight_decays=[0])] + list(
         synthetic.grid(["gn"], seeds=3, dataset="Digits")
     )
-    made = boards(rows(trials))
+    made = boards(synthetic.rows(trials))
     assert len({e.id for b in made for e in b.entries}) == sum(len(b.entries) for b in made) == 5
     assert len({b.slug.lower() for b in made}) == len(made)
     assert len({b.title.lower() for b in made}) == len(made)
@@ -375,7 +294,7 @@ def test_a_slug_is_a_safe_file_name(text):
 
 
 def test_json_of_boards_is_plain():
-    text = json.dumps(boards_json(boards(rows(synthetic.grid(["bn", "gn"])))), allow_nan=False)
+    text = json.dumps(boards_json(boards(synthetic.rows(synthetic.grid(["bn", "gn"])))), allow_nan=False)
     assert json.loads(text)[0]["entries"][0]["metrics"]["clean"]["n"] == 3
 
 
@@ -385,7 +304,7 @@ def test_json_of_boards_is_plain():
 def test_a_real_difference_is_told_and_none_is_not():
     quality = {"bn": (0.9, 0.5, 2), "gn": (0.95, 0.5, 2), "ln": (0.9, 0.5, 2)}
     (board,) = boards(
-        rows(
+        synthetic.rows(
             synthetic.grid(quality, seeds=6, weight_decays=[0]),
             lambda t: synthetic.outcome(t, total=2000, quality=quality[t.norm_label]),
         )
@@ -398,12 +317,17 @@ def test_a_real_difference_is_told_and_none_is_not():
 
 def test_what_is_not_compared_says_why():
     (board,) = boards(
-        rows([*synthetic.grid(["bn"], seeds=5, weight_decays=[0]), *synthetic.grid(["gn"], seeds=2, weight_decays=[0])])
+        synthetic.rows(
+            [*synthetic.grid(["bn"], seeds=5, weight_decays=[0]), *synthetic.grid(["gn"], seeds=2, weight_decays=[0])]
+        )
     )
     made = compare(board, *board.entries, CLEAN)
     assert (made.verdict, len(made.pairs)) == ("not tested: 2 seeds, 3 needed", 2)
     nothing = synthetic.trial("none")
-    (board,) = boards(rows(synthetic.grid(["bn"], seeds=3, weight_decays=[0])) + rows([nothing], synthetic.failure))
+    (board,) = boards(
+        synthetic.rows(synthetic.grid(["bn"], seeds=3, weight_decays=[0]))
+        + synthetic.rows([nothing], synthetic.failure)
+    )
     made = compare(board, *board.entries, CLEAN)
     assert (made.verdict, made.mean, made.pairs) == ("diverged", None, ())
 
@@ -424,7 +348,7 @@ def test_differences_beyond_these_images_count_those_on_which_two_methods_differ
     two = [np.array([0.0, 1.0]), np.array([1.0, 1.0])]
     assert image_error(*two) == image_errors(two)[0, 1] == pytest.approx(scipy.stats.sem(two[0] - two[1]))
     (board,) = boards(
-        rows(
+        synthetic.rows(
             synthetic.grid(["bn", "in"], seeds=3, weight_decays=[0]),
             lambda t: fixed(t, (200 if t.norm_label == "bn" else 190) + t.seed, 300),
         )
@@ -438,84 +362,3 @@ def test_differences_beyond_these_images_count_those_on_which_two_methods_differ
     assert made.turned.beyond(limit * 0.999)
     assert not made.turned.beyond(limit * 1.001)
     assert not replace(made, why="not tested").beyond(0.0)
-
-
-@pytest.mark.parametrize("suite", sorted(p.stem for p in ROOT.joinpath("suites").glob("*.yaml")))
-def test_board_comparison_and_terminal_agree_on_every_pair_of_every_committed_board(suite):
-    made = list(committed(suite))
-    for board in made:
-        for metric in board.metrics:
-            apart = 0
-            for a, b in itertools.combinations(board.entries, 2):
-                found = compare(board, a, b, metric)
-                assert found.turned.verdict == compare(board, b, a, metric).verdict
-                there = [e.cells.get(metric.key) for e in (a, b)]
-                assert bool(found.why) == any(c is None or c.n < 3 or not c.interval for c in there)
-                if found.why:
-                    continue
-                one, other = (c.interval for c in there)
-                assert (found.verdict != UNDECIDED) == (not one.overlaps(other)) == (found.p <= 0.05)
-                apart += found.verdict != UNDECIDED
-                if metric.share:
-                    first, second = (board.rank(e, metric) for e in (a, b))
-                    if first.worst < second.best:
-                        assert found.verdict == "higher"
-            ranks_ = [r for e in board.entries if (r := board.rank(e, metric))]
-            if ranks_:
-                # Each pair that is apart takes one rank from the better and one from the worse.
-                assert sum(r.best - 1 for r in ranks_) == sum(r.of - r.worst for r in ranks_) == apart
-                assert told_apart(board, metric)[0] == apart
-    for board in made:
-        console = Console(width=300, record=True, file=io.StringIO())
-        console.print(render([board]))
-        said = console.export_text()
-        if (clean := board.headline("clean")) and board.tested(clean):
-            for entry in board.entries:
-                rank = board.rank(entry, clean)
-                cells = entry.cells.get("clean")
-                text = f"{rank.text if rank else '–'} {entry.label}"
-                line = next(x for x in said.splitlines() if x.strip().startswith(f"{text} "))
-                assert cells is None or cells.display in line
-
-
-def committed(suite):
-    return boards(Store(RESULTS).rows([suite]))
-
-
-# ---- terminal ----
-
-
-@pytest.mark.parametrize(("flags", "placed"), [([], ("cpu", "float32")), (["--together"], ("", ""))])
-def test_the_command_averages_over_devices_only_where_the_reader_asks(flags, placed):
-    shown = CliRunner().invoke(app, ["board", "digits", "--json", *flags])
-    assert [(b["device_class"], b["precision"]) for b in json.loads(shown.stdout)] == [placed]
-
-
-def test_nothing_is_cut_off_in_a_terminal_of_80_columns():
-    def with_every_weight_norm(trial):
-        outcome = synthetic.outcome(trial)
-        raw = [r for r in outcome.curves if r.measure == "weight-norm.raw"]
-        kinds = [f"weight-norm.{kind}{part}" for kind in ("raw", "effective") for part in ("", "-invariant", "-other")]
-        return outcome.model_copy(
-            update={"curves": (*outcome.curves, *(r.model_copy(update={"measure": k}) for k in kinds[1:] for r in raw))}
-        )
-
-    made = boards(rows([*synthetic.grid(["bn", "gn", "ws+gn"], seeds=3, weight_decays=[0])], with_every_weight_norm))
-    assert len(made[0].of("weight-norm")) >= 6
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(render(made))
-    text = console.export_text()
-    assert "growth" in text
-    assert "…" not in text
-
-
-def test_the_terminal_shows_every_entry_rank_and_failure():
-    trials = [*synthetic.grid(["bn", "gn"], seeds=3, weight_decays=[0]), synthetic.trial("[red]x[/red]", 0)]
-    made = boards(rows(trials, lambda t: synthetic.failure(t) if "x" in t.norm_label else synthetic.outcome(t)))
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(render(made))
-    text = console.export_text()
-    assert "digits · resnet18 · batch 64\n" in text
-    assert "all 360 test images" in text
-    for word in ("bn", "gn", "[red]x[/red]", "±", "diverged: loss became non-finite", "0.0625", "growth"):
-        assert word in text

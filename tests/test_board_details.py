@@ -33,8 +33,10 @@ from normbench.spec.outcome import Status
 from normbench.spec.robustness import WORST_CASE
 from normbench.store.schema import SCHEMA, to_row
 
+from tests.board.test_worst_case import attacked
 from tests.site import synthetic
-from tests.test_board import attacked, fixed, rows
+from tests.site.synthetic import rows
+from tests.test_board import fixed
 
 
 def curve(values, measure="weight-norm.raw", layer=""):

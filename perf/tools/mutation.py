@@ -34,7 +34,7 @@ WITHOUT_COPIES = (
 #: They build pages, run a suite or read large boards, for seconds.
 WITHOUT_PAGES = (
     *(
-        "--deselect=tests/test_board.py::test_board_comparison_and_terminal_agree_on_every_pair_of_every_committed_board"
+        "--deselect=tests/board/test_agreement.py::test_board_comparison_and_terminal_agree_on_every_pair_of_every_committed_board"
         f"[{suite}]"
         for suite in ("cifar-narrow", "claims-digits", "methods", "optimizers-digits")
     ),
@@ -79,7 +79,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     "board/ranking.py": RULE,
     "board/variances.py": RULE,
-    "spec/robustness.py": ("tests/attacks/test_robustness.py", "tests/test_board.py"),
+    "spec/robustness.py": ("tests/attacks/test_robustness.py", "tests/board/test_worst_case.py"),
     "plan/identity.py": ("tests/test_identity.py", "tests/test_plan.py", *WITHOUT_COPIES),
     "plan/digests.py": ("tests/test_digests.py", "tests/test_identity.py", *WITHOUT_COPIES),
     "store/store.py": (

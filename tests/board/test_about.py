@@ -13,7 +13,7 @@ import pytest
 from normbench.board import Board, badges, boards, boards_json
 from normbench.board.reading import rows_of
 from normbench.cli.terminal import render
-from normbench.pages import build
+from normbench.pages import boards_pages
 from normbench.spec.about import About, Images
 from normbench.spec.trial import Trial
 from normbench.store import about
@@ -22,7 +22,7 @@ from normbench.store.store import Store
 from rich.console import Console
 
 from tests.site import synthetic
-from tests.site.conftest import fill
+from tests.site.conftest import fill, pages_of
 
 RESULTS = Store(Path(normbench.__file__).parents[2] / "results")
 TENTH = Images(train=50_000, test=3600, side=32)
@@ -194,7 +194,7 @@ def test_boards_on_one_page_differ_in_what_it_filters_by_and_in_nothing_else(tmp
         *(changed(t, model={"kwargs": {"layers": [1, 1]}}) for t in base),
         *(changed(t, model={"stem": "native"}) for t in base),
     ]
-    out = build(fill(tmp_path / "results", trials), tmp_path / "site").parent
+    out = pages_of(fill(tmp_path / "results", trials), tmp_path / "site", boards_pages.write)
     pages = {p.name: p.read_text() for p in out.glob("accuracy*.html")}
     assert sorted(len(re.findall("<section ", page)) for page in pages.values()) == [1] * 7 + [3]
     (several,) = [page for page in pages.values() if page.count("<section ") == 3]
@@ -217,7 +217,7 @@ def test_what_was_tuned_for_each_board_keeps_no_boards_apart(tmp_path: Path) -> 
         for lr in (0.1, 0.3):
             tried = synthetic.candidate(trial, lr)
             store.write("demo", tried, synthetic.identity(tried), synthetic.tried(tried, 0.9 if lr == chosen else 0.5))
-    out = build(store, tmp_path / "site").parent
+    out = pages_of(store, tmp_path / "site", boards_pages.write)
     assert len(list(out.glob("accuracy*.html"))) == 1
     assert (out / "accuracy.html").read_text().count("<section ") == 2
 
@@ -226,7 +226,7 @@ def test_a_page_prints_the_badges(tmp_path: Path) -> None:
     store = fill(tmp_path / "results", grid())
     content = next(iter(store.rows(columns=["content"])))["content"]
     about.keep(store, "demo", About(datasets={content: Images(train=1437, test=360, side=8)}))
-    page = (build(store, tmp_path / "site").parent / "accuracy.html").read_text()
+    page = (pages_of(store, tmp_path / "site", boards_pages.write) / "accuracy.html").read_text()
     listed = re.search(r'<ul class="badges".*?</ul>', page)[0]  # type: ignore[index]
     assert dict(re.findall(r'<li data-kind="(\w+)".*?><bdi>(.*?)</bdi></li>', listed)) == {
         "layers": "3 weight layers",

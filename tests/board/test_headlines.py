@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from normbench.board import Board, boards, boards_json
 from normbench.cli.main import app
-from normbench.pages import build
+from normbench.pages import boards_pages
 from normbench.plan.plan import make
 from normbench.spec.about import About, Headline, Role
 from normbench.spec.outcome import AttackResult, Outcome, Status
@@ -31,7 +31,7 @@ from normbench.suite._load import read
 from typer.testing import CliRunner
 
 from tests.site import synthetic
-from tests.site.conftest import fill
+from tests.site.conftest import fill, pages_of, write_home
 
 ROOT = Path(normbench.__file__).parents[2]
 #: Attack, threat and sizes, as a suite may list them.
@@ -146,7 +146,7 @@ def test_the_front_page_names_no_winner_of_an_example_or_of_too_few_seeds(tmp_pa
     ):
         fill(store.root, list(synthetic.grid(["bn", "gn"], seeds, [0], batch_size=batch)), suite)  # type: ignore[arg-type]
         about.keep(store, suite, About(role=role))
-    page = build(store, tmp_path / "site").read_text()
+    page = (pages_of(store, tmp_path / "site", write_home) / "index.html").read_text()
     front, _, others = page.partition('<h2 id="boards">Other boards</h2>')
     assert [f"batch {b}<" in front for b in (16, 32, 64, 128)] == [True, False, False, False]
     assert [f"batch {b}<" in others for b in (16, 32, 64, 128)] == [False, True, True, True]
@@ -157,10 +157,10 @@ def test_the_front_page_names_no_winner_of_an_example_or_of_too_few_seeds(tmp_pa
 
 def test_the_page_says_by_what_a_board_is_ranked(tmp_path: Path) -> None:
     store = fill(tmp_path / "results", list(synthetic.grid(["bn", "gn"], 3, [0])))
-    by_rule = build(store, tmp_path / "a").with_name("robustness.html").read_text()
+    by_rule = (pages_of(store, tmp_path / "a", boards_pages.write) / "robustness.html").read_text()
     assert "Ranked by accuracy under BIM (20 steps) at 1/255, by rule." in by_rule
     about.keep(store, "demo", About(headline=Headline(attack="bim[steps=20]", size=4 / 255)))
-    named = build(store, tmp_path / "b").with_name("robustness.html").read_text()
+    named = (pages_of(store, tmp_path / "b", boards_pages.write) / "robustness.html").read_text()
     assert "Ranked by accuracy under BIM (20 steps) at 4/255, as the suite names it." in named
     assert "at the middle one of its sizes. No result has a say in that." in named
 

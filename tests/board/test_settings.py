@@ -19,7 +19,7 @@ from normbench.board import EDGE, Board, boards, boards_json
 from normbench.board.tuning import Choices, sweeps
 from normbench.cli.main import app
 from normbench.cli.terminal import render
-from normbench.pages import build
+from normbench.pages import boards_pages, build
 from normbench.spec.text import natural
 from normbench.spec.trial import Trial
 from normbench.store.schema import to_row
@@ -29,6 +29,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.site import synthetic
+from tests.site.conftest import pages_of
 
 RATES = (0.03, 0.1, 0.3)
 
@@ -166,7 +167,7 @@ def test_pages_have_the_columns_and_the_marks(tmp_path: Path) -> None:
         for seed, decay in itertools.product(range(3), (0.0, 5e-4)):
             trial = synthetic.trial(norm, seed, lr=best, weight_decay=decay)
             store.write("demo", trial, synthetic.identity(trial), synthetic.outcome(trial))
-    out = build(store, tmp_path / "site").parent
+    out = pages_of(store, tmp_path / "site", boards_pages.write)
     for topic in ("accuracy", "robustness", "weight-norm"):
         page = (out / f"{topic}.html").read_text()
         heads = [re.sub("<[^>]+>", "", h) for h in re.findall(r'<th scope="col" class="n setting".*?</th>', page)]

@@ -25,10 +25,10 @@ from normbench.spec.trial import Trial
 from torch import nn
 
 from tests.conftest import MakeTrial
+from tests.lab.engines import Net, losses_of, some_data
 from tests.lab.standin import MovedError, StandIn, WaitedError
-from tests.lab.test_engine import Net, losses_of, some_data
 
-#: As in `tests.lab.test_engine`: fused updates round differently, and training amplifies rounding.
+#: As in `tests.lab.engines`: fused updates round differently, and training amplifies rounding.
 CLOSE = 1e-3
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "lamb", "lion")
 #: Methods whose step cannot be captured, with what the host waits for.

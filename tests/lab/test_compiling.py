@@ -15,7 +15,7 @@ from normbench.lab.engine.steps import Engine
 from normbench.lab.train import make_optimizer
 from normbench.spec.trial import TrainSpec
 
-from tests.lab.test_engine import Net, small
+from tests.lab.engines import Net, small
 
 
 def _prepared(code: Path, seed: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from normbench.measures import Probe
 from torch import nn
 
 from tests.conftest import MakeTrial
-from tests.lab.test_engine import Net, losses_of, some_data
+from tests.lab.engines import Net, losses_of, some_data
 
 on_gpu = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")]
 #: Losses of the first ten steps: other kernels, TF32 convolutions, and what training makes of that.

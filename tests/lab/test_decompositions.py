@@ -12,7 +12,7 @@ from normbench.tensors.operations import Call, Operations
 from torch import nn
 
 from tests.conftest import MakeTrial
-from tests.lab.test_engine import Net, some_data
+from tests.lab.engines import Net, some_data
 
 
 @pytest.mark.parametrize(("norm", "does"), [("bw-pca", True), ("gw", True), ("bw-cd", True), ("iternorm", False)])

@@ -15,8 +15,8 @@ from normbench.lab.engine.gradients import CompiledGradients
 from normbench.spec.trial import Component
 
 from tests.conftest import MakeTrial
+from tests.lab.engines import Net, _settled, losses_of, ours, some_data  # noqa: F401
 from tests.lab.test_checkpoint import Lab, numbers
-from tests.lab.test_engine import Net, _settled, losses_of, ours, some_data  # noqa: F401
 
 #: An attack follows signs of gradients, of which rounding turns those that are nearly zero.
 TOLERANCE = 1e-3

@@ -21,7 +21,7 @@ from normbench.spec.robustness import unpack
 from torch import nn
 
 from tests.conftest import MakeTrial, stripes
-from tests.lab.test_engine import Net
+from tests.lab.engines import Net
 
 #: Whose searches are compiled in every run of the tests; the others take minutes (`tox -e engine`).
 ALWAYS = ("bn",)

@@ -31,9 +31,9 @@ from timm.utils import ModelEmaV3, adaptive_clip_grad
 from torch import nn
 
 from tests.conftest import MakeTrial
+from tests.lab.engines import CHAOTIC, Net, losses_of, some_data
 from tests.lab.naive import augment, batches
 from tests.lab.test_checkpoint import Lab, numbers
-from tests.lab.test_engine import CHAOTIC, Net, losses_of, some_data
 
 #: All of it at once.
 WHOLE: dict[str, Any] = {

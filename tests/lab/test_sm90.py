@@ -18,7 +18,7 @@ from normbench.lab.engine.steps import Engine
 from normbench.lab.train import make_optimizer
 from normbench.spec.trial import TrainSpec
 
-from tests.lab.test_engine import Net
+from tests.lab.engines import Net
 
 triton = pytest.importorskip("triton")
 pytestmark = pytest.mark.engine

@@ -20,9 +20,9 @@ from normbench.spec.trial import TrainSpec, Trial
 from torch import nn
 
 from tests.conftest import MakeTrial
+from tests.lab.engines import Net, small, some_data
 from tests.lab.test_captured import ALL, Counter
 from tests.lab.test_checkpoint import numbers
-from tests.lab.test_engine import Net, small, some_data
 
 #: Of losses and of curves, as shares: what three epochs make of roundings of float32.
 CLOSE = 1e-3

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from normbench.pages import build
+from normbench.pages import build, claims_page, home_page, study_pages
 from normbench.pages.context import Context
 from normbench.pages.press import Press
 from normbench.pages.results import load
@@ -72,6 +72,18 @@ def context_of(store: Store, folder: Path) -> Iterator[Context]:
     """What the pages of these results need, to write single ones of them into a folder."""
     with Press() as press:
         yield Context(load(store, None), Writer(folder, {"site": Frame()}, environment()), press)
+
+
+def pages_of(store: Store, folder: Path, *writes: Callable[[Context], None]) -> Path:
+    """These pages alone of a site, in a folder."""
+    with context_of(store, folder) as context:
+        for write in writes:
+            write(context)
+    return folder
+
+
+def write_home(context: Context) -> None:
+    home_page.write(context, claims_page.rows_of(study_pages.evidences(context.results)))
 
 
 def fill(root: Path, trials: list[Trial], suite: str = "demo") -> Store:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from normbench.plan.digests import source_digest
 from normbench.spec.cost import Cost, Costs, Kept, Timing
 from normbench.spec.outcome import AttackResult, Outcome, Reading, Status
 from normbench.spec.trial import PROTOCOL, Component, DataSpec, ModelSpec, TrainSpec, Trial
+from normbench.store.schema import to_row
 
 #: How good an invented method is: clean accuracy, robustness at the first eps, growth of its weights.
 QUALITY = {
@@ -122,6 +123,13 @@ def outcome(
         images_per_second=float(1500 + rng.normal(0, 20)),
         peak_memory=300_000_000,
     )
+
+
+def rows(
+    trials: Iterable[Trial], made: Callable[[Trial], Outcome] = outcome, suite: str = "demo"
+) -> list[dict[str, Any]]:
+    """What a store has of these trials."""
+    return [to_row(suite, t, identity(t), made(t)) for t in trials]
 
 
 def candidate(of: Trial, lr: float, seed: int = 0) -> Trial:

@@ -14,7 +14,7 @@ from normbench.tensors.snapshot import Snapshot, same_buffers, unchanging, undis
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from tests.lab.test_engine import Net
+from tests.lab.engines import Net
 
 
 def _step(model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor) -> float:
