@@ -216,6 +216,9 @@ def test_a_trial_ends_with_its_worker_and_has_its_standing(
         (trial,) = _named("bench-trial")
         assert trial.nice() == 7
         assert Path(f"/proc/{trial.pid}/oom_score_adj").read_text(encoding="utf-8").strip() == "900"
+        session = Path(f"/proc/{trial.pid}/autogroup")
+        if session.exists():  # not in every kernel
+            assert session.read_text(encoding="utf-8").split()[-2:] == ["nice", "7"]
     finally:
         worker.end()
     assert _gone("bench-trial", "bench-guard")

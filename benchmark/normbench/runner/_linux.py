@@ -11,6 +11,8 @@ from pathlib import Path
 
 #: The score by which the kernel chooses what to end when memory runs out. Children begin with their parent's score.
 OOM_SCORE = Path("/proc/self/oom_score_adj")
+#: The priority of this process's session as a whole, where the kernel shares the processor out by sessions first.
+AUTOGROUP = Path("/proc/self/autogroup")
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
 
 

@@ -220,6 +220,8 @@ def _be_trial(request: dict[str, Any], log: int, reports: int, orders: list[int]
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # leaves no file
         with contextlib.suppress(OSError):  # a higher priority than the server's, which only root may ask for
             os.setpriority(os.PRIO_PROCESS, 0, request["nice"])
+        with contextlib.suppress(OSError):  # a trial has a session of its own, which begins with an ordinary priority
+            _linux.AUTOGROUP.write_text(str(request["nice"]), encoding="utf-8")
         with contextlib.suppress(OSError):
             if request["oom_score"] is not None:
                 _linux.OOM_SCORE.write_text(request["oom_score"], encoding="utf-8")
