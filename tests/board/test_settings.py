@@ -222,7 +222,7 @@ def test_batch_sizes_sort_as_numbers_everywhere(tmp_path: Path) -> None:
     assert found("accuracy.html", r'<li><a href="#[^"]*">batch (\d+)</a>') == ascending
     assert found("tuning.html", r"<bdi>bn · batch size (\d+)</bdi>") == ascending
     assert list(dict.fromkeys(found("data.html", r"<bdi>digits · resnet18 · batch (\d+)</bdi>"))) == ascending
-    assert list(dict.fromkeys(found("methods/bn.html", r"<bdi>digits · resnet18 · batch (\d+)</bdi>"))) == ascending
+    assert list(dict.fromkeys(found("methods/bn.html", r"<td>width\xa0×1, batch\xa0(\d+)</td>"))) == ascending
     told = json.loads((out / "runs-data.js").read_text().removeprefix("NB.runs(").removesuffix(");\n"))
     (batch,) = [c for c in told["columns"] if c["key"] == "batch"]
     assert [int(batch["values"][i]) for i in batch["rows"]] == ascending

@@ -80,9 +80,12 @@ class Context:
     def _set_up_of(self) -> dict[str, SetUp]:
         return {board.id: s for s in self.set_ups for board in s.boards}
 
+    def set_up(self, board: Board) -> SetUp:
+        return self._set_up_of[board.id]
+
     def topic_href(self, topic: str, board: Board) -> str:
         """Where a board stands on the pages of a topic (`accuracy`, ...)."""
-        return f"{topic}{self._set_up_of[board.id].suffix}.html#{board.slug}"
+        return f"{topic}{self.set_up(board).suffix}.html#{board.slug}"
 
     @cached_property
     def _anchors(self) -> dict[str, dict[str, str]]:
@@ -106,7 +109,7 @@ class Context:
 
     def board_view(self, board: Board) -> dict[str, Any]:
         """What templates print about a board."""
-        several = self._set_up_of[board.id].boards
+        several = self.set_up(board).boards
         widths, batches = {b.width for b in several}, {b.batch_size for b in several}
         parts = [f"width ×{board.width:g}"] * (len(widths) > 1) + [f"batch {board.batch_size}"] * (len(batches) > 1)
         return {

@@ -75,6 +75,9 @@ def _invariant(method: Method) -> str:
 
 
 def _page(context: Context, method: Method, results: list[tuple[Board, Entry]], speed: str) -> None:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for board, entry in results[:LISTED]:
+        found.setdefault(context.set_up(board).suffix, []).append(_result(context, board, entry))
     context.writer.page(
         "method.html",
         f"methods/{method.slug}.html",
@@ -83,7 +86,7 @@ def _page(context: Context, method: Method, results: list[tuple[Board, Entry]], 
         cards=[_card(c) for c in method.cards],
         unknown=[n for n in method.names if n not in {c.name for c in method.cards}],
         speed=speed,
-        results=[_result(context, board, entry) for board, entry in results[:LISTED]],
+        results=[(f"results{s.suffix}", s.title, found[s.suffix]) for s in context.set_ups if s.suffix in found],
         hidden=max(0, len(results) - LISTED),
     )
 
@@ -111,14 +114,14 @@ def _result(context: Context, board: Board, entry: Entry) -> dict[str, Any]:
         cells.append(
             {
                 "value": f"{cell.display} {cell.metric.unit}" if cell else "–",
-                "note": ", ".join(filter(None, notes)),
+                "notes": [n for n in notes if n],
                 "rank": notes[1],
                 "covers": cell.covers if cell else "",
             }
         )
     return {
         "id": f"{board.slug}-{entry.id}",
-        "board": board.title,
+        "board": f"width\u00a0×{board.width:g}, batch\u00a0{board.batch_size}",
         "href": context.row_href("accuracy", board, entry),
         "label": entry.label,
         "cells": cells,
