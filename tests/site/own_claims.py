@@ -15,7 +15,10 @@ import numpy as np
 import yaml
 from normbench.board.ranking import differences, rank
 
-from tests.site.stored_bits import ROOT, Trial, boards, mean
+from tests.site.stored_bits import ROOT, Trial, boards, mean, pairs
+
+#: Test images of whole datasets.
+WHOLE = {"digits": 360, "cifar10-jpeg": 10_000}
 
 Found = tuple[str, float, float, float]
 """Of what, value, low, high."""
@@ -52,7 +55,7 @@ def decay_claims(board: Sequence[Sequence[Trial]]) -> Iterator[tuple[str, list[F
     def less(value: Any, method: str, *, raised: bool) -> list[float]:
         with_, without = columns[method, True], columns[method, False]
         sign = 1 if raised else -1
-        return [sign * (value(a) - value(b)) for a, b in zip(with_, without, strict=True)]
+        return [sign * (value(a) - value(b)) for a, b in pairs(with_, without)]
 
     quantities = {
         "decay-noise": (lambda t: t.attacks[noise], True),
@@ -72,10 +75,13 @@ def decay_claims(board: Sequence[Sequence[Trial]]) -> Iterator[tuple[str, list[F
         yield name, [(what.split()[0], *rest) for what, *rest in judged if what.split()[1] == name]
     first = "layer1.0.conv1"
     of = first if ("weight-norm.raw", first) in board[0][0].curves else ""
-    grown = {m: [[t.growth(of) for t in columns[m, d]] for d in (False, True)] for m, _ in columns}
-    octaves = {f"{m.upper()} growth-without-decay": without for m, (without, _) in grown.items()}
+    methods = dict.fromkeys(m for m, _ in columns)
+    octaves = {f"{m.upper()} growth-without-decay": [t.growth(of) for t in columns[m, False]] for m in methods}
     octaves |= {
-        f"{m.upper()} decay-less-growth": [a - b for a, b in zip(*both, strict=True)] for m, both in grown.items()
+        f"{m.upper()} decay-less-growth": [
+            a.growth(of) - b.growth(of) for a, b in pairs(columns[m, False], columns[m, True])
+        ]
+        for m in methods
     }
     made = paired(octaves, 1.0)
     for name in ("growth-without-decay", "decay-less-growth"):
@@ -99,9 +105,9 @@ def losses(board: Sequence[Sequence[Trial]]) -> Iterator[tuple[str, list[Found]]
 
 
 def data_over_weights(board: Sequence[Sequence[Trial]]) -> Iterator[tuple[str, list[Found]]]:
-    standings = rank(
-        [{t.seed: t.clean for t in e} for e in board], 1 / (board[0][0].spec["data"]["test_examples"] or 360)
-    )
+    data = board[0][0].spec["data"]
+    resolution = 1 / (data["test_examples"] or WHOLE[data["dataset"]])
+    standings = rank([{t.seed: t.clean for t in e} for e in board], resolution)
     entries = list(zip(board, standings.standings, strict=True))
     for a, mine in entries:
         for b, its in entries:

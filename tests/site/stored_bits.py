@@ -135,3 +135,9 @@ def is_called(entry: Sequence[Trial], label: str) -> bool:
 
 def mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
+
+
+def pairs(first: Sequence[Trial], second: Sequence[Trial]) -> list[tuple[Trial, Trial]]:
+    """Trials of two entries with the same seed: of a suite that is run in part one has more than the other."""
+    by_seed = {t.seed: t for t in second}
+    return [(t, by_seed[t.seed]) for t in first if t.seed in by_seed]
